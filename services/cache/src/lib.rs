@@ -1,0 +1,1 @@
+//! Cache: answers seen before, exact and close in meaning.

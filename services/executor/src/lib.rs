@@ -1,0 +1,1 @@
+//! Executor: one answer from a plan, whatever the provider does.

@@ -1,0 +1,1 @@
+//! Gateway: composes the five services into the way of a request.

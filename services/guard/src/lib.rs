@@ -1,0 +1,1 @@
+//! Guard: injection, PII and secrets, redaction and its way back.

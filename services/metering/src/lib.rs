@@ -1,0 +1,1 @@
+//! Metering: keys, budgets, token counts, cost and the ledger.

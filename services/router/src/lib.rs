@@ -1,0 +1,1 @@
+//! Router: an ordered plan of candidates, with reasons.

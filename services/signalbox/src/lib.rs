@@ -1,0 +1,1 @@
+//! Signalbox in one process, and its command line.
