@@ -1,0 +1,6 @@
+//! What tests and demonstrations of the mesh stand on: real sockets, real bytes, faults on demand.
+//!
+//! [`provider`] is a model provider that speaks the OpenAI wire format and misbehaves when told to. It shares
+//! no codec with the product: a fault in one of the two shows up as a disagreement between them.
+
+pub mod provider;
