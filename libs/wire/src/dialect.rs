@@ -1,0 +1,222 @@
+//! The choice of a dialect, so that callers need not know which one they speak.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use prost_types::Struct;
+use signalbox_proto::common::v1::{ChatRequest, Delta};
+
+use crate::openai::{self, Style, embeddings};
+use crate::{Answer, Limits, ProviderError, RequestError, Summary};
+
+/// Is a provider's way of speaking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// OpenAI Chat Completions and everything compatible with it.
+    #[default]
+    OpenAi,
+}
+
+/// Says that no dialect has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("dialect `{0}` is unknown; known: openai")]
+pub struct UnknownDialect(pub String);
+
+impl FromStr for Dialect {
+    type Err = UnknownDialect;
+
+    fn from_str(name: &str) -> Result<Self, UnknownDialect> {
+        match name {
+            "openai" => Ok(Self::OpenAi),
+            other => Err(UnknownDialect(crate::redact::bounded(other, 64))),
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OpenAi => "openai",
+        })
+    }
+}
+
+/// Is whom a request is written for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The provider's name, the first half of a target's id.
+    pub provider: &'a str,
+    /// The model as the provider calls it.
+    pub model: &'a str,
+}
+
+/// Is a request ready to be sent, but for its credential.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// To be appended to the target's base URL, with a leading slash.
+    pub path: String,
+    /// Headers beyond `content-type: application/json`.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Dialect {
+    /// Writes a request for a streamed answer.
+    ///
+    /// # Errors
+    ///
+    /// The request holds something that the dialect cannot say.
+    pub fn chat(self, request: &ChatRequest, target: Target<'_>) -> Result<Encoded, RequestError> {
+        match self {
+            Self::OpenAi => {
+                let options = openai::Options {
+                    model: target.model,
+                    provider: target.provider,
+                    style: Style::of_provider(target.provider),
+                    stream: Some(true),
+                    include_usage: Some(true),
+                };
+                let body = openai::encode(request, &options)?;
+                Ok(Encoded { path: "/chat/completions".to_owned(), headers: event_stream(), body })
+            }
+        }
+    }
+
+    /// Writes a request for vectors.
+    ///
+    /// # Errors
+    ///
+    /// As [`embeddings::encode`].
+    pub fn embed(
+        self,
+        inputs: &[String],
+        dimensions: Option<u32>,
+        extra: Option<&Struct>,
+        target: Target<'_>,
+    ) -> Result<Encoded, RequestError> {
+        match self {
+            Self::OpenAi => Ok(Encoded {
+                path: "/embeddings".to_owned(),
+                headers: HeaderMap::new(),
+                body: embeddings::encode(target.model, inputs, dimensions, extra)?,
+            }),
+        }
+    }
+
+    /// Reads vectors.
+    ///
+    /// # Errors
+    ///
+    /// As [`embeddings::decode`].
+    pub fn vectors(self, body: &[u8], count: usize) -> Result<embeddings::Vectors, ProviderError> {
+        match self {
+            Self::OpenAi => embeddings::decode(body, count),
+        }
+    }
+
+    /// Makes the header that carries a credential, marked as sensitive.
+    ///
+    /// # Errors
+    ///
+    /// The credential holds characters that no header can carry. The error does not show it.
+    pub fn credential(self, secret: &str) -> Result<(HeaderName, HeaderValue), RequestError> {
+        match self {
+            Self::OpenAi => {
+                let mut value = HeaderValue::from_str(&format!("Bearer {secret}")).map_err(|_| {
+                    RequestError::new("credential", "it holds a line break or another control character")
+                })?;
+                value.set_sensitive(true);
+                Ok((header::AUTHORIZATION, value))
+            }
+        }
+    }
+
+    /// Makes a decoder for a streamed answer.
+    #[must_use]
+    pub fn decoder(self, limits: Limits) -> Decoder {
+        match self {
+            Self::OpenAi => Decoder::OpenAi(openai::Stream::new(limits)),
+        }
+    }
+
+    /// Reads a whole answer, from a server that does not stream.
+    ///
+    /// # Errors
+    ///
+    /// The body is no complete answer.
+    pub fn whole(self, body: &[u8]) -> Result<Answer, ProviderError> {
+        match self {
+            Self::OpenAi => openai::whole(body),
+        }
+    }
+
+    /// Reads an answer whose status says that it failed.
+    #[must_use]
+    pub fn error(self, status: u16, headers: &HeaderMap, body: &[u8], now: SystemTime) -> ProviderError {
+        match self {
+            Self::OpenAi => ProviderError::from_response(status, headers, body, now),
+        }
+    }
+}
+
+fn event_stream() -> HeaderMap {
+    HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("text/event-stream, application/json"))])
+}
+
+/// Decodes a stream in its dialect: see [`openai::Stream`].
+#[derive(Debug)]
+pub enum Decoder {
+    /// Chat Completions.
+    OpenAi(openai::Stream),
+}
+
+impl Decoder {
+    /// Takes bytes in.
+    pub fn push(&mut self, bytes: Bytes) {
+        match self {
+            Self::OpenAi(stream) => stream.push(bytes),
+        }
+    }
+
+    /// Gives the next delta, or `None` until more bytes come.
+    ///
+    /// # Errors
+    ///
+    /// The provider sent an error, or too much that cannot be read. Nothing follows an error.
+    pub fn next_delta(&mut self) -> Result<Option<Delta>, ProviderError> {
+        match self {
+            Self::OpenAi(stream) => stream.next_delta(),
+        }
+    }
+
+    /// Says that the provider closed the stream, and gives what was still held back. To be called until it gives `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decoder::next_delta`].
+    pub fn end(&mut self) -> Result<Option<Delta>, ProviderError> {
+        match self {
+            Self::OpenAi(stream) => stream.end(),
+        }
+    }
+
+    /// Returns what the provider said about its answer so far.
+    #[must_use]
+    pub fn summary(&self) -> &Summary {
+        match self {
+            Self::OpenAi(stream) => stream.summary(),
+        }
+    }
+
+    /// Returns the beginning of what came instead of events.
+    #[must_use]
+    pub fn stray(&self) -> &[u8] {
+        match self {
+            Self::OpenAi(stream) => stream.stray(),
+        }
+    }
+}

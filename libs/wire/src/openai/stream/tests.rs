@@ -1,0 +1,161 @@
+use super::*;
+
+/// Reads events, one per text, and returns deltas, summary and the error that ended the stream.
+fn read(events: &[&str]) -> (Vec<Delta>, Summary, Option<ProviderError>) {
+    let mut stream = Stream::new(Limits { event_bytes: 4096, malformed_chunks: 2 });
+    let mut deltas = Vec::new();
+    for event in events {
+        stream.push(Bytes::from(format!("{event}\n\n")));
+        loop {
+            match stream.next_delta() {
+                Ok(Some(delta)) => deltas.push(delta),
+                Ok(None) => break,
+                Err(error) => return (deltas, stream.into_summary(), Some(error)),
+            }
+        }
+    }
+    (deltas, stream.into_summary(), None)
+}
+
+fn texts(deltas: &[Delta]) -> String {
+    let text = |d: &Delta| match &d.content {
+        Some(Out::Text(text)) => text.clone(),
+        _ => String::new(),
+    };
+    deltas.iter().map(text).collect()
+}
+
+fn calls(deltas: &[Delta]) -> Vec<(u32, ToolCallDelta)> {
+    let call = |d: &Delta| match &d.content {
+        Some(Out::ToolCall(call)) => Some((d.index, call.clone())),
+        _ => None,
+    };
+    deltas.iter().filter_map(call).collect()
+}
+
+#[test]
+fn a_stream_of_llama_cpp_reads() {
+    let (deltas, summary, error) = read(&[
+        r#"data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],"id":"c-1","model":"m","object":"chat.completion.chunk"}"#,
+        r#"data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":"Hé"}}],"id":"c-1"}"#,
+        r#"data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":"\u00e9\n"}}],"id":"c-1"}"#,
+        r#"data: {"choices":[{"finish_reason":"stop","index":0,"delta":{}}],"id":"c-1"}"#,
+        r#"data: {"choices":[],"usage":{"completion_tokens":2,"prompt_tokens":31,"total_tokens":33},"timings":{"prompt_n":31}}"#,
+        "data: [DONE]",
+    ]);
+    assert_eq!((texts(&deltas).as_str(), deltas.len(), error), ("Héé\n", 2, None));
+    assert_eq!((summary.finish_reason, summary.done), (Some(FinishReason::Stop), true));
+    assert_eq!(summary.usage.unwrap().input_tokens, 31);
+    assert!(summary.extra.unwrap().fields.contains_key("timings"));
+}
+
+#[test]
+fn parallel_calls_stay_apart_however_they_are_numbered() {
+    let by_index = [
+        r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":""}}]}}]}"#,
+        r#"data: {"choices":[{"delta":{"tool_calls":[{"index":1,"id":"b","function":{"name":"g","arguments":"{"}}]}}]}"#,
+        r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"","function":{"arguments":"1"}},{"index":1,"function":{"arguments":"}"}}]}}]}"#,
+    ];
+    let all_zero = [
+        r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"1"}}]}}]}"#,
+        r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"b","function":{"name":"g","arguments":"{}"}}]}}]}"#,
+    ];
+    let unnumbered = [
+        r#"data: {"choices":[{"delta":{"tool_calls":[{"id":"a","function":{"name":"f","arguments":"1"}},{"id":"b","function":{"name":"g","arguments":"{"}}]}}]}"#,
+        r#"data: {"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"}"}}]}}]}"#,
+    ];
+    for events in [&by_index[..], &all_zero, &unnumbered] {
+        let (deltas, ..) = read(events);
+        let calls = calls(&deltas);
+        for (index, id, name, arguments) in [(1, "a", "f", "1"), (2, "b", "g", "{}")] {
+            let mine: Vec<_> = calls.iter().filter(|(i, _)| *i == index).map(|(_, c)| c).collect();
+            assert_eq!(mine[0].id.as_deref(), Some(id), "{events:?}");
+            assert_eq!(mine[0].name.as_deref(), Some(name), "{events:?}");
+            assert!(mine[1..].iter().all(|c| c.id.is_none() && c.name.is_none()), "{events:?}");
+            assert_eq!(
+                mine.iter().map(|c| c.arguments.as_str()).collect::<String>(),
+                arguments,
+                "{events:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_end_without_a_reason_is_no_end() {
+    let (_, summary, error) = read(&[r#"data: {"choices":[{"delta":{"content":"a"}}]}"#, "data: [DONE]"]);
+    assert_eq!((summary.finish_reason, summary.done, error), (None, true, None));
+}
+
+#[test]
+fn two_different_reasons_and_a_broken_off_answer_are_errors() {
+    let stop = r#"data: {"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+    let length = r#"data: {"choices":[{"delta":{},"finish_reason":"length"}]}"#;
+    assert_eq!(read(&[stop, stop]).2, None);
+    assert_eq!(read(&[stop, length]).2.unwrap().class, ErrorClass::Protocol);
+    let broken = r#"data: {"choices":[{"delta":{},"finish_reason":"insufficient_system_resource"}]}"#;
+    let (_, summary, error) = read(&[broken]);
+    assert_eq!((summary.finish_reason, error.unwrap().class), (None, ErrorClass::Overloaded));
+}
+
+#[test]
+fn errors_inside_a_stream_keep_the_providers_words() {
+    let inside = r#"data: {"id":"x","error":{"code":429,"message":"upstream busy"},"choices":[]}"#;
+    let named = "event: error\ndata: {\"message\":\"boom\",\"type\":\"server_error\"}";
+    let odd = r#"data: {"error":"nope"}"#;
+    for (event, class, words) in [
+        (inside, ErrorClass::RateLimited, "upstream busy"),
+        (named, ErrorClass::Overloaded, "boom"),
+        (odd, ErrorClass::Protocol, "nope"),
+    ] {
+        let error = read(&[event]).2.unwrap();
+        assert_eq!((error.class, error.message.as_str()), (class, words));
+    }
+}
+
+#[test]
+fn unreadable_chunks_are_skipped_counted_and_bounded() {
+    let good = r#"data: {"choices":[{"delta":{"content":"a"}}]}"#;
+    let (deltas, summary, error) = read(&[good, "data: {\"choi", good]);
+    assert_eq!((texts(&deltas).as_str(), summary.malformed, error), ("aa", 1, None));
+    assert_eq!(read(&["data: {", "data: [", "data: nonsense"]).2.unwrap().class, ErrorClass::Protocol);
+}
+
+#[test]
+fn a_refusal_with_a_stop_is_a_refusal() {
+    let (deltas, summary, _) =
+        read(&[r#"data: {"choices":[{"delta":{"refusal":"No."},"finish_reason":"stop"}]}"#]);
+    assert_eq!(deltas[0].content, Some(Out::Refusal("No.".into())));
+    assert_eq!(summary.finish_reason, Some(FinishReason::Refusal));
+    assert_eq!(summary.provider_finish_reason.as_deref(), Some("stop"));
+}
+
+#[test]
+fn unknown_fields_are_kept_and_noise_is_not() {
+    let (deltas, ..) = read(&[
+        r#"data: {"created":1,"obfuscation":"xx","choices":[{"index":0,"delta":{"content":"a","channel":"final","none":null},"content_filter_results":{"hate":{}}}]}"#,
+    ]);
+    let extra = deltas[0].extra.clone().unwrap();
+    assert_eq!(extra.fields.keys().collect::<Vec<_>>(), ["channel", "content_filter_results"]);
+}
+
+#[test]
+fn citations_count_in_bytes_where_the_text_is_known() {
+    let body = r#"{"choices":[{"message":{"content":"né là","annotations":[{"type":"url_citation","url_citation":{"url":"u","start_index":3,"end_index":5}}]},"finish_reason":"stop"}]}"#;
+    let answer = whole(body.as_bytes()).unwrap();
+    let Some(Out::Citation(citation)) = &answer.deltas[1].content else { unreachable!() };
+    assert_eq!((citation.start_byte, citation.end_byte), (Some(4), Some(7)));
+}
+
+#[test]
+fn a_whole_answer_must_be_one() {
+    for body in [
+        "",
+        "{}",
+        "<html>",
+        r#"{"choices":[]}"#,
+        r#"{"choices":[{"message":{"content":"a"},"finish_reason":null}]}"#,
+    ] {
+        assert_eq!(whole(body.as_bytes()).unwrap_err().class, ErrorClass::Protocol, "{body}");
+    }
+}

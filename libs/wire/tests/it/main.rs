@@ -1,0 +1,5 @@
+//! The dialects against recordings of real exchanges.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+mod reading;
+mod recordings;

@@ -1,0 +1,369 @@
+//! Every recorded exchange of a supported dialect, in every JSON-lines file of the data folder.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::Value;
+use signalbox_proto::common::v1::delta::Content;
+use signalbox_proto::common::v1::{Delta, FinishReason, UsageSource};
+use signalbox_wire::openai::{self, Options, embeddings};
+use signalbox_wire::{ErrorClass, Limits, ProviderError, Summary};
+
+use super::reading::{Reading, read};
+
+fn data_folder() -> Option<PathBuf> {
+    let root = match std::env::var_os("SIGNALBOX_DATA") {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+    };
+    Some(root.join("wire")).filter(|folder| folder.is_dir())
+}
+
+/// What is counted per dialect.
+#[derive(Default)]
+struct Row {
+    recordings: u32,
+    passed: u32,
+    aside: BTreeMap<&'static str, u32>,
+}
+
+#[derive(Default)]
+struct Table {
+    rows: BTreeMap<&'static str, Row>,
+    failures: Vec<String>,
+}
+
+enum Verdict {
+    Passed,
+    Aside(&'static str),
+}
+
+impl Table {
+    fn add(&mut self, dialect: &'static str, name: &str, verdict: Result<Verdict, String>) {
+        let row = self.rows.entry(dialect).or_default();
+        row.recordings += 1;
+        match verdict {
+            Ok(Verdict::Passed) => row.passed += 1,
+            Ok(Verdict::Aside(why)) => *row.aside.entry(why).or_default() += 1,
+            Err(why) => self.failures.push(format!("{dialect} {name}: {why}")),
+        }
+    }
+
+    fn print(&self) {
+        let mut out = format!("{:<34}{:>11}{:>8}  set aside\n", "dialect", "recordings", "passed");
+        for (dialect, row) in &self.rows {
+            let aside: Vec<String> = row.aside.iter().map(|(why, n)| format!("{n} {why}")).collect();
+            let _ =
+                writeln!(out, "{dialect:<34}{:>11}{:>8}  {}", row.recordings, row.passed, aside.join("; "));
+        }
+        println!("{out}");
+    }
+}
+
+#[test]
+fn recordings_read_and_write_as_they_were() {
+    let Some(folder) = data_folder() else {
+        println!("SKIPPED: recordings: no folder `wire` in $SIGNALBOX_DATA");
+        return;
+    };
+    let mut table = Table::default();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "jsonl"));
+    files.sort();
+    for file in files {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        for (number, line) in std::fs::read_to_string(&file).unwrap().lines().enumerate() {
+            let row: Value = serde_json::from_str(line).unwrap();
+            exchange(&row, &format!("{name}:{}", number + 1), &mut table);
+        }
+    }
+    table.print();
+    let chat = table.rows.get("openai chat: answers").map_or(0, |row| row.passed);
+    assert!(table.failures.is_empty(), "{} failed:\n{}", table.failures.len(), table.failures.join("\n"));
+    assert!(chat > 0, "the folder holds no answer of a supported dialect");
+}
+
+fn exchange(row: &Value, name: &str, table: &mut Table) {
+    let path = row["path"].as_str().unwrap_or_default().split('?').next().unwrap_or_default();
+    let provider = row["provider"].as_str().unwrap_or_default();
+    if row.get("status").is_none() {
+        return chunks(row, name, table);
+    }
+    if path.ends_with("/chat/completions") {
+        table.add("openai chat: requests", name, request(row, provider));
+        if row["status"] == 200 {
+            table.add("openai chat: answers", name, answer(row));
+        } else {
+            table.add("openai chat: errors", name, error(row));
+        }
+    } else if path.ends_with("/v1/embeddings") && provider == "openai" {
+        table.add("openai embeddings", name, embedding(row));
+    } else {
+        table.add("other dialects", name, Ok(Verdict::Aside("not yet supported")));
+    }
+}
+
+fn json(value: &Value) -> Value {
+    match value {
+        Value::String(text) => serde_json::from_str(text).unwrap_or_else(|_| value.clone()),
+        other => other.clone(),
+    }
+}
+
+/// Equality of JSON, where `1` and `1.0` are one number.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(k, a)| b.get(k).is_some_and(|b| same(a, b)))
+        }
+        _ => a == b,
+    }
+}
+
+/// Names the first place where two JSON texts differ, without showing more than a little of either.
+fn difference(a: &Value, b: &Value, at: &str) -> String {
+    if let (Value::Object(x), Value::Object(y)) = (a, b) {
+        let keys = x.keys().chain(y.keys());
+        let differing = keys
+            .clone()
+            .find(|k| !same(x.get(*k).unwrap_or(&Value::Null), y.get(*k).unwrap_or(&Value::Null)));
+        let missing = || keys.clone().find(|k| x.contains_key(*k) != y.contains_key(*k));
+        if let Some(key) = differing.or_else(missing) {
+            let none = Value::from("<absent>");
+            let (x, y) = (x.get(key).unwrap_or(&none), y.get(key).unwrap_or(&none));
+            return difference(x, y, &format!("{at}.{key}"));
+        }
+    }
+    if let (Value::Array(x), Value::Array(y)) = (a, b)
+        && let Some(i) = x.iter().zip(y).position(|(x, y)| !same(x, y))
+    {
+        return difference(&x[i], &y[i], &format!("{at}[{i}]"));
+    }
+    let short = |v: &Value| v.to_string().chars().take(120).collect::<String>();
+    format!("{at}: {} became {}", short(a), short(b))
+}
+
+fn request(row: &Value, provider: &str) -> Result<Verdict, String> {
+    let recorded = json(&row["request"]);
+    if !recorded.is_object() {
+        return Ok(Verdict::Aside("no request recorded"));
+    }
+    let parsed = openai::parse(recorded.to_string().as_bytes(), Some(provider)).map_err(|e| e.to_string())?;
+    let options = Options {
+        model: &parsed.chat.model,
+        provider,
+        style: parsed.style,
+        stream: parsed.stream,
+        include_usage: parsed.include_usage,
+    };
+    let bytes = openai::encode(&parsed.chat, &options).map_err(|e| e.to_string())?;
+    if bytes != openai::encode(&parsed.chat.clone(), &options).unwrap() {
+        return Err("two encodings differ".into());
+    }
+    let written: Value = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
+    if !same(&recorded, &written) {
+        return Err(format!("written back differently at {}", difference(&recorded, &written, "")));
+    }
+    Ok(Verdict::Passed)
+}
+
+/// What the crate under test read, in the form of the second reading.
+fn summarise(deltas: &[Delta], summary: &Summary, error: Option<&ProviderError>) -> Reading {
+    let mut out = Reading {
+        finish: summary.provider_finish_reason.clone().unwrap_or_default(),
+        id: summary.response_id.clone().unwrap_or_default(),
+        model: summary.model.clone().unwrap_or_default(),
+        error: error.map(|e| e.message.clone()),
+        ..Reading::default()
+    };
+    out.usage = summary.usage.as_ref().map(|u| {
+        assert_eq!(u.source(), UsageSource::Reported);
+        [u.input_tokens, u.output_tokens, u.cached_input_tokens, u.reasoning_tokens]
+    });
+    let mut places = BTreeMap::new();
+    for delta in deltas {
+        match delta.content.as_ref().unwrap() {
+            Content::Text(text) => out.text.push_str(text),
+            Content::Reasoning(reasoning) => out.reasoning.push_str(&reasoning.text),
+            Content::Refusal(text) => out.refusal.push_str(text),
+            Content::ToolCall(call) => {
+                let next = places.len();
+                let at = *places.entry(delta.index).or_insert(next);
+                if at == out.tools.len() {
+                    out.tools.push(Default::default());
+                }
+                let tool = &mut out.tools[at];
+                tool.0.push_str(call.id.as_deref().unwrap_or_default());
+                tool.1.push_str(call.name.as_deref().unwrap_or_default());
+                tool.2.push_str(&call.arguments);
+            }
+            Content::Citation(_) | Content::Media(_) => {}
+        }
+    }
+    out
+}
+
+/// Decodes a stream cut into pieces of `size` bytes.
+fn decode(body: &[u8], size: usize) -> Reading {
+    let mut stream = openai::Stream::new(Limits::default());
+    let mut deltas = Vec::new();
+    for piece in body.chunks(size) {
+        stream.push(Bytes::copy_from_slice(piece));
+        loop {
+            match stream.next_delta() {
+                Ok(Some(delta)) => deltas.push(delta),
+                Ok(None) => break,
+                Err(error) => return summarise(&deltas, stream.summary(), Some(&error)),
+            }
+        }
+    }
+    loop {
+        match stream.end() {
+            Ok(Some(delta)) => deltas.push(delta),
+            Ok(None) => break,
+            Err(error) => return summarise(&deltas, stream.summary(), Some(&error)),
+        }
+    }
+    assert_eq!(stream.summary().malformed, 0);
+    summarise(&deltas, stream.summary(), None)
+}
+
+fn compare(got: &Reading, want: &Reading) -> Result<Verdict, String> {
+    let mut want = want.clone();
+    if got.error.is_some() {
+        // The words are bounded and masked, and may have the upstream's appended; what came before counts too.
+        let words = want.error.clone().unwrap_or_default();
+        if !got.error.as_deref().unwrap_or_default().starts_with(&words[..words.len().min(40)]) {
+            return Err(format!("error {:?} instead of {words:?}", got.error));
+        }
+        want.error.clone_from(&got.error);
+    }
+    if *got != want {
+        return Err(format!("read\n  {got:?}\ninstead of\n  {want:?}"));
+    }
+    Ok(Verdict::Passed)
+}
+
+fn answer(row: &Value) -> Result<Verdict, String> {
+    let Some(body) = row["response"].as_str() else {
+        return Err("the response is no text".into());
+    };
+    if row["format"] == "sse" {
+        let normal = body.replace("\r\n", "\n");
+        let payloads: Vec<Value> = normal
+            .split("\n\n")
+            .filter_map(|block| block.lines().find_map(|line| line.strip_prefix("data:")))
+            .filter(|data| data.trim() != "[DONE]")
+            .map(|data| serde_json::from_str(data).unwrap())
+            .collect();
+        let want = read(&payloads);
+        for size in [body.len().max(1), 1, 7, 1000] {
+            compare(&decode(body.as_bytes(), size), &want)?;
+        }
+        let complete = !want.finish.is_empty();
+        return if complete || want.error.is_some() {
+            Ok(Verdict::Passed)
+        } else {
+            Ok(Verdict::Aside("streamed without a finish reason"))
+        };
+    }
+    if body.is_empty() {
+        return match openai::whole(b"") {
+            Err(e) if e.class == ErrorClass::Protocol => Ok(Verdict::Aside("recorded without a body")),
+            other => Err(format!("an empty body gives {other:?}")),
+        };
+    }
+    whole(body)
+}
+
+fn whole(body: &str) -> Result<Verdict, String> {
+    let want = read(&[serde_json::from_str(body).map_err(|e| e.to_string())?]);
+    match openai::whole(body.as_bytes()) {
+        Ok(answer) => {
+            let reason = answer.summary.finish_reason;
+            if reason.is_none_or(|r| r == FinishReason::Unspecified && !want.finish.is_empty()) {
+                return Err(format!("finish reason {reason:?} for {}", want.finish));
+            }
+            compare(&summarise(&answer.deltas, &answer.summary, None), &want)
+        }
+        Err(error) => compare(&summarise(&[], &Summary::default(), Some(&error)), &want),
+    }
+}
+
+fn error(row: &Value) -> Result<Verdict, String> {
+    let body = row["response"].as_str().unwrap();
+    let status = u16::try_from(row["status"].as_u64().unwrap()).unwrap();
+    let got =
+        ProviderError::from_response(status, &HeaderMap::new(), body.as_bytes(), SystemTime::UNIX_EPOCH);
+    let parsed: Value = serde_json::from_str(body).map_err(|e| e.to_string())?;
+    let want = &parsed["error"];
+    let text = |v: &Value| v.as_str().map(str::to_owned).or_else(|| v.as_i64().map(|n| n.to_string()));
+    let class = match status {
+        401..=403 => ErrorClass::Credential,
+        404 => ErrorClass::ModelMissing,
+        429 => ErrorClass::RateLimited,
+        _ => ErrorClass::Rejected,
+    };
+    if (got.class, &got.code, &got.kind, &got.param)
+        != (class, &text(&want["code"]), &text(&want["type"]), &text(&want["param"]))
+    {
+        return Err(format!("{got:?}"));
+    }
+    // Masked words differ from there on.
+    let words = want["message"].as_str().unwrap();
+    let clear = words.split("sk-").next().unwrap();
+    if !got.message.starts_with(&clear[..clear.len().min(1000)]) {
+        return Err(format!("{:?} instead of {words:?}", got.message));
+    }
+    Ok(Verdict::Passed)
+}
+
+fn embedding(row: &Value) -> Result<Verdict, String> {
+    let body = row["response"].as_str().unwrap();
+    if row["status"] != 200 {
+        return error(row);
+    }
+    let parsed: Value = serde_json::from_str(body).map_err(|e| e.to_string())?;
+    let want = parsed["data"].as_array().unwrap();
+    let got = embeddings::decode(body.as_bytes(), want.len()).map_err(|e| e.to_string())?;
+    if got.usage.unwrap_or_default().input_tokens
+        != parsed["usage"]["prompt_tokens"].as_u64().unwrap_or_default()
+    {
+        return Err("usage differs".into());
+    }
+    for (vector, item) in got.vectors.iter().zip(want) {
+        if let Some(list) = item["embedding"].as_array() {
+            let first = list[0].as_f64().unwrap();
+            if vector.len() != list.len() || (f64::from(vector[0]) - first).abs() > 1e-6 {
+                return Err("a vector differs".into());
+            }
+        }
+    }
+    Ok(Verdict::Passed)
+}
+
+/// Chunks without their framing: framed here, then read like any stream.
+fn chunks(row: &Value, name: &str, table: &mut Table) {
+    let payloads: Vec<Value> = match row["chunks"].as_array() {
+        Some(list) => list.iter().map(json).collect(),
+        None => vec![json(&row["response"])],
+    };
+    if !payloads.iter().any(|p| p["object"].as_str().is_some_and(|o| o.starts_with("chat.completion"))) {
+        table.add("other dialects", name, Ok(Verdict::Aside("not yet supported")));
+        return;
+    }
+    let verdict = if row["format"] == "chunks" {
+        let body: String = payloads.iter().map(|p| format!("data: {p}\n\n")).collect();
+        compare(&decode(body.as_bytes(), 64), &read(&payloads))
+    } else {
+        whole(&payloads[0].to_string())
+    };
+    table.add("openai chat: fixtures", name, verdict);
+}
