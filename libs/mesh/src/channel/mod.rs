@@ -1,0 +1,179 @@
+//! The channel to a service, which stands in this process or in others; who holds one cannot tell.
+
+mod connection;
+mod connector;
+mod outbound;
+mod remote;
+
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use http::{Request, Response, Uri};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, body::Body, codegen::StdError};
+use tonic_health::pb::health_server::HealthServer;
+use tower::{Service, ServiceExt, util::BoxCloneSyncService};
+
+pub use self::connector::{Connector, Io};
+use self::{
+    outbound::{Outbound, Outgoing, Shared},
+    remote::Remote,
+};
+use crate::{
+    ClientConfig, Config, ContextTrust, Environment, HealthHandle, Part,
+    health::Health,
+    server::{self, Dispatch, Inbound},
+};
+
+/// The way to a service, for any generated tonic client; see [`client!`](crate::client). Cheap to clone.
+#[derive(Clone)]
+pub struct Channel {
+    service: BoxCloneSyncService<Request<Body>, Response<Body>, StdError>,
+    shared: Arc<Shared>,
+}
+
+/// An address that no channel can be made to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// No address was given.
+    #[error("{service} has no address; give at least one, as http://host:port")]
+    Missing {
+        /// The service.
+        service: String,
+    },
+    /// It is not an address.
+    #[error("{address:?}, an address of {service}, is not of the form http://host:port")]
+    Malformed {
+        /// The service.
+        service: String,
+        /// What was given.
+        address: String,
+    },
+}
+
+impl Channel {
+    /// Makes the channel to a part in this process: no socket, the same layers on both sides.
+    ///
+    /// `config.server` limits the part's calls as its own listener would.
+    #[must_use]
+    pub fn local(part: &Part, config: &Config, environment: &Environment) -> Self {
+        let health = Health::new(vec![(part.name(), part.health())], HealthHandle::new());
+        let own = Part::new(HealthServer::new(health));
+        let services = part.services.iter().chain(&own.services).cloned().collect();
+        let random = environment.random.clone();
+        let shared =
+            server::Shared::new(&config.server, ContextTrust::Mesh, true, random, CancellationToken::new());
+        let inbound = Inbound::new(Dispatch::new(services, None), shared);
+        let transport = ServiceExt::<Request<Outgoing>>::map_err(inbound, |never: Infallible| match never {});
+        Self::over(transport, part.label(), &config.client)
+    }
+
+    /// Makes the channel to a service in other processes, at one or more addresses (`http://host:port`, or
+    /// `host:port`). It connects when it is first called, and again by itself whenever a peer went and came back.
+    ///
+    /// `label` is the short name of the service (`guard`), for errors.
+    ///
+    /// # Errors
+    /// [`AddressError`] when an address is missing or malformed. A peer that is away is no error here: calls then fail
+    /// with `SERVICE_UNAVAILABLE`.
+    pub fn remote(
+        label: &str,
+        addresses: &[impl AsRef<str>],
+        config: &ClientConfig,
+        environment: &Environment,
+        connector: &Connector,
+    ) -> Result<Self, AddressError> {
+        let peers = addresses.iter().map(|address| peer(label, address.as_ref()));
+        let peers: Vec<Uri> = peers.collect::<Result<_, _>>()?;
+        if peers.is_empty() {
+            return Err(AddressError::Missing { service: label.into() });
+        }
+        let transport = Remote::new(label, peers, config, connector, environment.random.clone());
+        Ok(Self::over(transport, label, config))
+    }
+
+    fn over<S, B>(transport: S, label: &str, config: &ClientConfig) -> Self
+    where
+        S: Service<Request<Outgoing>, Response = Response<B>, Error = Status>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = bytes::Bytes, Error = Status> + Send + 'static,
+    {
+        let shared = Arc::new(Shared::new(label, config));
+        let service = BoxCloneSyncService::new(Outbound::new(transport, Arc::clone(&shared)));
+        Self { service, shared }
+    }
+
+    /// The short name of the service.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.shared.label
+    }
+
+    /// Calls that are open on this channel and its clones, each to the end of its answer.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = StdError;
+    type Future =
+        <BoxCloneSyncService<Request<Body>, Response<Body>, StdError> as Service<Request<Body>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StdError>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.service.call(request)
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("label", &self.label())
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+fn peer(service: &str, address: &str) -> Result<Uri, AddressError> {
+    let malformed = || AddressError::Malformed { service: service.into(), address: address.into() };
+    let full = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let uri: Uri = full.parse().map_err(|_| malformed())?;
+    let fits = uri.scheme_str() == Some("http")
+        && uri.path() == "/"
+        && uri.port_u16().is_some()
+        && uri.host().is_some_and(|host| !host.is_empty());
+    if fits { Ok(uri) } else { Err(malformed()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_checked_when_the_channel_is_made() {
+        for good in ["http://127.0.0.1:8081", "guard:8081", "http://[::1]:8081/"] {
+            assert!(peer("guard", good).is_ok(), "{good}");
+        }
+        for bad in ["", "guard", "https://guard:8081", "http://guard", "http://guard:8081/path", "a b:1"] {
+            assert!(peer("guard", bad).is_err(), "{bad}");
+        }
+        let none: [&str; 0] = [];
+        let environment = Environment::manual(crate::ManualClock::new(0), 1, "");
+        let made = Channel::remote("guard", &none, &ClientConfig::default(), &environment, &Connector::tcp());
+        assert_eq!(
+            made.unwrap_err().to_string(),
+            "guard has no address; give at least one, as http://host:port"
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! The `[mesh]` section: how services talk to each other. Every binary reads it; both ends should agree.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of the section.
+pub const SECTION: &str = "mesh";
+
+/// The `[mesh]` section.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The calling side: `[mesh.client]`.
+    pub client: ClientConfig,
+    /// The serving side: `[mesh.server]`.
+    pub server: ServerConfig,
+}
+
+impl Config {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// The key at fault and what to change, for the first value out of bounds.
+    pub fn validate(&self) -> Result<(), OutOfBounds> {
+        let (client, server) = (&self.client, &self.server);
+        bounds("client.max_message_bytes", client.max_message_bytes as u64, 1_024, 1 << 31)?;
+        bounds("client.connections_per_peer", client.connections_per_peer as u64, 1, 64)?;
+        bounds("client.stream_window_bytes", client.stream_window_bytes.into(), 65_535, (1 << 31) - 1)?;
+        bounds(
+            "client.connection_window_bytes",
+            client.connection_window_bytes.into(),
+            65_535,
+            (1 << 31) - 1,
+        )?;
+        bounds("client.keepalive_interval_ms", client.keepalive_interval_ms, 1, u64::MAX)?;
+        bounds("client.keepalive_timeout_ms", client.keepalive_timeout_ms, 1, u64::MAX)?;
+        bounds("client.connect_timeout_ms", client.connect_timeout_ms, 1, u64::MAX)?;
+        bounds("server.max_message_bytes", server.max_message_bytes as u64, 1_024, 1 << 31)?;
+        bounds("server.concurrency", server.concurrency as u64, 1, 1 << 24)?;
+        bounds("server.max_connections", server.max_connections as u64, 1, 1 << 20)?;
+        bounds("server.max_concurrent_streams", server.max_concurrent_streams.into(), 1, 1 << 20)?;
+        bounds("server.stream_window_bytes", server.stream_window_bytes.into(), 65_535, (1 << 31) - 1)?;
+        bounds(
+            "server.connection_window_bytes",
+            server.connection_window_bytes.into(),
+            65_535,
+            (1 << 31) - 1,
+        )?;
+        bounds("server.keepalive_interval_ms", server.keepalive_interval_ms, 1, u64::MAX)?;
+        bounds("server.keepalive_timeout_ms", server.keepalive_timeout_ms, 1, u64::MAX)
+    }
+}
+
+/// A value that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("mesh.{key} is {value}; set it between {least} and {most}")]
+pub struct OutOfBounds {
+    /// The key, below `mesh.`.
+    pub key: &'static str,
+    /// What it is set to.
+    pub value: u64,
+    /// The least it may be.
+    pub least: u64,
+    /// The most it may be.
+    pub most: u64,
+}
+
+fn bounds(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), OutOfBounds> {
+    if (least..=most).contains(&value) { Ok(()) } else { Err(OutOfBounds { key, value, least, most }) }
+}
+
+/// `[mesh.client]`: calls to other services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientConfig {
+    /// Largest message that is accepted in an answer, in bytes. Default 33,554,432 (32 MiB). Raise it together with
+    /// `mesh.server.max_message_bytes`; a message is held in memory whole, at both ends.
+    pub max_message_bytes: usize,
+    /// HTTP/2 connections to each address of a service. Default 2. One connection is served by one core at each end
+    /// and caps its open streams; add one for about every 10,000 calls per second.
+    pub connections_per_peer: usize,
+    /// How long a connection may take to be made, in milliseconds. Default 3,000.
+    pub connect_timeout_ms: u64,
+    /// How long an address that refused a connection is left alone, in milliseconds. Default 100. Calls fail at once
+    /// meanwhile, unless another address is there.
+    pub reconnect_ms: u64,
+    /// Bytes a peer may send on one stream before we read them. Default 131,072 (128 KiB). Bounds the memory that a
+    /// slow reader costs.
+    pub stream_window_bytes: u32,
+    /// Bytes a peer may send on one connection before we read them. Default 16,777,216 (16 MiB). Streams that nobody
+    /// reads share it: divided by `stream_window_bytes`, it is how many of those it takes to block the others.
+    pub connection_window_bytes: u32,
+    /// How often a connection is pinged, in milliseconds, idle or not. Default 10,000.
+    pub keepalive_interval_ms: u64,
+    /// How long an answer to a ping may take until the connection is given up, in milliseconds. Default 5,000.
+    pub keepalive_timeout_ms: u64,
+    /// Limits in time on every call: `[mesh.client.limits]`.
+    pub limits: Limits,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 32 << 20,
+            connections_per_peer: 2,
+            connect_timeout_ms: 3_000,
+            reconnect_ms: 100,
+            stream_window_bytes: 128 << 10,
+            connection_window_bytes: 16 << 20,
+            keepalive_interval_ms: 10_000,
+            keepalive_timeout_ms: 5_000,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Limits in time on one call, beside the deadline that the request brings. Zero turns a limit off.
+///
+/// They guard against a peer that is there but says nothing. While the caller itself still sends (a stream of
+/// requests that is not closed), only `total_ms` counts: nothing is owed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Longest wait for the first message of an answer, in milliseconds. Default 120,000. Above the longest time to
+    /// first token of any model in use.
+    pub first_message_ms: u64,
+    /// Longest wait between two messages, in milliseconds. Default 120,000.
+    pub idle_ms: u64,
+    /// Longest time for a whole call, in milliseconds. Default 3,600,000 (one hour).
+    pub total_ms: u64,
+}
+
+impl Limits {
+    /// No limits but the request's deadline: for calls that watch something.
+    pub const NONE: Self = Self { first_message_ms: 0, idle_ms: 0, total_ms: 0 };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { first_message_ms: 120_000, idle_ms: 120_000, total_ms: 3_600_000 }
+    }
+}
+
+/// `[mesh.server]`: calls from other services, or from clients where the gateway listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Largest message that is accepted in a request, in bytes. Default 33,554,432 (32 MiB).
+    pub max_message_bytes: usize,
+    /// Calls served at a time; more are refused with `OVERLOADED`. Default 4,096. An open answer stream counts until
+    /// its end: about the memory you can spend divided by what one request needs (100 KiB for a chat of usual length).
+    pub concurrency: usize,
+    /// Connections held at a time; more wait in the operating system's queue. Default 2,048.
+    pub max_connections: usize,
+    /// Streams that one connection may have open. Default 1,024.
+    pub max_concurrent_streams: u32,
+    /// Bytes a client may send on one stream before we read them. Default 131,072 (128 KiB).
+    pub stream_window_bytes: u32,
+    /// Bytes a client may send on one connection before we read them. Default 16,777,216 (16 MiB).
+    pub connection_window_bytes: u32,
+    /// How often a connection is pinged, in milliseconds. Default 20,000.
+    pub keepalive_interval_ms: u64,
+    /// How long an answer to a ping may take until the connection is given up, in milliseconds. Default 10,000.
+    pub keepalive_timeout_ms: u64,
+    /// How long the end may take after SIGTERM, in milliseconds. Default 30,000. Open calls get five sixths of it,
+    /// then they are cut; the rest is for flushing. Keep it below the grace period of whatever stops the process.
+    pub drain_ms: u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 32 << 20,
+            concurrency: 4_096,
+            max_connections: 2_048,
+            max_concurrent_streams: 1_024,
+            stream_window_bytes: 128 << 10,
+            connection_window_bytes: 16 << 20,
+            keepalive_interval_ms: 20_000,
+            keepalive_timeout_ms: 10_000,
+            drain_ms: 30_000,
+        }
+    }
+}
+
+/// A limit in milliseconds, of which zero means none.
+pub(crate) fn limit(ms: u64) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_named() {
+        let mut config = Config::default();
+        config.client.connections_per_peer = 0;
+        let error = config.validate().unwrap_err();
+        assert_eq!(error.to_string(), "mesh.client.connections_per_peer is 0; set it between 1 and 64");
+    }
+}

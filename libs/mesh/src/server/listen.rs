@@ -1,0 +1,143 @@
+//! Connections: accepted up to a limit, each in a task of its own, all of them waited for at the end.
+
+use std::{io, pin::pin, sync::Arc, time::Duration};
+
+use futures_util::{Stream, StreamExt as _};
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::server::Connected;
+
+use super::Inbound;
+use crate::ServerConfig;
+
+/// The pause after a failed accept: out of file descriptors is not over in a microsecond.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The connections of one server.
+pub(crate) struct Connections {
+    builder: Arc<Builder<TokioExecutor>>,
+    inbound: Inbound,
+    room: Arc<Semaphore>,
+    tasks: TaskTracker,
+    draining: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Connections {
+    pub(crate) fn new(
+        config: &ServerConfig,
+        http1: bool,
+        inbound: Inbound,
+        draining: CancellationToken,
+    ) -> Self {
+        Self {
+            builder: Arc::new(builder(config, http1)),
+            inbound,
+            room: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
+            tasks: TaskTracker::new(),
+            draining,
+            cut: CancellationToken::new(),
+        }
+    }
+
+    /// Accepts until `shutdown` is cancelled, or there is nothing more to accept. The listener is closed on return.
+    pub(crate) async fn accept<I, IO>(&self, incoming: I, shutdown: &CancellationToken)
+    where
+        I: Stream<Item = io::Result<IO>>,
+        IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+    {
+        let mut incoming = pin!(incoming);
+        loop {
+            let next = async {
+                let place = Arc::clone(&self.room).acquire_owned().await;
+                (place, incoming.next().await)
+            };
+            let (place, io) = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                next = next => next,
+            };
+            match io {
+                Some(Ok(io)) => {
+                    let serving = self.serve(io);
+                    self.tasks.spawn(async move {
+                        serving.await;
+                        drop(place);
+                    });
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                None => return shutdown.cancelled().await,
+            }
+        }
+    }
+
+    fn serve<IO>(&self, io: IO) -> impl Future<Output = ()> + Send + use<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+    {
+        let (builder, inbound) = (Arc::clone(&self.builder), self.inbound.clone());
+        let (draining, cut) = (self.draining.clone(), self.cut.clone());
+        async move {
+            let info = io.connect_info();
+            let service = service_fn(move |mut request| {
+                request.extensions_mut().insert(info.clone());
+                inbound.serve(request)
+            });
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+            let mut told = false;
+            loop {
+                tokio::select! {
+                    ended = connection.as_mut() => {
+                        if let Err(error) = ended {
+                            tracing::debug!(error, "a connection broke");
+                        }
+                        return;
+                    }
+                    () = draining.cancelled(), if !told => {
+                        told = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    () = cut.cancelled() => return,
+                }
+            }
+        }
+    }
+
+    /// Waits until open calls are done; cuts them at `calls_end`.
+    pub(crate) async fn finish(&self, calls_end: Instant, end: Instant) {
+        self.tasks.close();
+        if tokio::time::timeout_at(calls_end, self.tasks.wait()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(connections = self.tasks.len(), "open calls are cut: the drain took too long");
+        self.cut.cancel();
+        let _given_up = tokio::time::timeout_at(end, self.tasks.wait()).await;
+    }
+}
+
+fn builder(config: &ServerConfig, http1: bool) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // Bounds how long a client may take to send headers (hyper's default, 30 s, counts only with a timer).
+    builder.http1().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(config.stream_window_bytes)
+        .initial_connection_window_size(config.connection_window_bytes)
+        .max_concurrent_streams(config.max_concurrent_streams)
+        .keep_alive_interval(Duration::from_millis(config.keepalive_interval_ms))
+        .keep_alive_timeout(Duration::from_millis(config.keepalive_timeout_ms));
+    if http1 { builder } else { builder.http2_only() }
+}
