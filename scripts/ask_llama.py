@@ -40,8 +40,8 @@ def main():
                 if time.monotonic() > deadline:
                     sys.exit("error: llama-server did not become healthy")
                 time.sleep(0.05)
-        question = {"messages": [{"role": "user", "content": "What is the capital of France?"}],
-                    "max_tokens": 12, "temperature": 0}
+        question = {"messages": [{"role": "user", "content": "Write one sentence about trains."}],
+                    "max_tokens": 24, "temperature": 0}
         request = urllib.request.Request(f"{base}/v1/chat/completions", json.dumps(question).encode(),
                                          {"content-type": "application/json"})
         answer = json.load(opener.open(request, timeout=ANSWER_LIMIT_S))

