@@ -122,26 +122,27 @@ impl ProviderError {
     /// An error object with a code of its own is classified by it, everything else is [`ErrorClass::Protocol`].
     #[must_use]
     pub fn from_success(body: &[u8]) -> Self {
-        Self::in_band(&Words::read(body), body)
+        Self::in_band(&Words::read(body), body, ErrorClass::Protocol)
     }
 
     /// Reads the `error` field of a stream's chunk.
     #[must_use]
     pub fn from_event(raw: &str) -> Self {
-        Self::in_band(&Words::of_error(raw), raw.as_bytes())
+        let words = Words::of_error(raw);
+        let overloaded = ["server_error", "overloaded_error", "api_error"].iter().any(|name| words.are(name));
+        let unnamed = if overloaded { ErrorClass::Overloaded } else { ErrorClass::Protocol };
+        Self::in_band(&words, raw.as_bytes(), unnamed)
     }
 
-    fn in_band(words: &Words, body: &[u8]) -> Self {
+    /// Reads an error that came where an answer should be; `unnamed` is its class if nothing in it says more.
+    fn in_band(words: &Words, body: &[u8], unnamed: ErrorClass) -> Self {
         let status =
             words.status.or_else(|| words.code.as_deref()?.parse().ok()).filter(|s| (400..600).contains(s));
         let mut error = Self::from_words(words, status);
         let told = status.is_some() || error.class == ErrorClass::Credential;
         if !told && !matches!(error.class, ErrorClass::ContextTooLong | ErrorClass::ContentFilter) {
-            error.class = match error.kind.as_deref() {
-                Some("rate_limit_error" | "rate_limit_exceeded") => ErrorClass::RateLimited,
-                Some("server_error" | "overloaded_error" | "api_error") => ErrorClass::Overloaded,
-                _ => ErrorClass::Protocol,
-            };
+            let limited = words.are("rate_limit_error") || words.are("rate_limit_exceeded");
+            error.class = if limited { ErrorClass::RateLimited } else { unnamed };
         }
         error.status = None;
         if error.message.is_empty() {
@@ -206,6 +207,11 @@ struct Fields {
 }
 
 impl Words {
+    /// Tells whether this is the error's code or type.
+    fn are(&self, name: &str) -> bool {
+        self.code.as_deref() == Some(name) || self.kind.as_deref() == Some(name)
+    }
+
     fn read(body: &[u8]) -> Self {
         let value = match serde_json::from_slice::<Value>(body) {
             // Google's OpenAI-compatible door wraps the object in a list.

@@ -313,7 +313,7 @@ fn keep(rest: &mut Map<String, Value>, key: &str, inner: Map<String, Value>) {
 }
 
 /// Takes the bytes out of a `data:` URL, if writing them back would give the same text.
-fn by_reference(url: &str) -> Media {
+pub(super) fn by_reference(url: &str) -> Media {
     let inline = || {
         let (media_type, data) = url.strip_prefix("data:")?.split_once(";base64,")?;
         Some((media_type, canonical(data)?)).filter(|(media_type, _)| !media_type.is_empty())

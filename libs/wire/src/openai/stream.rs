@@ -7,10 +7,9 @@ use prost_types::Struct;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use signalbox_proto::common::v1::delta::Content as Out;
-use signalbox_proto::common::v1::{
-    Citation, Delta, FinishReason, Media, ReasoningText, ToolCallDelta, media,
-};
+use signalbox_proto::common::v1::{Citation, Delta, FinishReason, ReasoningText, ToolCallDelta};
 
+use super::body::by_reference;
 use super::chunk::{Body, Call, Choice, Chunk, Content, Rest};
 use super::usage::Reported;
 use crate::json::{self, Owned};
@@ -377,8 +376,7 @@ impl State {
         for image in list {
             let url = image.get("image_url").and_then(|i| i.get("url")).and_then(|u| u.as_str());
             if let Some(url) = url {
-                let content = Some(media::Content::Url(url.to_owned()));
-                self.push(0, Out::Media(Media { content, ..Default::default() }));
+                self.push(0, Out::Media(by_reference(url)));
             }
         }
     }

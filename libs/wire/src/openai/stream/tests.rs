@@ -1,3 +1,5 @@
+use signalbox_proto::common::v1::media;
+
 use super::*;
 
 /// Reads events, one per text, and returns deltas, summary and the error that ended the stream.
@@ -158,4 +160,13 @@ fn a_whole_answer_must_be_one() {
     ] {
         assert_eq!(whole(body.as_bytes()).unwrap_err().class, ErrorClass::Protocol, "{body}");
     }
+}
+
+#[test]
+fn generated_images_come_with_their_bytes() {
+    let body = r#"{"choices":[{"message":{"content":null,"images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAEC"}}]},"finish_reason":"stop"}]}"#;
+    let answer = whole(body.as_bytes()).unwrap();
+    let Some(Out::Media(media)) = &answer.deltas[0].content else { unreachable!() };
+    assert_eq!(media.media_type, "image/png");
+    assert_eq!(media.content, Some(media::Content::Data(Bytes::from_static(&[0, 1, 2]))));
 }
