@@ -9,6 +9,8 @@ SCRIPTS=$ROOT/scripts
 # Tools, models and build products live outside the clone, so that clones share them.
 CACHE=${SIGNALBOX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/signalbox}
 export SIGNALBOX_CACHE=$CACHE
+# What pip installs goes into folders of our own; its advice against root does not apply.
+export PIP_ROOT_USER_ACTION=ignore
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
 if [ -z "${SIGNALBOX_DATA:-}" ] && [ -d "$ROOT/../shared/data" ]; then
   SIGNALBOX_DATA=$(cd "$ROOT/../shared/data" && pwd)

