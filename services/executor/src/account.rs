@@ -1,0 +1,170 @@
+//! What an answer used and cost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use signalbox_proto::common::v1::delta::Content;
+use signalbox_proto::common::v1::{Attempt, AttemptKind, AttemptOutcome, Delta, Usage, UsageSource};
+use tokio::time::Instant;
+
+use crate::target::Target;
+
+/// What was written so far, to count its tokens where the provider reports none.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    text: String,
+    most: usize,
+    /// Bytes beyond `most`.
+    beyond: u64,
+    /// Bytes of answer text.
+    pub(crate) answer_bytes: u64,
+    /// Whether anything was forwarded.
+    pub(crate) any: bool,
+}
+
+/// Bytes per token where text is only measured, not counted.
+const BYTES_PER_TOKEN: u64 = 4;
+
+impl Written {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, ..Self::default() }
+    }
+
+    /// Notes a delta on its way to the client.
+    pub(crate) fn note(&mut self, delta: &Delta) {
+        self.any = true;
+        let text = match &delta.content {
+            Some(Content::Text(text)) => {
+                self.answer_bytes += text.len() as u64;
+                text
+            }
+            Some(Content::Reasoning(reasoning)) => &reasoning.text,
+            Some(Content::ToolCall(call)) => &call.arguments,
+            Some(Content::Refusal(text)) => text,
+            Some(Content::Citation(_) | Content::Media(_)) | None => return,
+        };
+        if self.text.len() + text.len() <= self.most {
+            self.text.push_str(text);
+        } else {
+            self.beyond += text.len() as u64;
+        }
+    }
+
+    fn tokens(&self, target: &Target) -> u64 {
+        target.tariff.tokens(&self.text) + self.beyond.div_ceil(BYTES_PER_TOKEN)
+    }
+
+    /// Counts what the provider did not report.
+    pub(crate) fn usage(&self, target: &Target, input_tokens: u64, source: UsageSource) -> Usage {
+        Usage { input_tokens, output_tokens: self.tokens(target), source: source.into(), ..Usage::default() }
+    }
+}
+
+/// Usage and cost of all attempts of a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) usage: Usage,
+    pub(crate) cost_nanousd: i64,
+    pub(crate) price_unknown: bool,
+    /// Attempts made at providers.
+    pub(crate) attempts: u32,
+}
+
+impl Tally {
+    /// Adds an attempt; `made`: something was sent. The weakest source that used anything is the source of the sum.
+    pub(crate) fn add(&mut self, attempt: &Attempt, made: bool) {
+        self.attempts += u32::from(made);
+        let Some(usage) = &attempt.usage else { return };
+        let used = usage.input_tokens + usage.output_tokens > 0;
+        if used || self.usage.source() == UsageSource::Unspecified {
+            let weak = |source: UsageSource| match source {
+                UsageSource::Unspecified => 0,
+                UsageSource::Reported | UsageSource::Cached => 1,
+                UsageSource::Partial => 2,
+                UsageSource::Estimated => 3,
+            };
+            let none_yet = self.usage.input_tokens + self.usage.output_tokens == 0;
+            if none_yet || weak(usage.source()) > weak(self.usage.source()) {
+                self.usage.set_source(usage.source());
+            }
+        }
+        let sum = &mut self.usage;
+        sum.input_tokens += usage.input_tokens;
+        sum.output_tokens += usage.output_tokens;
+        sum.cached_input_tokens += usage.cached_input_tokens;
+        sum.cache_write_tokens += usage.cache_write_tokens;
+        sum.reasoning_tokens += usage.reasoning_tokens;
+        sum.audio_input_tokens += usage.audio_input_tokens;
+        sum.audio_output_tokens += usage.audio_output_tokens;
+        self.cost_nanousd = self.cost_nanousd.saturating_add(attempt.cost_nanousd);
+        self.price_unknown |= attempt.price_unknown && used;
+    }
+}
+
+/// Is an attempt under way, as it will be recorded.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) target: Arc<Target>,
+    pub(crate) number: u32,
+    pub(crate) kind: AttemptKind,
+    pub(crate) began: Instant,
+    pub(crate) unix_ms: i64,
+    pub(crate) first_output: Option<Duration>,
+    pub(crate) http_status: Option<u16>,
+    pub(crate) request_id: Option<String>,
+}
+
+impl Record {
+    /// Ends the attempt.
+    pub(crate) fn end(&self, outcome: AttemptOutcome, usage: Usage, error: String) -> Attempt {
+        let (cost_nanousd, price_unknown) = self.target.tariff.cost(&usage);
+        Attempt {
+            number: self.number,
+            target_id: self.target.id.clone(),
+            provider: self.target.provider.clone(),
+            model: self.target.model.clone(),
+            outcome: outcome.into(),
+            usage: Some(usage),
+            cost_nanousd,
+            price_unknown,
+            started_unix_ms: self.unix_ms,
+            duration_ms: millis(self.began.elapsed()),
+            first_output_ms: self.first_output.map(millis),
+            http_status: self.http_status.map(u32::from),
+            error,
+            provider_request_id: self.request_id.clone(),
+            kind: self.kind.into(),
+        }
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(input: u64, source: UsageSource) -> Attempt {
+        let usage = Usage { input_tokens: input, source: source.into(), ..Default::default() };
+        Attempt {
+            usage: Some(usage),
+            cost_nanousd: 5,
+            outcome: AttemptOutcome::Ok.into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_sum_is_as_good_as_its_weakest_part_that_counts() {
+        let mut tally = Tally::default();
+        tally.add(&attempt(0, UsageSource::Estimated), true);
+        tally.add(&attempt(7, UsageSource::Reported), true);
+        assert_eq!((tally.usage.source(), tally.usage.input_tokens), (UsageSource::Reported, 7));
+        tally.add(&attempt(1, UsageSource::Partial), true);
+        tally.add(&attempt(1, UsageSource::Reported), true);
+        assert_eq!((tally.usage.source(), tally.usage.input_tokens), (UsageSource::Partial, 9));
+        assert_eq!((tally.attempts, tally.cost_nanousd), (4, 20));
+    }
+}

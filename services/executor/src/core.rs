@@ -1,0 +1,114 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use signalbox_mesh::{Clock, Random};
+use signalbox_proto::common::v1::{AttemptOutcome, TimeLimits};
+use signalbox_wire::ErrorClass;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::answer::Ask;
+use crate::breaker::Permit;
+use crate::budget::Budget;
+use crate::client::Client;
+use crate::config::{Config, ms};
+use crate::failure::Failure;
+use crate::stats::InFlight;
+use crate::target::{Credential, Target};
+use crate::targets::Targets;
+
+/// Is what an attempt holds of its target while it lasts.
+pub(crate) type Held = (InFlight, OwnedSemaphorePermit);
+
+/// The executor's state.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) client: Client,
+    pub(crate) targets: Targets,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Random,
+}
+
+impl Core {
+    /// Takes what an attempt at a target needs: a place, the breaker's leave, and a credential to be there.
+    pub(crate) fn admit(&self, target: &Target, now: Instant) -> Result<(Permit, Held), Box<Failure>> {
+        if let Credential::Missing(name) = &target.credential {
+            let words = format!("no credential: set {name}");
+            return Err(Box::new(Failure::unsent(
+                AttemptOutcome::Credential,
+                ErrorClass::Credential,
+                &words,
+                None,
+            )));
+        }
+        let Ok(place) = Arc::clone(&target.memory.places).try_acquire_owned() else {
+            let words = format!("{} requests are under way already", self.config.bounds.in_flight_per_target);
+            return Err(Box::new(Failure::unsent(
+                AttemptOutcome::Overloaded,
+                ErrorClass::Overloaded,
+                &words,
+                None,
+            )));
+        };
+        match target.memory.breaker.admit(self.config.breaker, now) {
+            Ok(permit) => Ok((permit, (target.memory.stats.begin(), place))),
+            Err(open) => {
+                let words = format!("not asked: {}", open.reason);
+                let class = ErrorClass::Overloaded;
+                Err(Box::new(Failure::unsent(
+                    AttemptOutcome::BreakerOpen,
+                    class,
+                    &words,
+                    Some(open.retry_in),
+                )))
+            }
+        }
+    }
+
+    pub(crate) fn ask<'a>(&'a self, target: &'a Target, until: Instant) -> Ask<'a> {
+        Ask {
+            client: &self.client,
+            dialect: target.dialect,
+            bounds: self.config.bounds,
+            secret: target.credential.secret(),
+            until,
+            now: self.now(),
+        }
+    }
+
+    pub(crate) fn first_output(&self, target: &Target, limits: &TimeLimits) -> Duration {
+        let default = self.config.limits;
+        let default =
+            if target.reasoning { default.first_output_reasoning_ms } else { default.first_output_ms };
+        limit(limits.first_output_ms, target.limits.first_output, default)
+    }
+
+    pub(crate) fn idle(&self, target: &Target, limits: &TimeLimits) -> Duration {
+        limit(limits.idle_ms, target.limits.idle, self.config.limits.idle_ms)
+    }
+
+    /// Returns when a request ends that arrives now: by its own limit, its first candidate's, and the caller's deadline.
+    pub(crate) fn deadline(
+        &self,
+        first: &Target,
+        limits: &TimeLimits,
+        caller: Option<Instant>,
+        now: Instant,
+    ) -> Instant {
+        let own = now + limit(limits.total_ms, first.limits.total, self.config.limits.total_ms);
+        caller.map_or(own, |deadline| deadline.min(own))
+    }
+
+    fn now(&self) -> SystemTime {
+        let unix = u64::try_from(self.clock.unix_ms()).unwrap_or_default();
+        SystemTime::UNIX_EPOCH + Duration::from_millis(unix)
+    }
+}
+
+/// Chooses a limit on time: the request's own, else the target's, else the configured one.
+fn limit(request: Option<u64>, target: Option<Duration>, default: u64) -> Duration {
+    request.map(ms).or(target).unwrap_or(ms(default))
+}

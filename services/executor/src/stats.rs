@@ -1,0 +1,103 @@
+//! What is counted about a target, for `ListTargets`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use http::HeaderMap;
+
+/// Stands for "unknown" in a counter that may be unknown.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Counts of one target since the start.
+#[derive(Debug)]
+pub(crate) struct Stats {
+    in_flight: AtomicU64,
+    attempts: AtomicU64,
+    failures: AtomicU64,
+    /// Microseconds, smoothed.
+    first_output: AtomicU64,
+    remaining_requests: AtomicU64,
+    remaining_tokens: AtomicU64,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            in_flight: AtomicU64::new(0),
+            attempts: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            first_output: AtomicU64::new(UNKNOWN),
+            remaining_requests: AtomicU64::new(UNKNOWN),
+            remaining_tokens: AtomicU64::new(UNKNOWN),
+        }
+    }
+}
+
+/// Is a copy of the counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) in_flight: u64,
+    pub(crate) attempts: u64,
+    pub(crate) failures: u64,
+    pub(crate) first_output_ms: Option<u64>,
+    pub(crate) remaining_requests: Option<u64>,
+    pub(crate) remaining_tokens: Option<u64>,
+}
+
+impl Stats {
+    /// Notes an attempt that begins; it is in flight until the guard is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.attempts.fetch_add(1, Relaxed);
+        self.in_flight.fetch_add(1, Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    pub(crate) fn failed(&self) {
+        self.failures.fetch_add(1, Relaxed);
+    }
+
+    /// Smooths the time to first output: an eighth of each new one.
+    pub(crate) fn first_output(&self, took: Duration) {
+        let new = u64::try_from(took.as_micros()).unwrap_or(UNKNOWN - 1);
+        // Two updates at once may lose one: it is an average.
+        let old = self.first_output.load(Relaxed);
+        let smoothed = if old == UNKNOWN { new } else { old - old / 8 + new / 8 };
+        self.first_output.store(smoothed, Relaxed);
+    }
+
+    /// Reads the provider's remaining rate limits.
+    pub(crate) fn headroom(&self, headers: &HeaderMap) {
+        let pairs = [
+            ("x-ratelimit-remaining-requests", &self.remaining_requests),
+            ("x-ratelimit-remaining-tokens", &self.remaining_tokens),
+        ];
+        for (name, slot) in pairs {
+            if let Some(n) = headers.get(name).and_then(|v| v.to_str().ok()?.parse().ok()) {
+                slot.store(n, Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn read(&self) -> Counts {
+        let known = |n: &AtomicU64| Some(n.load(Relaxed)).filter(|n| *n != UNKNOWN);
+        Counts {
+            in_flight: self.in_flight.load(Relaxed),
+            attempts: self.attempts.load(Relaxed),
+            failures: self.failures.load(Relaxed),
+            first_output_ms: known(&self.first_output).map(|us| us / 1_000),
+            remaining_requests: known(&self.remaining_requests),
+            remaining_tokens: known(&self.remaining_tokens),
+        }
+    }
+}
+
+/// Counts one attempt as under way for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Stats>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}

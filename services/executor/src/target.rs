@@ -1,0 +1,181 @@
+//! A model at a provider with a credential, ready to be asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use http_body_util::Full;
+use signalbox_wire::{Dialect, Encoded, redact};
+use tokio::sync::Semaphore;
+
+use crate::breaker::Breaker;
+use crate::stats::Stats;
+use crate::tariff::Tariff;
+
+/// The user agent that providers see.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("signalbox/", env!("CARGO_PKG_VERSION")));
+
+/// Is what requests need to know of a target, and what is remembered of it from one request to the next.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// `provider/model`.
+    pub(crate) id: String,
+    pub(crate) provider: String,
+    /// The model as the provider calls it.
+    pub(crate) model: String,
+    pub(crate) base: Base,
+    pub(crate) dialect: Dialect,
+    pub(crate) credential: Credential,
+    /// The context window in tokens, if it is known.
+    pub(crate) window: Option<u64>,
+    /// Whether it reasons before it speaks, and so may take long.
+    pub(crate) reasoning: bool,
+    pub(crate) limits: Limits,
+    pub(crate) tariff: Tariff,
+    pub(crate) memory: Arc<Memory>,
+}
+
+/// Is what outlives a change of the configuration.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) breaker: Arc<Breaker>,
+    pub(crate) places: Arc<Semaphore>,
+}
+
+impl Memory {
+    pub(crate) fn new(places: usize) -> Self {
+        let places = Semaphore::new(places.min(Semaphore::MAX_PERMITS));
+        Self { stats: Arc::default(), breaker: Arc::default(), places: Arc::new(places) }
+    }
+}
+
+/// Is a target's own limits on time; absent ones are the configuration's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) first_output: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) total: Option<Duration>,
+}
+
+/// Is a target's credential. Its debug form shows nothing of it.
+#[derive(Clone, Default)]
+pub(crate) enum Credential {
+    /// None is needed.
+    #[default]
+    None,
+    /// One is configured but not there; its name is.
+    Missing(String),
+    /// The header that carries it, marked as sensitive, and the secret itself, to mask it in a provider's words.
+    Header(HeaderName, HeaderValue, Arc<str>),
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Missing(_) => "Missing",
+            Self::Header(..) => "Header(…)",
+        })
+    }
+}
+
+impl Credential {
+    pub(crate) fn secret(&self) -> Option<&str> {
+        match self {
+            Self::Header(_, _, secret) => Some(secret),
+            Self::None | Self::Missing(_) => None,
+        }
+    }
+}
+
+/// Is a base URL, taken apart once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Base {
+    /// `scheme://authority`: what counts as one provider for the retry budget.
+    pub(crate) origin: String,
+    /// Host and port, for people.
+    pub(crate) host: String,
+    path: String,
+    query: Option<String>,
+}
+
+impl Base {
+    /// Reads a base URL such as `https://api.example.com/v1`.
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
+        let uri: Uri = url.parse().map_err(|e| format!("{}: {e}", redact::bounded(url, 200)))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(format!(
+                "{}: give scheme and host, as in https://api.example.com/v1",
+                redact::bounded(url, 200)
+            ));
+        };
+        if !matches!(scheme, "http" | "https") {
+            return Err(format!("{scheme}: use http or https"));
+        }
+        if authority.as_str().contains('@') {
+            return Err("a base_url must not hold a user or password; use api_key_env".to_owned());
+        }
+        Ok(Self {
+            origin: format!("{scheme}://{authority}"),
+            host: authority.to_string(),
+            path: uri.path().trim_end_matches('/').to_owned(),
+            query: uri.query().map(str::to_owned),
+        })
+    }
+
+    fn join(&self, path: &str) -> Result<Uri, http::uri::InvalidUri> {
+        let query = self.query.as_deref().map_or_else(String::new, |query| format!("?{query}"));
+        format!("{}{}{path}{query}", self.origin, self.path).parse()
+    }
+}
+
+impl Target {
+    /// Returns whom a request is written for.
+    pub(crate) fn wire(&self) -> signalbox_wire::Target<'_> {
+        signalbox_wire::Target { provider: &self.provider, model: &self.model }
+    }
+
+    /// Makes the HTTP request, credential included. Nothing of the mesh's own context goes along.
+    pub(crate) fn request(&self, encoded: Encoded) -> Result<Request<Full<Bytes>>, String> {
+        let uri = self.base.join(&encoded.path).map_err(|e| format!("base_url: {e}"))?;
+        let mut request = Request::new(Full::new(encoded.body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = encoded.headers;
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::USER_AGENT, USER_AGENT);
+        if let Credential::Header(name, value, _) = &self.credential {
+            headers.insert(name.clone(), value.clone());
+        }
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_join_with_paths() {
+        let join = |base: &str| Base::parse(base).unwrap().join("/chat/completions").unwrap().to_string();
+        assert_eq!(join("https://api.example.com/v1"), "https://api.example.com/v1/chat/completions");
+        assert_eq!(join("http://127.0.0.1:8000/"), "http://127.0.0.1:8000/chat/completions");
+        let azure = "https://x.example.com/openai/deployments/d?api-version=1";
+        assert_eq!(join(azure), "https://x.example.com/openai/deployments/d/chat/completions?api-version=1");
+        for bad in ["example.com", "ftp://example.com", "https://key@example.com", "not a url"] {
+            assert!(Base::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_credential_does_not_show() {
+        let (name, value) = Dialect::OpenAi.credential("sk-secret-value").unwrap();
+        let credential = Credential::Header(name.clone(), value.clone(), "sk-secret-value".into());
+        assert!(!format!("{credential:?}").contains("secret"));
+        let headers = http::HeaderMap::from_iter([(name, value)]);
+        assert!(!format!("{headers:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,7 @@
+//! The executor against the provider simulator over real sockets, and against a scripted provider in paused time.
+
+mod course;
+mod faults;
+mod scripted;
+mod service;
+mod world;

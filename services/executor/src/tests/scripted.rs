@@ -1,0 +1,197 @@
+//! A provider that speaks prepared bytes over a pipe, in paused time: what turns on time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use parking_lot::Mutex;
+use signalbox_proto::common::v1::{AttemptOutcome, ErrorReason, FinishReason, UsageSource};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
+use tower::service_fn;
+
+use super::world::{Executors, executor, request, run, target};
+use crate::client::{Connector, Io};
+use crate::config::Config;
+use crate::target::Credential;
+
+/// Is one step of a connection's script.
+enum Say {
+    Bytes(&'static str),
+    Pause(u64),
+    /// Stays open and says nothing more.
+    Hang,
+}
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+const HELLO: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hello\"}}]}\n\n";
+const STOP: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+/// Makes an executor whose connections follow the scripts in turn, and the times at which they were made.
+fn scripted(config: Config, scripts: Vec<Vec<Say>>) -> (Executors, Arc<Mutex<Vec<Instant>>>) {
+    let scripts = Arc::new(Mutex::new(VecDeque::from(scripts)));
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&times);
+    let connector = Connector::new(service_fn(move |_: Uri| {
+        seen.lock().push(Instant::now());
+        let script = scripts.lock().pop_front();
+        async move {
+            let Some(script) = script else { return Err("no more scripts".into()) };
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            tokio::spawn(play(theirs, script));
+            Ok(Io::plain(ours))
+        }
+    }));
+    let targets = ["a", "b"].map(|model| target(model, "http://provider.test/v1", Credential::None));
+    (executor(config, connector, targets.into()), times)
+}
+
+async fn play(mut pipe: tokio::io::DuplexStream, script: Vec<Say>) {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|w| w == b"\r\n\r\n") {
+        if pipe.read_buf(&mut request).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    for say in script {
+        match say {
+            Say::Bytes(text) => {
+                let Ok(()) = pipe.write_all(text.as_bytes()).await else { return };
+            }
+            Say::Pause(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Say::Hang => std::future::pending().await,
+        }
+    }
+}
+
+fn answer() -> Vec<Say> {
+    vec![Say::Bytes(HEAD), Say::Bytes(HELLO), Say::Bytes(STOP), Say::Bytes(DONE)]
+}
+
+fn gaps(times: &Mutex<Vec<Instant>>) -> Vec<u64> {
+    let times = times.lock();
+    times.windows(2).map(|w| u64::try_from((w[1] - w[0]).as_millis()).unwrap()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_obeyed_in_every_form() {
+    for (header, wait) in [
+        ("Retry-After: 3", 3_000),
+        ("Retry-After: Sun, 06 Nov 1994 08:49:42 GMT", 5_000),
+        ("retry-after-ms: 1250", 1_250),
+        ("x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 1.5s", 1_500),
+    ] {
+        let limited = format!("HTTP/1.1 429 Too Many Requests\r\n{header}\r\ncontent-length: 2\r\n\r\n{{}}");
+        let (executors, times) =
+            scripted(Config::default(), vec![vec![Say::Bytes(limited.leak())], answer()]);
+        let ran = run(&executors, request(&["a"])).await;
+        assert_eq!(ran.outcomes(), [AttemptOutcome::RateLimited, AttemptOutcome::Ok], "{header}: {ran:?}");
+        let waited = gaps(&times)[0];
+        assert!((wait..wait + 5).contains(&waited), "{header}: {waited}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_have_their_defaults() {
+    let begin = Instant::now();
+    let (executors, times) = scripted(Config::default(), vec![vec![Say::Bytes(HEAD), Say::Hang], answer()]);
+    let ran = run(&executors, request(&["a", "b"])).await;
+    assert_eq!(ran.outcomes(), [AttemptOutcome::Timeout, AttemptOutcome::Ok]);
+    assert!((10_000..10_005).contains(&gaps(&times)[0]), "first output");
+
+    let (executors, _) =
+        scripted(Config::default(), vec![vec![Say::Bytes(HEAD), Say::Bytes(HELLO), Say::Hang]]);
+    let before = Instant::now();
+    let ran = run(&executors, request(&["a"])).await;
+    assert_eq!((ran.reason(), ran.text.as_str()), (Some(ErrorReason::StreamBroken), "hello"));
+    assert_eq!(before.elapsed().as_secs(), 15, "idle");
+    assert!(begin.elapsed().as_secs() < 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_of_the_request_go_first_and_keep_alives_do_not_count_as_output() {
+    let alive = || [Say::Bytes(": keep-alive\n\n"), Say::Pause(900)];
+    let script = [Say::Bytes(HEAD)].into_iter().chain((0..10).flat_map(|_| alive())).collect();
+    let (executors, _) = scripted(Config::default(), vec![script]);
+    let mut request = request(&["a"]);
+    request.limits.get_or_insert_default().first_output_ms = Some(2_000);
+    let begin = Instant::now();
+    let ran = run(&executors, request).await;
+    assert_eq!(ran.reason(), Some(ErrorReason::ProviderTimeout));
+    assert_eq!(begin.elapsed().as_secs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_total_ends_a_stream_that_goes_on() {
+    let script = [Say::Bytes(HEAD)].into_iter();
+    let script = script.chain((0..100).flat_map(|_| [Say::Bytes(HELLO), Say::Pause(1_000)])).collect();
+    let (executors, _) = scripted(Config::default(), vec![script]);
+    let mut request = request(&["a"]);
+    request.limits.get_or_insert_default().total_ms = Some(5_500);
+    let begin = Instant::now();
+    let ran = run(&executors, request).await;
+    assert_eq!(ran.reason(), Some(ErrorReason::DeadlineExceeded));
+    assert_eq!((ran.text.len(), begin.elapsed().as_millis()), (6 * 5, 5_500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finish_reason_is_enough_whatever_becomes_of_the_connection() {
+    for (ending, waits) in [(vec![], 0), (vec![Say::Bytes(DONE), Say::Hang], 0), (vec![Say::Hang], 2)] {
+        let mut script = vec![Say::Bytes(HEAD), Say::Bytes(HELLO), Say::Bytes(STOP)];
+        script.extend(ending);
+        let (executors, _) = scripted(Config::default(), vec![script]);
+        let begin = Instant::now();
+        let ran = run(&executors, request(&["a"])).await;
+        let finished = ran.finished.unwrap();
+        assert_eq!(finished.finish_reason(), FinishReason::Stop);
+        assert_eq!(begin.elapsed().as_secs(), waits);
+        let usage = finished.usage.unwrap();
+        assert_eq!((usage.source(), usage.input_tokens), (UsageSource::Estimated, 20), "none was reported");
+        assert!(usage.output_tokens > 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_never_made_is_given_up_after_five_seconds() {
+    let connector = Connector::new(service_fn(|_: Uri| std::future::pending()));
+    let executors =
+        executor(Config::default(), connector, vec![target("a", "http://provider.test", Credential::None)]);
+    let begin = Instant::now();
+    let ran = run(&executors, request(&["a"])).await;
+    assert_eq!((ran.reason(), ran.attempts.len()), (Some(ErrorReason::ProviderTimeout), 1), "{ran:?}");
+    assert_eq!(begin.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_much_is_an_error_and_not_an_outage() {
+    let long = format!("data: {}\n\n", "x".repeat(3 << 20)).leak();
+    let headers = format!("HTTP/1.1 200 OK\r\nx-long: {}\r\n\r\n", "y".repeat(1 << 20)).leak();
+    for script in [vec![Say::Bytes(HEAD), Say::Bytes(long)], vec![Say::Bytes(headers), Say::Hang]] {
+        let (executors, _) = scripted(Config::default(), vec![script, answer()]);
+        let ran = run(&executors, request(&["a"])).await;
+        assert_eq!(ran.outcomes(), [AttemptOutcome::Protocol, AttemptOutcome::Ok], "{ran:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_streamed_is_one_too() {
+    let body = r#"{"choices":[{"message":{"content":"whole"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let (executors, _) = scripted(Config::default(), vec![vec![Say::Bytes(head.leak())]]);
+    let ran = run(&executors, request(&["a"])).await;
+    assert_eq!((ran.text.as_str(), ran.finished.unwrap().usage.unwrap().input_tokens), ("whole", 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn gzip_that_nobody_asked_for_is_refused() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\n\u{1f}x";
+    let (executors, _) = scripted(Config::default(), vec![vec![Say::Bytes(head)], answer()]);
+    let ran = run(&executors, request(&["a"])).await;
+    assert_eq!(ran.outcomes(), [AttemptOutcome::Protocol, AttemptOutcome::Ok]);
+    assert!(ran.attempts[0].error.contains("gzip"));
+}

@@ -1,0 +1,199 @@
+//! A provider, an executor in front of it, and what is asked of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use signalbox_mesh::{Channel, Environment, ManualClock, Part, RequestContext};
+use signalbox_proto::common::v1::delta::Content;
+use signalbox_proto::common::v1::{
+    Attempt, AttemptOutcome, ChatRequest, ErrorReason, Finished, GenerateEvent, Message, Part as Piece, Role,
+    Started, Text, generate_event, part,
+};
+use signalbox_proto::executor::v1::executor_service_client::ExecutorServiceClient;
+use signalbox_proto::executor::v1::{
+    ExecuteRequest, ExecuteResponse, ListTargetsRequest, PlannedTarget, execute_response,
+};
+use signalbox_testkit::provider::{self, Provider};
+use signalbox_wire::Dialect;
+use tonic::Status;
+
+use crate::budget::Budget;
+use crate::client::{Client, Connector};
+use crate::config::Config;
+use crate::core::Core;
+use crate::target::{Base, Credential, Limits, Memory, Target};
+use crate::targets::Targets;
+use crate::tariff::Tariff;
+
+pub(super) type Executors = ExecutorServiceClient<Channel>;
+
+/// The prompt of all tests.
+pub(super) const PROMPT: &str =
+    "Say that the signal box keeps trains apart, tokens counted, größte Mühe, and money safe.";
+
+pub(super) fn target(model: &str, base_url: &str, credential: Credential) -> Target {
+    Target {
+        id: format!("sim/{model}"),
+        provider: "sim".into(),
+        model: model.into(),
+        base: Base::parse(base_url).unwrap(),
+        dialect: Dialect::OpenAi,
+        credential,
+        window: None,
+        reasoning: false,
+        limits: Limits::default(),
+        tariff: Tariff,
+        memory: Arc::new(Memory::new(1_000)),
+    }
+}
+
+/// Makes a client of an executor in this process.
+pub(super) fn executor(config: Config, connector: Connector, targets: Vec<Target>) -> Executors {
+    let environment = Environment::manual(ManualClock::new(784_111_777_000), 7, "/nonexistent");
+    let core = Core {
+        client: Client::new(connector, &config),
+        targets: Targets::of(targets),
+        budget: Arc::new(Budget::new(config.retry)),
+        clock: Arc::clone(&environment.clock),
+        random: environment.random.clone(),
+        config,
+    };
+    let part: Part = crate::part(core);
+    let channel = Channel::local(&part, &signalbox_mesh::Config::default(), &environment);
+    signalbox_mesh::client!(ExecutorServiceClient, channel)
+}
+
+/// The simulator and an executor that knows some of its models.
+pub(super) struct World {
+    pub(super) provider: Provider,
+    pub(super) executors: Executors,
+}
+
+impl World {
+    pub(super) async fn new(models: &[&str]) -> Self {
+        Self::with(quick(), models).await
+    }
+
+    pub(super) async fn with(config: Config, models: &[&str]) -> Self {
+        let provider = Provider::start(provider::Config::default()).await.unwrap();
+        let targets =
+            models.iter().map(|model| target(model, &provider.base_url(), Credential::None)).collect();
+        let connector = Connector::system(Duration::from_secs(5));
+        let executors = executor(config, connector, targets);
+        Self { provider, executors }
+    }
+
+    pub(super) async fn run(&self, models: &[&str]) -> Ran {
+        run(&self.executors, request(models)).await
+    }
+
+    /// Waits until the provider is idle, and checks that the executor holds nothing (L1).
+    pub(super) async fn idle(&self) {
+        self.provider.wait_for(|totals| totals.in_flight == 0).await;
+        let listed = self.executors.clone().list_targets(ListTargetsRequest {}).await.unwrap().into_inner();
+        assert!(listed.targets.iter().all(|t| t.in_flight == 0), "{listed:?}");
+    }
+}
+
+/// Limits that are met soon, and waits that are short.
+pub(super) fn quick() -> Config {
+    let mut config = Config::default();
+    config.limits.first_output_ms = 400;
+    config.limits.idle_ms = 400;
+    config.retry.base_ms = 1;
+    config
+}
+
+pub(super) fn request(models: &[&str]) -> ExecuteRequest {
+    let text = part::Kind::Text(Text { text: PROMPT.into() });
+    let piece = Piece { kind: Some(text), ..Default::default() };
+    let message = Message { role: Role::User.into(), parts: vec![piece], ..Default::default() };
+    ExecuteRequest {
+        chat: Some(ChatRequest { model: "test".into(), messages: vec![message], ..Default::default() }),
+        plan: models
+            .iter()
+            .map(|m| PlannedTarget { target_id: format!("sim/{m}"), prefill: false })
+            .collect(),
+        input_tokens: 20,
+        ..Default::default()
+    }
+}
+
+/// What came of a request.
+#[derive(Debug, Default)]
+pub(super) struct Ran {
+    pub(super) started: Option<Started>,
+    pub(super) text: String,
+    pub(super) finished: Option<Finished>,
+    pub(super) notices: usize,
+    pub(super) attempts: Vec<Attempt>,
+    pub(super) status: Option<Status>,
+}
+
+impl Ran {
+    pub(super) fn outcomes(&self) -> Vec<AttemptOutcome> {
+        self.attempts.iter().map(Attempt::outcome).collect()
+    }
+
+    pub(super) fn reason(&self) -> Option<ErrorReason> {
+        signalbox_mesh::error::reason_of(self.status.as_ref()?)
+    }
+
+    pub(super) fn metadata(&self, key: &str) -> String {
+        let status = self.status.as_ref();
+        status.and_then(|s| signalbox_mesh::error::metadata_of(s, key)).unwrap_or_default()
+    }
+
+    /// Takes a message and checks its place (S1): one beginning, one end, nothing after it, numbers without a gap.
+    fn take(&mut self, message: ExecuteResponse, last: &mut u64) {
+        let event = match message.kind.unwrap() {
+            execute_response::Kind::Attempt(attempt) => {
+                assert_eq!(attempt.number as usize, self.attempts.len() + 1);
+                assert!(self.finished.is_none());
+                return self.attempts.push(attempt);
+            }
+            execute_response::Kind::Event(event) => event,
+        };
+        let GenerateEvent { sequence, kind } = event;
+        *last += 1;
+        assert_eq!(sequence, *last);
+        assert!(self.finished.is_none(), "nothing follows the end");
+        match kind.unwrap() {
+            generate_event::Kind::Started(started) => assert!(self.started.replace(started).is_none()),
+            generate_event::Kind::Delta(delta) => {
+                assert!(self.started.is_some());
+                if let Some(Content::Text(text)) = delta.content {
+                    self.text.push_str(&text);
+                }
+            }
+            generate_event::Kind::Notice(_) => self.notices += 1,
+            generate_event::Kind::Finished(finished) => self.finished = Some(finished),
+            generate_event::Kind::Seam(_) => unreachable!("no rescue yet"),
+        }
+    }
+}
+
+pub(super) async fn run(executors: &Executors, request: ExecuteRequest) -> Ran {
+    run_in(executors, request, RequestContext::background()).await
+}
+
+pub(super) async fn run_in(executors: &Executors, request: ExecuteRequest, context: RequestContext) -> Ran {
+    let mut ran = Ran::default();
+    let mut messages = match executors.clone().execute(context.request(request)).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => {
+            ran.status = Some(status);
+            return ran;
+        }
+    };
+    let mut last = 0;
+    while let Some(message) = messages.next().await {
+        match message {
+            Ok(message) => ran.take(message, &mut last),
+            Err(status) => ran.status = Some(status),
+        }
+    }
+    assert_ne!(ran.status.is_some(), ran.finished.is_some(), "a stream ends in one of two ways: {ran:?}");
+    ran
+}
