@@ -18,44 +18,68 @@ use crate::error;
 const PREFIX: usize = 5;
 
 /// Follows the framing of one stream.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Meter {
     limit: usize,
     prefix: [u8; PREFIX],
     have: usize,
     body: usize,
+    /// What follows the last frame that was let through.
+    refused: Option<Status>,
 }
 
 impl Meter {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, prefix: [0; PREFIX], have: 0, body: 0 }
+        Self { limit, prefix: [0; PREFIX], have: 0, body: 0, refused: None }
     }
 
-    /// Reads on.
+    /// Lets a frame through, cut before the first message that is too large: what came before it still counts.
     ///
     /// # Errors
-    /// `MESSAGE_TOO_LARGE` as soon as a prefix announces more than the limit.
-    pub(crate) fn read(&mut self, mut data: &[u8]) -> Result<(), Status> {
-        while !data.is_empty() {
+    /// `MESSAGE_TOO_LARGE` when nothing is left of it. When something is, [`Meter::refused`] has the error.
+    pub(crate) fn pass(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
+        let Some(data) = frame.data_ref() else { return Ok(frame) };
+        match self.read(data) {
+            Ok(()) => Ok(frame),
+            Err((0, status)) => Err(status),
+            Err((at, status)) => {
+                self.refused = Some(status);
+                Ok(Frame::data(data.slice(..at)))
+            }
+        }
+    }
+
+    /// The error that ends the stream, once the frame before it is through.
+    pub(crate) fn refused(&mut self) -> Option<Status> {
+        self.refused.take()
+    }
+
+    /// Reads on; as soon as a prefix announces too much, says where in `data` its message begins.
+    fn read(&mut self, data: &[u8]) -> Result<(), (usize, Status)> {
+        let mut at = 0;
+        while at < data.len() {
+            let rest = &data[at..];
             if self.body > 0 {
-                let skipped = self.body.min(data.len());
+                let skipped = self.body.min(rest.len());
                 self.body -= skipped;
-                data = &data[skipped..];
+                at += skipped;
                 continue;
             }
-            let taken = (PREFIX - self.have).min(data.len());
-            self.prefix[self.have..self.have + taken].copy_from_slice(&data[..taken]);
+            let taken = (PREFIX - self.have).min(rest.len());
+            self.prefix[self.have..self.have + taken].copy_from_slice(&rest[..taken]);
             self.have += taken;
-            data = &data[taken..];
             if self.have == PREFIX {
                 let [_, a, b, c, d] = self.prefix;
                 let length = u32::from_be_bytes([a, b, c, d]);
                 self.body = usize::try_from(length).unwrap_or(usize::MAX);
                 self.have = 0;
                 if self.body > self.limit {
-                    return Err(error::too_large(u64::from(length), self.limit));
+                    // A prefix that began in an earlier frame has let its first bytes through; they decode to nothing.
+                    let begin = (at + taken).saturating_sub(PREFIX);
+                    return Err((begin, error::too_large(u64::from(length), self.limit)));
                 }
             }
+            at += taken;
         }
         Ok(())
     }
@@ -87,16 +111,21 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
+        if let Some(status) = this.meter.as_mut().and_then(Meter::refused) {
+            this.body = None;
+            return Poll::Ready(Some(Err(status)));
+        }
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         match Pin::new(body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(meter), Some(data)) = (&mut this.meter, frame.data_ref())
-                    && let Err(status) = meter.read(data)
-                {
+                let passed = match &mut this.meter {
+                    Some(meter) => meter.pass(frame),
+                    None => Ok(frame),
+                };
+                if passed.is_err() {
                     this.body = None;
-                    return Poll::Ready(Some(Err(status)));
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(passed))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Status::from_error(error.into())))),
             Poll::Ready(None) => Poll::Ready(None),
@@ -136,8 +165,19 @@ mod tests {
         ) {
             let bytes: Vec<u8> = lengths.iter().flat_map(|length| message(*length)).collect();
             let mut meter = Meter::new(limit);
-            let refused = bytes.chunks(chunk).find_map(|chunk| meter.read(chunk).err());
+            let mut passed = Vec::new();
+            let refused = bytes.chunks(chunk).find_map(|chunk| {
+                let frame = Frame::data(Bytes::copy_from_slice(chunk));
+                match meter.pass(frame) {
+                    Ok(frame) => passed.extend_from_slice(&frame.into_data().unwrap()),
+                    Err(status) => return Some(status),
+                }
+                meter.refused()
+            });
+            let allowed = lengths.iter().take_while(|length| **length <= limit);
+            let whole: usize = allowed.map(|length| PREFIX + length).sum();
             prop_assert_eq!(refused.is_some(), lengths.iter().any(|length| *length > limit));
+            prop_assert!(passed.len() >= whole && passed.len() < whole + PREFIX, "all before it, none of it");
             if let Some(status) = refused {
                 prop_assert_eq!(error::reason_of(&status), Some(ErrorReason::MessageTooLarge));
             }

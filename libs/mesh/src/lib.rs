@@ -57,7 +57,7 @@ pub use self::{
 #[macro_export]
 macro_rules! client {
     ($($client:ident)::+, $channel:expr) => {
-        $($client)::+::new(::core::clone::Clone::clone(&$channel))
+        $($client)::+::new($crate::Channel::clone(&$channel))
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX)
     };

@@ -46,7 +46,11 @@ impl Connector {
         }))
     }
 
-    pub(crate) async fn connect(&self, peer: Uri) -> io::Result<Box<dyn Io>> {
+    /// Makes a connection.
+    ///
+    /// # Errors
+    /// Whatever the network says.
+    pub async fn connect(&self, peer: Uri) -> io::Result<Box<dyn Io>> {
         (self.0)(peer).await
     }
 }

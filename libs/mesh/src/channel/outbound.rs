@@ -280,14 +280,17 @@ where
         let (Some(body), Some(open)) = (this.body.as_mut().as_pin_mut(), &this.in_flight) else {
             return Poll::Ready(None);
         };
-        let ended = match body.poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => match frame.data_ref().map(|data| this.meter.read(data)) {
-                Some(Ok(())) => {
+        let polled = match this.meter.refused() {
+            Some(status) => Poll::Ready(Some(Err(status))),
+            None => body.poll_frame(cx),
+        };
+        let ended = match polled {
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() => match this.meter.pass(frame) {
+                Ok(frame) => {
                     this.timer.touch();
                     return Poll::Ready(Some(Ok(frame)));
                 }
-                Some(Err(status)) => Some(Err(status)),
-                None => Some(Ok(frame)),
+                Err(status) => Some(Err(status)),
             },
             Poll::Ready(None) if *this.owes_status => Some(Err(broken(&open.0.label))),
             Poll::Ready(last) => last,

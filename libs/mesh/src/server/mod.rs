@@ -18,6 +18,7 @@ use tonic::{
     transport::server::{Connected, TcpIncoming},
 };
 use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::pb::v1::server_reflection_server::SERVICE_NAME as REFLECTION;
 
 pub(crate) use self::{
     dispatch::Dispatch,
@@ -169,6 +170,7 @@ impl Server {
         for (name, _) in served {
             reflection = reflection.with_service_name(*name);
         }
+        reflection = reflection.with_service_name(REFLECTION);
         let own = own.and(reflection.build_v1()?);
         Ok(self.parts.iter().chain([&own]).flat_map(|part| part.services.iter().cloned()).collect())
     }

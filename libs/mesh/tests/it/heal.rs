@@ -1,0 +1,101 @@
+//! A peer that goes and comes back.
+
+use std::time::Duration;
+
+use futures_util::stream;
+use signalbox_mesh::{Channel, Config, Connector, Server, client, error, listen};
+use signalbox_proto::{
+    common::v1::ErrorReason,
+    guard::v1::{InspectRequest, guard_service_client::GuardServiceClient},
+};
+use tokio::time::Instant;
+
+use crate::{
+    scripted::{Scripted, ask, then_silence},
+    world::{Network, environment, remote},
+};
+
+fn server(config: &Config) -> Server {
+    Server::new(&config.server, &environment()).part(Scripted::default().part())
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_fail_at_once_while_a_peer_is_away_and_succeed_when_it_is_back() {
+    let (network, config) = (Network::default(), Config::default());
+    let channel = remote(&network, &["guard:1"], &config);
+    let mut client = client!(GuardServiceClient, channel);
+
+    for _ in 0..3 {
+        let begin = Instant::now();
+        let status = client.inspect(InspectRequest::default()).await.unwrap_err();
+        assert_eq!(error::reason_of(&status), Some(ErrorReason::ServiceUnavailable));
+        assert_eq!(error::metadata_of(&status, "service").as_deref(), Some("guard"));
+        assert!(error::retry_after(&status).unwrap() > Duration::ZERO);
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+
+        let serving = network.serve("guard:1", server(&config));
+        tokio::time::advance(Duration::from_millis(config.client.reconnect_ms + 1)).await;
+        client.inspect(InspectRequest::default()).await.unwrap();
+        client.inspect(InspectRequest::default()).await.unwrap();
+        serving.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_channel_over_tcp_heals_after_a_restart_on_the_same_port() {
+    let mut config = Config::default();
+    config.client.reconnect_ms = 0;
+    let incoming = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    let addresses = [address.to_string()];
+    let channel =
+        Channel::remote("guard", &addresses, &config.client, &environment(), &Connector::tcp()).unwrap();
+    let mut client = client!(GuardServiceClient, channel);
+
+    let stop = signalbox_mesh::CancellationToken::new();
+    let serving = tokio::spawn(server(&config).serve(incoming, stop.clone()));
+    client.inspect(InspectRequest::default()).await.unwrap();
+    stop.cancel();
+    serving.await.unwrap().unwrap();
+    let status = client.inspect(InspectRequest::default()).await.unwrap_err();
+    assert_eq!(error::reason_of(&status), Some(ErrorReason::ServiceUnavailable));
+    assert!(status.message().contains(&address.to_string()), "{status:?}");
+
+    let stop = signalbox_mesh::CancellationToken::new();
+    let serving = tokio::spawn(server(&config).serve(listen(address).unwrap(), stop.clone()));
+    client.inspect(InspectRequest::default()).await.unwrap();
+    stop.cancel();
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_lost_in_mid_stream_is_unavailable_and_not_an_end() {
+    let (network, mut config) = (Network::default(), Config::default());
+    config.server.drain_ms = 0;
+    let script = Scripted::default().screen(|_| then_silence([1], ()));
+    let serving = network.serve("guard:1", Server::new(&config.server, &environment()).part(script.part()));
+    let channel = remote(&network, &["guard:1"], &config);
+    let mut answer =
+        client!(GuardServiceClient, channel).screen(stream::iter([ask()])).await.unwrap().into_inner();
+    answer.message().await.unwrap().unwrap();
+    serving.stop().await;
+    let status = answer.message().await.unwrap_err();
+    assert_eq!(error::reason_of(&status), Some(ErrorReason::ServiceUnavailable));
+    assert_eq!(channel.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_answers_a_connection_costs_the_connect_timeout_once() {
+    let config = Config::default();
+    let connector = Connector::new(|_| std::future::pending::<std::io::Result<tokio::io::DuplexStream>>());
+    let channel = Channel::remote("guard", &["guard:1"], &config.client, &environment(), &connector).unwrap();
+    let begin = Instant::now();
+    let calls = (0..10).map(|_| {
+        let mut client = client!(GuardServiceClient, channel);
+        async move { client.inspect(InspectRequest::default()).await.unwrap_err() }
+    });
+    let statuses = futures_util::future::join_all(calls).await;
+    assert!(statuses.iter().all(|s| error::reason_of(s) == Some(ErrorReason::ServiceUnavailable)));
+    // Two connections, tried one after the other by some, but never once per call.
+    assert!(begin.elapsed() <= Duration::from_secs(7), "{:?}", begin.elapsed());
+}

@@ -1,0 +1,104 @@
+//! What a listener serves besides the parts.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioIo;
+use signalbox_mesh::{Config, Server, client, error, listen};
+use signalbox_proto::{
+    common::v1::ErrorReason,
+    guard::v1::{InspectRequest, guard_service_client::GuardServiceClient},
+    router::v1::{PlanRequest, router_service_client::RouterServiceClient},
+};
+use tokio::net::TcpStream;
+use tonic::{Code, service::Routes};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+
+use crate::{
+    scripted::Scripted,
+    world::{Network, environment, remote},
+};
+
+#[tokio::test]
+async fn accepted_sockets_have_tcp_nodelay() {
+    let mut incoming = listen("127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    let (_client, accepted) = tokio::join!(TcpStream::connect(address), incoming.next());
+    assert!(accepted.unwrap().unwrap().nodelay().unwrap());
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let incoming = listen("127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    let error = listen(address).err().unwrap().to_string();
+    assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reflection_lists_what_is_served_and_nothing_else() {
+    let (network, config) = (Network::default(), Config::default());
+    let serving = network
+        .serve("guard:1", Server::new(&config.server, &environment()).part(Scripted::default().part()));
+    let mut reflection = ServerReflectionClient::new(remote(&network, &["guard:1"], &config));
+    let request = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..ServerReflectionRequest::default()
+    };
+    let mut answers = reflection.server_reflection_info(stream::iter([request])).await.unwrap().into_inner();
+    let Some(MessageResponse::ListServicesResponse(list)) =
+        answers.message().await.unwrap().unwrap().message_response
+    else {
+        panic!("not a list");
+    };
+    let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    names.sort();
+    let expected =
+        ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "signalbox.guard.v1.GuardService"];
+    assert_eq!(names, expected);
+    drop((answers, reflection));
+    serving.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_not_served_here_is_unimplemented_with_its_name() {
+    let (network, config) = (Network::default(), Config::default());
+    let _serving = network
+        .serve("guard:1", Server::new(&config.server, &environment()).part(Scripted::default().part()));
+    let channel = remote(&network, &["guard:1"], &config);
+    let status = client!(RouterServiceClient, channel).plan(PlanRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+    assert_eq!(error::reason_of(&status), Some(ErrorReason::NotSupported));
+    assert!(status.message().contains("signalbox.router.v1.RouterService"), "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_axum_router_answers_http_1_beside_grpc_and_its_panics_are_500() {
+    let (network, config) = (Network::default(), Config::default());
+    let router = axum::Router::new()
+        .route("/hello", axum::routing::get(async || "hello"))
+        .route("/panic", axum::routing::get(async || -> &'static str { panic!("on purpose") }));
+    let server = Server::new(&config.server, &environment())
+        .part(Scripted::default().part())
+        .fallback(Routes::from(router));
+    let _serving = network.serve("guard:1", server);
+
+    let channel = remote(&network, &["guard:1"], &config);
+    client!(GuardServiceClient, channel).inspect(InspectRequest::default()).await.unwrap();
+
+    let io = network.connector().connect("http://guard:1/".parse().unwrap()).await.unwrap();
+    let (mut http, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await.unwrap();
+    tokio::spawn(connection);
+    for (path, status, text) in [("/hello", 200, "hello"), ("/panic", 500, ""), ("/nothing", 404, "")] {
+        let request = http::Request::get(path).header("host", "guard").body(Empty::<Bytes>::new()).unwrap();
+        let response = http.send_request(request).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(text.is_empty() || body == text, "{body:?}");
+    }
+}
