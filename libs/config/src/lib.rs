@@ -1,0 +1,23 @@
+//! Configuration: one file for all services, every key checked, secrets by reference.
+//!
+//! A [`Document`] is the parsed file with the environment laid over it. Each binary reads the [`Shared`] parts and its own
+//! section; the sections of other services are accepted by name, and every key that nobody knows is refused with its line.
+
+mod document;
+mod live;
+mod money;
+mod places;
+mod secret;
+mod shared;
+
+pub use crate::{
+    document::{ConfigError, Document, SECTIONS},
+    live::Live,
+    money::Usd,
+    places::{cache_dir, data_dir},
+    secret::{Secret, SecretError},
+    shared::{
+        Budget, BudgetPeriod, Dialect, Guarding, LogFormat, ModelAlias, Price, Shared, Target, Telemetry,
+        Tenant,
+    },
+};

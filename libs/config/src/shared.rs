@@ -1,0 +1,267 @@
+//! The parts of the file that all services read.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use crate::{Secret, SecretError, Usd};
+
+/// Models, tenants, telemetry.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shared {
+    /// `[models.<alias>]`, in the file's order.
+    pub models: IndexMap<String, ModelAlias>,
+    /// `[tenants.<name>]`.
+    pub tenants: IndexMap<String, Tenant>,
+    /// `[telemetry]`.
+    pub telemetry: Telemetry,
+}
+
+/// A name that clients ask for, and the targets behind it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelAlias {
+    /// The targets in the order in which they are tried. At least one.
+    pub targets: Vec<Target>,
+    /// What it is, for people.
+    pub description: Option<String>,
+}
+
+/// A model at a provider with a credential.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The address up to and with the version, for example `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// The wire format. Default `openai`.
+    #[serde(default)]
+    pub dialect: Dialect,
+    /// The model as the provider calls it.
+    pub model: String,
+    /// The environment variable that holds the credential. Default: none is sent.
+    pub api_key_env: Option<String>,
+    /// The file that holds the credential, instead of a variable.
+    pub api_key_file: Option<PathBuf>,
+    /// The provider's name, for prices and reports. Default: from the address's host.
+    pub provider: Option<String>,
+    /// The price. Default: from the catalog.
+    pub price: Option<Price>,
+    /// The context window in tokens. Default: from the catalog.
+    pub context_window_tokens: Option<u64>,
+    /// The most output tokens. Default: from the catalog.
+    pub max_output_tokens: Option<u64>,
+    /// What it can do: `tools`, `vision`, `json_schema`, `reasoning`, `audio`. Default: from the catalog.
+    pub capabilities: Option<Vec<String>>,
+}
+
+/// The wire format of a provider.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    /// OpenAI Chat Completions; vLLM, Ollama, llama.cpp and many others speak it.
+    #[default]
+    Openai,
+}
+
+/// A price in dollars per million tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Input.
+    pub input_usd_per_mtok: Usd,
+    /// Output.
+    pub output_usd_per_mtok: Usd,
+    /// Input read from the provider's cache. Default: as input.
+    pub cached_input_usd_per_mtok: Option<Usd>,
+    /// Input written to the provider's cache. Default: as input.
+    pub cache_write_usd_per_mtok: Option<Usd>,
+}
+
+/// An organisation.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tenant {
+    /// Models or aliases that it may use, as patterns with a trailing `*`. Default: all.
+    pub allowed_models: Vec<String>,
+    /// Its guard policy. Default: `default`.
+    pub guard_policy: Option<String>,
+    /// Its cache policy. Default: `default`.
+    pub cache_policy: Option<String>,
+    /// Its route policy. Default: each alias's own.
+    pub route_policy: Option<String>,
+    /// What happens while the guard is away. Default `closed`.
+    pub guard_unavailable: Guarding,
+    /// What it may spend. All apply together.
+    pub budgets: Vec<Budget>,
+}
+
+/// What happens while the guard is away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarding {
+    /// Requests are refused.
+    #[default]
+    Closed,
+    /// Requests go on unchecked, and are marked.
+    Open,
+}
+
+/// A limit on spending.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// A name, unique within the tenant. Default: the period.
+    pub name: Option<String>,
+    /// The limit in dollars.
+    pub limit_usd: Usd,
+    /// When it starts anew. Default `month`.
+    #[serde(default)]
+    pub period: BudgetPeriod,
+    /// Whether it refuses; otherwise it only reports. Default true.
+    #[serde(default = "yes")]
+    pub hard: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// When a budget starts anew, in UTC.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BudgetPeriod {
+    /// Never.
+    Total,
+    /// Each hour.
+    Hour,
+    /// Each day.
+    Day,
+    /// Each week, on Monday.
+    Week,
+    /// Each month, on the first.
+    #[default]
+    Month,
+}
+
+/// Logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// `human` or `json`. Default `human`.
+    pub log_format: LogFormat,
+    /// A filter such as `info` or `signalbox_executor=debug,warn`. Default `info`; `RUST_LOG` goes before it.
+    pub log_level: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Target {
+    /// Returns the provider's name: configured, else the registrable part of the host (`api.openai.com` is `openai`).
+    #[must_use]
+    pub fn provider(&self) -> String {
+        if let Some(provider) = &self.provider {
+            return provider.clone();
+        }
+        let url = url::Url::parse(&self.base_url).ok();
+        match url.as_ref().and_then(url::Url::host) {
+            Some(url::Host::Domain(host)) => {
+                let labels: Vec<&str> = host.split('.').collect();
+                labels[labels.len().saturating_sub(2)].to_owned()
+            }
+            Some(_) => "local".into(),
+            None => "unknown".into(),
+        }
+    }
+
+    /// Returns the stable, readable id: `provider/model`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.provider(), self.model)
+    }
+
+    /// Reads the credential; `None` when the target needs none.
+    ///
+    /// # Errors
+    /// When it is named but cannot be read.
+    pub fn secret(&self) -> Result<Option<Secret>, SecretError> {
+        match (&self.api_key_env, &self.api_key_file) {
+            (Some(name), _) => Secret::from_env(name).map(Some),
+            (None, Some(path)) => Secret::from_file(path).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+impl Shared {
+    /// Checks what the types cannot say; each problem with the path of its key.
+    pub(crate) fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        for (alias, model) in &self.models {
+            let key = format!("models.{alias}");
+            if alias == "auto" || alias.contains('/') {
+                problems.push((
+                    key.clone(),
+                    "is no alias: `auto` and names with `/` have a meaning of their own".into(),
+                ));
+            }
+            if model.targets.is_empty() {
+                problems.push((format!("{key}.targets"), "is empty; name at least one target".into()));
+            }
+            for target in &model.targets {
+                let http =
+                    url::Url::parse(&target.base_url).is_ok_and(|u| matches!(u.scheme(), "http" | "https"));
+                if !http {
+                    problems.push((
+                        format!("{key}.targets"),
+                        "base_url must be of the form https://host/v1".into(),
+                    ));
+                }
+                if target.model.is_empty() {
+                    problems.push((format!("{key}.targets"), "model is empty".into()));
+                }
+                if target.api_key_env.is_some() && target.api_key_file.is_some() {
+                    problems.push((
+                        format!("{key}.targets"),
+                        "has both api_key_env and api_key_file; keep one".into(),
+                    ));
+                }
+            }
+        }
+        for name in self.tenants.keys() {
+            let legal =
+                |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+            let first = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+            if !first || name.len() > 64 || !name.bytes().all(legal) {
+                problems.push((format!("tenants.{name}"), "must match [a-z0-9][a-z0-9._-]{0,63}".into()));
+            }
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(base_url: &str) -> Target {
+        let text = format!("base_url = \"{base_url}\"\nmodel = \"m\"");
+        toml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_target_is_named_by_its_provider() {
+        assert_eq!(target("https://api.openai.com/v1").id(), "openai/m");
+        assert_eq!(target("http://127.0.0.1:1234/v1").id(), "local/m");
+        assert_eq!(target("http://vllm:8000/v1").id(), "vllm/m");
+    }
+}

@@ -1,0 +1,135 @@
+//! What the binaries of the services share: arguments, configuration, logs, listening, ending.
+//!
+//! A service's `main.rs` is one call of [`main`] with a function that builds its part.
+
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use serde::de::DeserializeOwned;
+use signalbox_config::{Document, Live, Shared};
+use signalbox_mesh::{ContextTrust, Environment, Part, Server};
+use tonic::transport::server::TcpIncoming;
+
+/// Arguments of a service.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    version,
+    about = "One service of Signalbox. Answers gRPC; for the gateway alone, unless it is the gateway."
+)]
+struct Args {
+    /// The configuration file, the same for all services. Default: $SIGNALBOX_CONFIG, else built-in defaults.
+    #[arg(long, env = "SIGNALBOX_CONFIG")]
+    config: Option<PathBuf>,
+    /// The folder for state. Default: the user's data folder.
+    #[arg(long, env = "SIGNALBOX_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// The address to listen on, host:port; port 0 takes a free one. Default: as configured.
+    #[arg(long)]
+    listen: Option<String>,
+}
+
+/// A failure in words for whoever starts the service.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a service is built from.
+pub struct Context {
+    /// The configuration file.
+    pub document: Document,
+    /// Models, tenants, telemetry; swappable.
+    pub shared: Live<Shared>,
+    /// How services talk to each other.
+    pub mesh: signalbox_mesh::Config,
+    /// Clock, randomness, data folder.
+    pub environment: Environment,
+    listen: Option<String>,
+}
+
+impl Context {
+    /// Reads a section of the configuration.
+    ///
+    /// # Errors
+    /// The line and key at fault.
+    pub fn section<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, Failure> {
+        Ok(self.document.section(name)?)
+    }
+
+    /// The address to listen on: the command line's, else the configured one.
+    #[must_use]
+    pub fn listen(&self, configured: &str) -> String {
+        self.listen.clone().unwrap_or_else(|| configured.to_owned())
+    }
+}
+
+/// Runs one service until SIGTERM or SIGINT; `build` makes it.
+///
+/// Prints `signalbox-<name> listening on http://ADDR` to standard output once it serves.
+pub fn main<F, B>(name: &'static str, build: B) -> ExitCode
+where
+    B: FnOnce(Context) -> F,
+    F: Future<Output = Result<Built, Failure>>,
+{
+    let args = Args::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return explain(name, &error.into()),
+    };
+    let ended = runtime.block_on(run(name, args, build));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => explain(name, &error),
+    }
+}
+
+/// A service, ready to be served.
+pub struct Built {
+    /// The service.
+    pub part: Part,
+    /// Where it listens.
+    pub listen: String,
+    /// Whom it believes about the context of a request.
+    pub trust: ContextTrust,
+}
+
+async fn run<F, B>(name: &'static str, args: Args, build: B) -> Result<(), Failure>
+where
+    B: FnOnce(Context) -> F,
+    F: Future<Output = Result<Built, Failure>>,
+{
+    let document = Document::load(args.config.as_deref())?;
+    let shared = document.shared()?;
+    let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION)?;
+    mesh.validate()?;
+    signalbox_telemetry::init(name, &shared.telemetry);
+    let environment = Environment::system(signalbox_config::data_dir(args.data_dir)?);
+    let server = Server::new(&mesh.server, &environment);
+    let context = Context { document, shared: Live::new(shared), mesh, environment, listen: args.listen };
+    let Built { part, listen, trust } = build(context).await?;
+    let listener = bind(&listen).await?;
+    announce(&format!("signalbox-{name}"), listener.local_addr()?);
+    Ok(server.trust(trust).part(part).serve(listener, signalbox_mesh::shutdown_signal()).await?)
+}
+
+/// Binds an address, `host:port`.
+///
+/// # Errors
+/// Names the address and what to change.
+pub async fn bind(address: &str) -> Result<TcpIncoming, Failure> {
+    let malformed = || {
+        format!("{address} is not an address to listen on; give it as host:port, for example 127.0.0.1:8080")
+    };
+    let resolved = tokio::net::lookup_host(address).await.ok().and_then(|mut found| found.next());
+    Ok(signalbox_mesh::listen(resolved.ok_or_else(malformed)?)?)
+}
+
+/// Says where the service listens, for people and for programs that start it on a free port.
+pub fn announce(name: &str, address: SocketAddr) {
+    let mut stdout = std::io::stdout().lock();
+    // A reader that closed the pipe is no reason not to serve.
+    let _closed = writeln!(stdout, "{name} listening on http://{address}").and_then(|()| stdout.flush());
+}
+
+fn explain(name: &str, error: &Failure) -> ExitCode {
+    let _closed = writeln!(std::io::stderr().lock(), "{name}: {error}");
+    ExitCode::FAILURE
+}
