@@ -16,8 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// prost refuses messages nested more than 100 deep, and one level of JSON takes up to three of them.
 pub const MAX_DEPTH: usize = 28;
 
-/// The largest integer up to which a double holds every integer: 2⁵³.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+/// 2⁶³: whole numbers below it are written as such.
+const WHOLE: f64 = 9_223_372_036_854_775_808.0;
 
 /// Writes a `Struct` as a JSON object.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +38,11 @@ impl Serialize for Object<'_> {
 pub struct Any<'a>(pub &'a Value);
 
 impl Serialize for Any<'_> {
-    #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53, checked in the condition")]
+    #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^63, checked in the condition")]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0.kind {
             None | Some(Kind::NullValue(_)) => serializer.serialize_unit(),
-            Some(Kind::NumberValue(n)) if n.fract() == 0.0 && n.abs() <= EXACT => {
+            Some(Kind::NumberValue(n)) if n.fract() == 0.0 && n.abs() < WHOLE => {
                 serializer.serialize_i64(*n as i64)
             }
             Some(Kind::NumberValue(n)) => serializer.serialize_f64(*n),

@@ -1,5 +1,6 @@
 //! The dialects against recordings of real exchanges.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+mod hostile;
 mod reading;
 mod recordings;
