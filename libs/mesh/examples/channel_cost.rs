@@ -5,7 +5,8 @@
 
 use std::{error::Error, time::Instant};
 
-use futures_util::{Stream, StreamExt as _, stream};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 use signalbox_mesh::{
     CancellationToken, Channel, Config, Connector, Environment, Part, RequestContext, Server, client, listen,
     server,
@@ -16,10 +17,9 @@ use signalbox_proto::guard::v1::{
     guard_service_client::GuardServiceClient,
     guard_service_server::{GuardService, GuardServiceServer},
 };
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, body::Body, client::GrpcService, codegen::StdError};
 
 const CALLS: u32 = 20_000;
-const MESSAGES: u32 = 200_000;
 /// The least of several rounds: what it costs, rather than what the machine was doing besides.
 const ROUNDS: u32 = 5;
 
@@ -57,12 +57,15 @@ async fn main() -> Result<(), Failure> {
     let part = || Part::new(server!(GuardServiceServer, Echo));
 
     // The floor: a generated client straight on a generated server.
-    let raw = GuardServiceClient::new(GuardServiceServer::new(Echo));
-    let floor = least(async || raw_unary(raw.clone()).await).await?;
-    println!("bare tonic in process   {floor:8.2} µs per unary call");
+    let bare = GuardServiceClient::new(GuardServiceServer::new(Echo));
+    let floor = least(async || bare_unary(bare.clone()).await).await?;
+    println!("bare tonic, in process    {floor:8.2} µs per unary call");
 
     let local = Channel::local(&part(), &config, &environment);
-    measure("in process", local).await?;
+    measure("channel, in process", local).await?;
+
+    let floor = bare_loopback().await?;
+    println!("bare tonic, over loopback {floor:8.2} µs per unary call");
 
     let incoming = listen(([127, 0, 0, 1], 0).into())?;
     let addresses = [incoming.local_addr()?.to_string()];
@@ -70,7 +73,7 @@ async fn main() -> Result<(), Failure> {
     let serving = Server::new(&config.server, &environment).part(part()).serve(incoming, stop.clone());
     let serving = tokio::spawn(serving);
     let remote = Channel::remote("guard", &addresses, &config.client, &environment, &Connector::tcp())?;
-    measure("over loopback", remote).await?;
+    measure("channel, over loopback", remote).await?;
     stop.cancel();
     serving.await??;
     Ok(())
@@ -79,8 +82,19 @@ async fn main() -> Result<(), Failure> {
 async fn measure(name: &str, channel: Channel) -> Result<(), Failure> {
     let unary = least(async || unary(&channel).await).await?;
     let message = least(async || screen(&channel).await).await?;
-    println!("{name:<14} {unary:8.2} µs per unary call {message:8.2} µs per stream message, there and back");
+    println!("{name:<25} {unary:8.2} µs per unary call {message:8.2} µs per stream message, there and back");
     Ok(())
+}
+
+async fn bare_loopback() -> Result<f64, Failure> {
+    let incoming = listen(([127, 0, 0, 1], 0).into())?;
+    let address = format!("http://{}", incoming.local_addr()?);
+    let server = tonic::transport::Server::builder().add_service(GuardServiceServer::new(Echo));
+    let serving = tokio::spawn(server.serve_with_incoming(incoming));
+    let channel = tonic::transport::Endpoint::from_shared(address)?.connect().await?;
+    let cost = least(async || bare_unary(GuardServiceClient::new(channel.clone())).await).await;
+    serving.abort();
+    cost
 }
 
 async fn least(round: impl AsyncFn() -> Result<f64, Failure>) -> Result<f64, Failure> {
@@ -91,7 +105,13 @@ async fn least(round: impl AsyncFn() -> Result<f64, Failure>) -> Result<f64, Fai
     Ok(least)
 }
 
-async fn raw_unary(mut client: GuardServiceClient<GuardServiceServer<Echo>>) -> Result<f64, Failure> {
+async fn bare_unary<T>(mut client: GuardServiceClient<T>) -> Result<f64, Failure>
+where
+    T: GrpcService<Body> + Send,
+    T::Error: Into<StdError>,
+    T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as http_body::Body>::Error: Into<StdError> + Send,
+{
     let begin = Instant::now();
     for _ in 0..CALLS {
         client.inspect(InspectRequest::default()).await?;
@@ -112,14 +132,15 @@ async fn unary(channel: &Channel) -> Result<f64, Failure> {
     Ok(begin.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS))
 }
 
+/// One message at a time, each answered before the next: what a token costs.
 async fn screen(channel: &Channel) -> Result<f64, Failure> {
-    let requests = stream::iter((0..MESSAGES).map(|_| ScreenRequest::default()));
-    let begin = Instant::now();
+    let (to, requests) = tokio::sync::mpsc::channel(1);
+    let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
     let mut answers = client!(GuardServiceClient, channel).screen(requests).await?.into_inner();
-    let mut count = 0;
-    while answers.message().await?.is_some() {
-        count += 1;
+    let begin = Instant::now();
+    for _ in 0..CALLS {
+        to.send(ScreenRequest::default()).await?;
+        answers.message().await?.ok_or("the stream ended early")?;
     }
-    assert_eq!(count, MESSAGES, "nothing may be lost");
-    Ok(begin.elapsed().as_secs_f64() * 1e6 / f64::from(MESSAGES))
+    Ok(begin.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS))
 }

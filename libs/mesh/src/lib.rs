@@ -15,6 +15,52 @@
 //! | dropping an answer cancels the handler | both sides |
 //!
 //! What fails carries `google.rpc.ErrorInfo`; see [`error`].
+//!
+//! A service crate and its binary, in short:
+//!
+//! ```no_run
+//! use signalbox_mesh::{Config, Environment, Part, Server, listen, server, shutdown_signal};
+//! # use signalbox_proto::guard::v1::{guard_service_server::{GuardService, GuardServiceServer}, *};
+//! # use tonic::{Request, Response, Status, Streaming};
+//! # struct Guard;
+//! # #[tonic::async_trait]
+//! # impl GuardService for Guard {
+//! #     type ScreenStream = tokio_stream::Pending<Result<ScreenResponse, Status>>;
+//! #     async fn inspect(&self, _: Request<InspectRequest>) -> Result<Response<InspectResponse>, Status> { todo!() }
+//! #     async fn screen(&self, _: Request<Streaming<ScreenRequest>>) -> Result<Response<Self::ScreenStream>, Status> { todo!() }
+//! #     async fn list_detectors(&self, _: Request<ListDetectorsRequest>) -> Result<Response<ListDetectorsResponse>, Status> { todo!() }
+//! # }
+//!
+//! fn build(_environment: &Environment) -> Part {
+//!     let part = Part::new(server!(GuardServiceServer, Guard));
+//!     part.health().set_detail("judge", "off: no model is configured");
+//!     part
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let (mesh, environment) = (Config::default(), Environment::system("/var/lib/signalbox"));
+//!     let listener = listen("127.0.0.1:8081".parse()?)?;
+//!     let server = Server::new(&mesh.server, &environment).part(build(&environment));
+//!     server.serve(listener, shutdown_signal()).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! And who calls it, here in the same process:
+//!
+//! ```no_run
+//! # use signalbox_proto::guard::v1::{InspectRequest, guard_service_client::GuardServiceClient};
+//! use signalbox_mesh::{Channel, Config, Environment, Part, RequestContext, client};
+//!
+//! # async fn call(part: Part, mesh: Config, environment: Environment) -> Result<(), tonic::Status> {
+//! let channel = Channel::local(&part, &mesh, &environment);
+//! let context = RequestContext::background().with_principal("acme", "key-1");
+//! let mut guard = client!(GuardServiceClient, channel);
+//! let answer = guard.inspect(context.request(InspectRequest::default())).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod channel;
 mod clock;

@@ -99,3 +99,17 @@ async fn a_peer_that_never_answers_a_connection_costs_the_connect_timeout_once()
     // Two connections, tried one after the other by some, but never once per call.
     assert!(begin.elapsed() <= Duration::from_secs(7), "{:?}", begin.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_ends_without_a_status_is_unavailable_and_not_an_end() {
+    let (network, config) = (Network::default(), Config::default());
+    let path = "/signalbox.guard.v1.GuardService/Inspect";
+    let empty = axum::routing::post(async || ([("content-type", "application/grpc")], ""));
+    let router = axum::Router::new().route(path, empty);
+    let server = Server::new(&config.server, &environment()).fallback(tonic::service::Routes::from(router));
+    let _serving = network.serve("guard:1", server);
+    let channel = remote(&network, &["guard:1"], &config);
+    let status = client!(GuardServiceClient, channel).inspect(InspectRequest::default()).await.unwrap_err();
+    assert_eq!(error::reason_of(&status), Some(ErrorReason::ServiceUnavailable), "{status:?}");
+    assert!(status.message().contains("without a status"), "{status:?}");
+}

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
-use signalbox_mesh::{Config, Server, client, error, listen};
+use signalbox_mesh::{CancellationToken, Channel, Config, Connector, Server, client, error, listen};
 use signalbox_proto::{
     common::v1::ErrorReason,
     guard::v1::{InspectRequest, guard_service_client::GuardServiceClient},
@@ -101,4 +101,43 @@ async fn an_axum_router_answers_http_1_beside_grpc_and_its_panics_are_500() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert!(text.is_empty() || body == text, "{body:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_limit_connections_wait_until_one_ends() {
+    let (network, mut config) = (Network::default(), Config::default());
+    config.server.max_connections = 1;
+    config.client.connections_per_peer = 1;
+    let _serving = network
+        .serve("guard:1", Server::new(&config.server, &environment()).part(Scripted::default().part()));
+    let first = remote(&network, &["guard:1"], &config);
+    client!(GuardServiceClient, first).inspect(InspectRequest::default()).await.unwrap();
+
+    let second = remote(&network, &["guard:1"], &config);
+    let mut client = client!(GuardServiceClient, second);
+    let mut waiting = std::pin::pin!(client.inspect(InspectRequest::default()));
+    let early = tokio::time::timeout(std::time::Duration::from_secs(5), waiting.as_mut()).await;
+    assert!(early.is_err(), "it had to wait");
+    drop(first);
+    waiting.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_handler_knows_the_address_of_its_caller() {
+    let config = Config::default();
+    let script = Scripted::default().inspect(|request| {
+        let address = request.remote_addr();
+        async move { Err(tonic::Status::aborted(format!("{}", address.unwrap().ip()))) }
+    });
+    let incoming = listen("127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
+    let addresses = [incoming.local_addr().unwrap().to_string()];
+    let stop = CancellationToken::new();
+    let server = Server::new(&config.server, &environment()).part(script.part());
+    let serving = tokio::spawn(server.serve(incoming, stop.clone()));
+    let channel =
+        Channel::remote("guard", &addresses, &config.client, &environment(), &Connector::tcp()).unwrap();
+    let status = client!(GuardServiceClient, channel).inspect(InspectRequest::default()).await.unwrap_err();
+    assert_eq!(status.message(), "127.0.0.1");
+    stop.cancel();
+    serving.await.unwrap().unwrap();
 }

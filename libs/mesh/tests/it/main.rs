@@ -13,4 +13,5 @@ mod panics;
 mod scripted;
 mod shed;
 mod sizes;
+mod spans;
 mod world;
