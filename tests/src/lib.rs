@@ -1,1 +1,9 @@
-//! The mesh as its users see it, in both topologies.
+//! The mesh as its users see it: a sandbox that starts it in one process or as six, against the provider simulator, and the
+//! invariants of the design, checked at the end of every scenario.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+pub mod ask;
+pub mod invariants;
+pub mod process;
+pub mod sandbox;

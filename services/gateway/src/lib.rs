@@ -1,1 +1,164 @@
-//! Gateway: composes the five services into the way of a request.
+//! The gateway: composes the five services into the way of a request; owns no policy.
+//!
+//! [`pipeline`] is the page to read first. What it guarantees: a request that was admitted is settled exactly once, whatever
+//! happens to it; nothing of an answer leaves before the guard released it; a missing part is handled as DESIGN.md §4 says;
+//! a client that goes away cancels everything upstream.
+
+mod admission;
+mod bill;
+mod caller;
+mod config;
+mod deliver;
+mod door;
+mod error;
+mod fill;
+mod inspect;
+mod ledger;
+mod lookup;
+mod outlet;
+mod parts;
+mod pipeline;
+mod queries;
+mod relay;
+mod service;
+mod spool;
+mod validate;
+
+use std::{sync::Arc, time::Duration};
+
+use moka::sync::Cache;
+use signalbox_config::{Live, Shared};
+use signalbox_mesh::{Clock, Environment, Part, Random, Shutdown, TaskSet};
+use signalbox_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
+
+use crate::{
+    admission::Admissions,
+    ledger::Ledger,
+    pipeline::{Call, Entry},
+    service::Gateway,
+    spool::Spool,
+};
+pub use crate::{
+    config::{Config, Peers, SECTION, Spool as SpoolConfig, Steps},
+    door::TENANT_HEADER,
+    error::Error,
+    parts::Parts,
+};
+
+/// Finished requests that a score can still be given to, and for how long.
+const REMEMBERED: u64 = 20_000;
+const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
+/// Fills under way at most; beyond it answers are not kept.
+const FILLS: usize = 4_096;
+
+/// What the steps of the pipeline share.
+pub(crate) struct Mesh {
+    pub(crate) parts: Parts,
+    pub(crate) config: Live<Config>,
+    shared: Live<Shared>,
+    pub(crate) admissions: Admissions,
+    pub(crate) ledger: Ledger,
+    pub(crate) tasks: TaskSet,
+    pub(crate) clock: Arc<dyn Clock>,
+    random: Random,
+    pub(crate) replica: Arc<str>,
+    /// Whether callers without a credential may be the tenant `local`; metering decides.
+    pub(crate) loopback: bool,
+    remembered: Cache<String, Remembered>,
+}
+
+/// What a later score needs to know of a request.
+#[derive(Clone)]
+pub(crate) struct Remembered {
+    tenant: Arc<str>,
+    pub(crate) entry_id: Option<String>,
+    pub(crate) requested_model: String,
+}
+
+/// Builds the gateway over channels to the other services.
+///
+/// # Errors
+/// An illegal configuration, or a spool that cannot be opened.
+pub fn build(
+    shared: Live<Shared>,
+    config: Config,
+    parts: Parts,
+    environment: Environment,
+) -> Result<Part, Error> {
+    config.validate().map_err(Error::Config)?;
+    let shutdown = Shutdown::new();
+    let spool = Spool::open(&environment.data_dir, config.spool.max_bytes)?;
+    let ledger = Ledger::start(parts.clone(), spool, &config.spool, &shutdown);
+    let replica = config.replica.clone().unwrap_or_else(|| format!("{:016x}", environment.random.u64()));
+    let mesh = Arc::new(Mesh {
+        admissions: Admissions::new(&config, Arc::clone(&environment.clock)),
+        ledger,
+        tasks: TaskSet::new(FILLS, &shutdown),
+        clock: environment.clock,
+        random: environment.random,
+        replica: replica.into(),
+        loopback: is_loopback(&config.listen),
+        remembered: Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build(),
+        config: Live::new(config),
+        shared,
+        parts,
+    });
+    let own = Part::new(signalbox_mesh::server!(GatewayServiceServer, Gateway { mesh: Arc::clone(&mesh) }));
+    Ok(door::with_administration(own, &mesh).with_shutdown(shutdown))
+}
+
+/// Whether an address of the form `host:port` is on loopback.
+fn is_loopback(listen: &str) -> bool {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+impl Mesh {
+    /// Mints a request id.
+    pub(crate) fn new_request_id(&self) -> String {
+        signalbox_mesh::request_id(self.clock.as_ref(), &self.random)
+    }
+
+    /// The configured targets of a model, in their order: what the router would begin with.
+    pub(crate) fn configured_targets(&self, model: &str) -> Option<Vec<String>> {
+        let shared = self.shared.load();
+        let model = match model {
+            "auto" => {
+                self.config.load().default_model.clone().or_else(|| shared.models.keys().next().cloned())?
+            }
+            other => other.to_owned(),
+        };
+        match shared.models.get(&model) {
+            Some(alias) => Some(alias.targets.iter().map(signalbox_config::Target::id).collect()),
+            None => model.contains('/').then(|| vec![model]),
+        }
+    }
+
+    /// Remembers a finished request, for a later score.
+    pub(crate) fn remember(&self, call: &Call, entry: &Entry, entry_id: Option<String>) {
+        let remembered = Remembered {
+            tenant: entry.principal.tenant.as_str().into(),
+            entry_id,
+            requested_model: call.request.chat.as_ref().map(|c| c.model.clone()).unwrap_or_default(),
+        };
+        self.remembered.insert(call.context.request_id().to_owned(), remembered);
+    }
+
+    /// What is remembered of a tenant's request.
+    pub(crate) fn recall(&self, request_id: &str, tenant: &str) -> Option<Remembered> {
+        self.remembered.get(request_id).filter(|r| &*r.tenant == tenant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn tells_loopback_from_other_addresses() {
+        for loopback in ["127.0.0.1:8080", "127.8.9.1:1", "[::1]:8080", "localhost:0"] {
+            assert!(super::is_loopback(loopback), "{loopback}");
+        }
+        for public in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:80", "gateway:8080"] {
+            assert!(!super::is_loopback(public), "{public}");
+        }
+    }
+}

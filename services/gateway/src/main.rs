@@ -1,2 +1,32 @@
-//! x
-fn main(){}
+//! `signalbox-gateway`: the gateway as a process of its own.
+
+use std::process::ExitCode;
+
+use signalbox_gateway::{Config, Parts, SECTION, build};
+use signalbox_launch::{Built, Context, Failure};
+use signalbox_mesh::{Channel, Connector, ContextTrust};
+
+fn main() -> ExitCode {
+    signalbox_launch::main("gateway", async |context: Context| {
+        let mut config: Config = context.section(SECTION)?;
+        config.listen = context.listen(&config.listen);
+        let listen = config.listen.clone();
+        let parts = channels(&context, &config)?;
+        let part = build(context.shared, config, parts, context.environment)?;
+        Ok(Built { part, listen, trust: ContextTrust::Public })
+    })
+}
+
+fn channels(context: &Context, config: &Config) -> Result<Parts, Failure> {
+    let connector = Connector::tcp();
+    let channel = |label: &str, peers: &[String]| {
+        Channel::remote(label, peers, &context.mesh.client, &context.environment, &connector)
+    };
+    Ok(Parts {
+        guard: channel("guard", &config.peers.guard)?,
+        cache: channel("cache", &config.peers.cache)?,
+        router: channel("router", &config.peers.router)?,
+        executor: channel("executor", &config.peers.executor)?,
+        metering: channel("metering", &config.peers.metering)?,
+    })
+}

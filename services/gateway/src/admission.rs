@@ -1,0 +1,225 @@
+//! Who calls, and may they: metering's word, or, while metering is away, the last known one within an allowance.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use moka::sync::Cache;
+use ring::digest;
+use signalbox_mesh::Clock;
+use signalbox_proto::metering::v1::{AdmitRequest, AdmitResponse, Principal, Reservation};
+use tokio::time::Instant;
+use tonic::Status;
+
+use crate::{
+    config::Config,
+    parts::{self, Parts, is_away},
+};
+
+/// Principals remembered at most; a key beyond them costs one more wait for metering.
+const PRINCIPALS: u64 = 10_000;
+
+type Fingerprint = [u8; 32];
+
+/// Admission of a request.
+pub(crate) struct Admission {
+    /// Who calls.
+    pub(crate) principal: Principal,
+    /// The money held; empty when nothing was reserved.
+    pub(crate) reservation: Reservation,
+    /// Input tokens as counted; 0 when metering is away.
+    pub(crate) input_tokens: u64,
+    /// Budgets that are nearly used up.
+    pub(crate) low_budgets: Vec<String>,
+    /// Present when metering is away.
+    pub(crate) allowance: Option<Drawn>,
+}
+
+/// What is remembered of a credential.
+struct Known {
+    principal: Principal,
+    seen: Instant,
+    allowance: Option<Arc<Allowance>>,
+    /// The largest reservation seen: the measure of a draw while metering is away.
+    usual_nanousd: i64,
+}
+
+struct Allowance {
+    reservation_id: String,
+    left_nanousd: AtomicI64,
+    expires_unix_ms: i64,
+}
+
+/// Money drawn from an allowance for one request. What was not spent goes back on drop.
+pub(crate) struct Drawn {
+    allowance: Arc<Allowance>,
+    drawn_nanousd: i64,
+    spent_nanousd: i64,
+}
+
+impl Drawn {
+    /// The reservation that backs the allowance.
+    pub(crate) fn reservation_id(&self) -> &str {
+        &self.allowance.reservation_id
+    }
+
+    /// Notes what was spent.
+    pub(crate) fn spend(&mut self, nanousd: i64) {
+        self.spent_nanousd = nanousd;
+    }
+}
+
+impl Drop for Drawn {
+    fn drop(&mut self) {
+        self.allowance.left_nanousd.fetch_add(self.drawn_nanousd - self.spent_nanousd, Ordering::AcqRel);
+    }
+}
+
+impl Allowance {
+    /// Takes an amount, never below zero.
+    fn draw(self: &Arc<Self>, nanousd: i64, now_unix_ms: i64) -> Option<Drawn> {
+        if now_unix_ms >= self.expires_unix_ms {
+            return None;
+        }
+        let take = |left: i64| (left >= nanousd).then(|| left - nanousd);
+        self.left_nanousd.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok()?;
+        Some(Drawn { allowance: Arc::clone(self), drawn_nanousd: nanousd, spent_nanousd: nanousd })
+    }
+}
+
+/// Asks metering, and remembers.
+pub(crate) struct Admissions {
+    known: Cache<Fingerprint, Arc<Known>>,
+    memory: Duration,
+    grace: Duration,
+    limit_ms: u64,
+    clock: Arc<dyn Clock>,
+}
+
+impl Admissions {
+    /// Makes an empty memory.
+    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            known: Cache::new(PRINCIPALS),
+            memory: Duration::from_millis(config.principal_memory_ms),
+            grace: Duration::from_millis(config.principal_grace_ms),
+            limit_ms: config.steps.admit_ms,
+            clock,
+        }
+    }
+
+    /// The principal of a credential, if it was seen a moment ago: enough to begin inspecting, never to admit.
+    pub(crate) fn remembered(&self, credential: &str) -> Option<Principal> {
+        let known = self.known.get(&fingerprint(credential))?;
+        (known.seen.elapsed() <= self.memory).then(|| known.principal.clone())
+    }
+
+    /// Admits a request.
+    ///
+    /// # Errors
+    /// Metering's refusal; or `SERVICE_UNAVAILABLE` / `ALLOWANCE_EXHAUSTED` when metering is away and the last known
+    /// word does not cover the request.
+    pub(crate) async fn admit(
+        &self,
+        parts: &Parts,
+        request: tonic::Request<AdmitRequest>,
+    ) -> Result<Admission, Status> {
+        let key = fingerprint(&request.get_ref().credential);
+        match parts::step("metering", self.limit_ms, parts.metering().admit(request)).await {
+            Ok(answer) => self.remember(key, answer),
+            Err(status) if is_away(&status) => self.on_allowance(key, status),
+            Err(status) => {
+                self.known.invalidate(&key);
+                Err(status)
+            }
+        }
+    }
+
+    fn remember(&self, key: Fingerprint, answer: AdmitResponse) -> Result<Admission, Status> {
+        let Some(principal) = answer.principal else {
+            return Err(parts::away("metering", "metering answered without a principal"));
+        };
+        let reservation = answer.reservation.unwrap_or_default();
+        let before = self.known.get(&key);
+        let before = before.as_ref();
+        // The same allowance keeps what was drawn from it.
+        let allowance = answer.allowance.map(|new| match before.and_then(|k| k.allowance.as_ref()) {
+            Some(old)
+                if old.reservation_id == new.reservation_id && old.expires_unix_ms == new.expires_unix_ms =>
+            {
+                Arc::clone(old)
+            }
+            _ => Arc::new(Allowance {
+                reservation_id: new.reservation_id,
+                left_nanousd: AtomicI64::new(new.amount_nanousd),
+                expires_unix_ms: new.expires_unix_ms,
+            }),
+        });
+        let usual_nanousd = before.map_or(0, |k| k.usual_nanousd).max(reservation.amount_nanousd);
+        let known = Known { principal: principal.clone(), seen: Instant::now(), allowance, usual_nanousd };
+        self.known.insert(key, Arc::new(known));
+        Ok(Admission {
+            principal,
+            reservation,
+            input_tokens: answer.input_tokens,
+            low_budgets: answer.low_budgets,
+            allowance: None,
+        })
+    }
+
+    fn on_allowance(&self, key: Fingerprint, away: Status) -> Result<Admission, Status> {
+        let known = self.known.get(&key).filter(|known| known.seen.elapsed() <= self.grace).ok_or(away)?;
+        let drawn = known.allowance.as_ref().and_then(|a| a.draw(known.usual_nanousd, self.clock.unix_ms()));
+        let drawn = drawn.ok_or_else(|| {
+            let message = "metering is away and what was set aside for that is used up or expired; retry when it is back";
+            Status::from(
+                signalbox_mesh::error::status(
+                    tonic::Code::Unavailable,
+                    signalbox_proto::common::v1::ErrorReason::AllowanceExhausted,
+                    message,
+                )
+                .with_metadata("service", "metering")
+                .with_retry(Duration::from_secs(5)),
+            )
+        })?;
+        Ok(Admission {
+            principal: known.principal.clone(),
+            reservation: Reservation::default(),
+            input_tokens: 0,
+            low_budgets: Vec::new(),
+            allowance: Some(drawn),
+        })
+    }
+}
+
+/// Credentials are not kept: only their digest is.
+fn fingerprint(credential: &str) -> Fingerprint {
+    let digest = digest::digest(&digest::SHA256, credential.as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allowance_is_never_overdrawn_and_gets_back_what_was_not_spent() {
+        let allowance = Arc::new(Allowance {
+            reservation_id: "a".into(),
+            left_nanousd: AtomicI64::new(100),
+            expires_unix_ms: 1_000,
+        });
+        let mut first = allowance.draw(60, 0).unwrap();
+        assert!(allowance.draw(60, 0).is_none());
+        first.spend(10);
+        drop(first);
+        assert!(allowance.draw(90, 999).is_some());
+        assert!(allowance.draw(1, 1_000).is_none(), "expired");
+    }
+}

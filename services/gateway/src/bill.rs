@@ -1,0 +1,208 @@
+//! One request's bill: what was tried, used and delivered. It is settled exactly once, also when the request is dropped
+//! in the middle.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use signalbox_mesh::Clock;
+use signalbox_proto::{
+    common::v1::{
+        Attempt, AttemptKind, AttemptOutcome, CacheState, ErrorReason, Timings, Usage, UsageSource,
+        generate_event::Kind,
+    },
+    common::v1::{GenerateEvent, delta::Content},
+    metering::v1::{RequestOutcome, Settlement},
+};
+use tonic::Status;
+
+use crate::{ledger::Ledger, parts::is_away};
+
+/// What is known of the attempt that is under way.
+#[derive(Default)]
+struct Running {
+    target: Option<String>,
+    output_bytes: u64,
+    started_unix_ms: i64,
+    /// Whether output was seen since the last attempt ended.
+    begun: bool,
+}
+
+/// What the answer's source saw. Shared, because the source runs inside the guard's call.
+#[derive(Default)]
+pub(crate) struct Progress {
+    attempts: Vec<Attempt>,
+    running: Option<Running>,
+    error: Option<Status>,
+}
+
+impl Progress {
+    /// Notes that an execution begins; `target` is the plan's first.
+    pub(crate) fn begin(&mut self, target: String, now_unix_ms: i64) {
+        self.running =
+            Some(Running { target: Some(target), started_unix_ms: now_unix_ms, ..Running::default() });
+    }
+
+    /// Notes an attempt that ended.
+    pub(crate) fn attempt(&mut self, attempt: Attempt) {
+        if attempt.outcome() == AttemptOutcome::Ok {
+            self.running = None;
+        } else if let Some(running) = &mut self.running {
+            running.output_bytes = 0;
+            running.begun = false;
+            running.started_unix_ms = attempt.started_unix_ms.saturating_add_unsigned(attempt.duration_ms);
+        }
+        self.attempts.push(attempt);
+    }
+
+    /// Notes an event of the answer.
+    pub(crate) fn event(&mut self, event: &GenerateEvent) {
+        let Some(running) = &mut self.running else { return };
+        running.begun = true;
+        match &event.kind {
+            Some(Kind::Started(started)) => running.target = Some(started.model.clone()),
+            Some(Kind::Seam(seam)) => running.target = Some(seam.to_model.clone()),
+            Some(Kind::Delta(delta)) => {
+                running.output_bytes += delta.content.as_ref().map_or(0, output_bytes);
+            }
+            Some(Kind::Finished(_)) => self.running = None,
+            _ => {}
+        }
+    }
+
+    /// Notes that the source broke. A living executor has reported its attempts by then; one that died in the middle
+    /// of an answer could not, so that attempt stays open and is billed as cut.
+    pub(crate) fn fail(&mut self, status: Status) {
+        if !is_away(&status) {
+            self.running = None;
+        }
+        self.running.take_if(|running| !running.begun);
+        self.error = Some(status);
+    }
+
+    /// Notes that the source ended by itself.
+    pub(crate) fn end(&mut self) {
+        self.running = None;
+    }
+
+    /// The error with which the source broke, if it did.
+    pub(crate) fn take_error(&mut self) -> Option<Status> {
+        self.error.take()
+    }
+}
+
+fn output_bytes(content: &Content) -> u64 {
+    let text = match content {
+        Content::Text(text) | Content::Refusal(text) => text.len(),
+        Content::Reasoning(reasoning) => reasoning.text.len(),
+        Content::ToolCall(call) => call.arguments.len(),
+        Content::Citation(_) | Content::Media(_) => 0,
+    };
+    text as u64
+}
+
+/// A request's bill. Dropping it settles it as cancelled, unless an outcome was set.
+pub(crate) struct Bill {
+    record: Settlement,
+    input_tokens: u64,
+    outcome: Option<RequestOutcome>,
+    progress: Arc<Mutex<Progress>>,
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
+}
+
+impl Bill {
+    /// Opens the bill of an admitted request.
+    pub(crate) fn open(record: Settlement, input_tokens: u64, ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
+        Self { record, input_tokens, outcome: None, progress: Arc::default(), ledger, clock }
+    }
+
+    /// What the source reports to.
+    pub(crate) fn progress(&self) -> Arc<Mutex<Progress>> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Input tokens as metering counted them.
+    pub(crate) fn input_tokens(&self) -> u64 {
+        self.input_tokens
+    }
+
+    /// Notes the cache's part.
+    pub(crate) fn cache(&mut self, state: CacheState, saved_nanousd: i64) {
+        self.record.set_cache(state);
+        self.record.saved_nanousd = saved_nanousd;
+    }
+
+    /// Whether the cache answered.
+    pub(crate) fn is_hit(&self) -> bool {
+        matches!(self.record.cache(), CacheState::Exact | CacheState::Semantic | CacheState::Follow)
+    }
+
+    /// Notes the tokens of a cache hit.
+    pub(crate) fn cached_usage(&mut self, usage: Usage) {
+        self.record.cached_usage = Some(usage);
+    }
+
+    /// Notes durations.
+    pub(crate) fn timings(&mut self, timings: Timings) {
+        self.record.timings = Some(timings);
+    }
+
+    /// Notes how the request ended; the first word counts.
+    pub(crate) fn outcome(&mut self, outcome: RequestOutcome) {
+        self.outcome.get_or_insert(outcome);
+    }
+
+    /// Notes the error in which the request ended.
+    pub(crate) fn failed(&mut self, status: &Status) {
+        let reason = signalbox_mesh::error::reason_of(status);
+        self.record.error_reason = reason
+            .map(|r| r.as_str_name().trim_start_matches("ERROR_REASON_").to_owned())
+            .unwrap_or_default();
+        self.outcome(match reason {
+            Some(ErrorReason::PromptBlocked) => RequestOutcome::Blocked,
+            Some(ErrorReason::OutputBlocked) => RequestOutcome::OutputBlocked,
+            Some(ErrorReason::DeadlineExceeded) => RequestOutcome::Deadline,
+            Some(ErrorReason::Cancelled) => RequestOutcome::Cancelled,
+            _ => RequestOutcome::Failed,
+        });
+    }
+
+    /// The attempt that was under way when the request was dropped: the provider bills it, so it is counted from what
+    /// was seen, at the usual four bytes a token, and marked partial.
+    fn cut_attempt(&self, running: Running, number: u32) -> Attempt {
+        let target = running.target.unwrap_or_default();
+        let (provider, model) = target.split_once('/').unwrap_or(("", &target));
+        Attempt {
+            number,
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            outcome: AttemptOutcome::Cancelled.into(),
+            usage: Some(Usage {
+                input_tokens: self.input_tokens,
+                output_tokens: running.output_bytes.div_ceil(4),
+                source: UsageSource::Partial.into(),
+                ..Usage::default()
+            }),
+            started_unix_ms: running.started_unix_ms,
+            duration_ms: self.clock.unix_ms().saturating_sub(running.started_unix_ms).try_into().unwrap_or(0),
+            kind: AttemptKind::First.into(),
+            target_id: target,
+            ..Attempt::default()
+        }
+    }
+}
+
+impl Drop for Bill {
+    fn drop(&mut self) {
+        let mut progress = self.progress.lock();
+        let mut record = std::mem::take(&mut self.record);
+        record.attempts = std::mem::take(&mut progress.attempts);
+        if let Some(running) = progress.running.take() {
+            let number = record.attempts.last().map_or(1, |a| a.number + 1);
+            record.attempts.push(self.cut_attempt(running, number));
+        }
+        record.set_outcome(self.outcome.unwrap_or(RequestOutcome::Cancelled));
+        record.r#final = true;
+        self.ledger.settle(record);
+    }
+}

@@ -1,0 +1,145 @@
+//! The `[gateway]` section.
+
+use serde::Deserialize;
+
+/// Name of the section in the configuration file.
+pub const SECTION: &str = "gateway";
+
+/// Configures the gateway.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address of the public door. Default `127.0.0.1:8080`. On any address but loopback, keys are required.
+    pub listen: String,
+    /// Name of this replica, at most 64 bytes; standing allowances are kept per replica. Default: random at start.
+    pub replica: Option<String>,
+    /// The model for `auto` when the router is away: an alias or `provider/model`. Default: the first alias.
+    pub default_model: Option<String>,
+    /// Longest time that one request may take, in milliseconds, when the client sets no deadline. Default 600,000.
+    pub deadline_ms: u64,
+    /// Where the other services listen.
+    pub peers: Peers,
+    /// How long each step may take before the part counts as away.
+    pub steps: Steps,
+    /// Records waiting for metering.
+    pub spool: Spool,
+    /// How long the last known principals stay valid while metering is away, in milliseconds. Default 300,000.
+    pub principal_grace_ms: u64,
+    /// How long a principal is remembered so that the guard need not wait for admission, in milliseconds; at most
+    /// 1,000, because a revoked key may be inspected (never admitted) for that long. Default 1,000.
+    pub principal_memory_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            replica: None,
+            default_model: None,
+            deadline_ms: 600_000,
+            peers: Peers::default(),
+            steps: Steps::default(),
+            spool: Spool::default(),
+            principal_grace_ms: 300_000,
+            principal_memory_ms: 1_000,
+        }
+    }
+}
+
+/// Addresses of the other services, each one or several `http://host:port`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Peers {
+    /// Default `["http://127.0.0.1:8081"]`.
+    pub guard: Vec<String>,
+    /// Default `["http://127.0.0.1:8082"]`.
+    pub cache: Vec<String>,
+    /// Default `["http://127.0.0.1:8083"]`.
+    pub router: Vec<String>,
+    /// Default `["http://127.0.0.1:8084"]`.
+    pub executor: Vec<String>,
+    /// Default `["http://127.0.0.1:8085"]`.
+    pub metering: Vec<String>,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        let at = |port: u16| vec![format!("http://127.0.0.1:{port}")];
+        Self { guard: at(8081), cache: at(8082), router: at(8083), executor: at(8084), metering: at(8085) }
+    }
+}
+
+/// Time limits of the steps before the answer, in milliseconds. A step that takes longer is treated as if its part
+/// were away. Keep their sum well under the clients' patience.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Steps {
+    /// Admission. Default 2,000.
+    pub admit_ms: u64,
+    /// Inspection. Default 5,000: very long prompts take time.
+    pub inspect_ms: u64,
+    /// Lookup. Default 1,000.
+    pub lookup_ms: u64,
+    /// Planning. Default 1,000.
+    pub plan_ms: u64,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self { admit_ms: 2_000, inspect_ms: 5_000, lookup_ms: 1_000, plan_ms: 1_000 }
+    }
+}
+
+/// Bounds of the spool: the file in which records wait while metering is away.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spool {
+    /// Largest size in bytes. When it is reached, new requests are refused until metering is back. Default 64 MiB,
+    /// room for about 100,000 requests.
+    pub max_bytes: u64,
+    /// Records that wait in memory for the next batch. Default 8,192.
+    pub queue: usize,
+    /// Longest wait before a batch is sent, in milliseconds. Default 20.
+    pub batch_ms: u64,
+    /// Pause between attempts at delivery while metering is away, in milliseconds. Default 500.
+    pub retry_ms: u64,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { max_bytes: 64 << 20, queue: 8_192, batch_ms: 20, retry_ms: 500 }
+    }
+}
+
+impl Config {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// A sentence that names the key and what to change.
+    pub fn validate(&self) -> Result<(), String> {
+        let positive = [
+            ("deadline_ms", self.deadline_ms),
+            ("steps.admit_ms", self.steps.admit_ms),
+            ("steps.inspect_ms", self.steps.inspect_ms),
+            ("steps.lookup_ms", self.steps.lookup_ms),
+            ("steps.plan_ms", self.steps.plan_ms),
+            ("spool.max_bytes", self.spool.max_bytes),
+            ("spool.queue", self.spool.queue as u64),
+            ("spool.retry_ms", self.spool.retry_ms),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                return Err(format!("gateway.{key} is 0; it must be at least 1"));
+            }
+        }
+        if self.principal_memory_ms > 1_000 {
+            return Err(
+                "gateway.principal_memory_ms is above 1000; a revoked key must stop within a second".into()
+            );
+        }
+        if self.replica.as_ref().is_some_and(|r| r.is_empty() || r.len() > 64) {
+            return Err("gateway.replica must have 1 to 64 bytes".into());
+        }
+        Ok(())
+    }
+}

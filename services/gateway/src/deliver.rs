@@ -1,0 +1,286 @@
+//! The answer's way to the client: screened, stored, timed, accounted for.
+
+use std::time::Duration;
+
+use signalbox_mesh::{RequestContext, error};
+use signalbox_proto::{
+    cache::v1::Lease,
+    common::v1::{
+        BlockedBy, ErrorReason, FinishReason, Finished, GenerateEvent, Notice, Started, Timings, Usage,
+        UsageSource, generate_event::Kind, notice,
+    },
+    guard::v1::{ScreenClosed, ScreenOpen, ScreenResponse, ScreenedEvent, Verdict, screen_response},
+    metering::v1::RequestOutcome,
+};
+use tokio_stream::StreamExt as _;
+use tonic::{Code, Status, Streaming};
+
+use crate::{
+    Mesh,
+    fill::Fill,
+    inspect::Inspected,
+    outlet::{Gone, Outlet},
+    pipeline::{Call, Entry, Log},
+    relay::{Events, Screened, Source},
+};
+
+/// An answer that begins.
+pub(crate) struct Answer {
+    pub(crate) source: Source,
+    /// What the client is told first; the source fills in the model.
+    pub(crate) started: Started,
+    /// The right to keep the answer.
+    pub(crate) lease: Option<Lease>,
+    /// What a hit saves.
+    pub(crate) saved_nanousd: i64,
+}
+
+/// Where released events come from.
+enum Released {
+    Screened(Streaming<ScreenResponse>, Option<ScreenClosed>),
+    /// Only while the guard is away and the tenant's policy is open.
+    Unguarded(Events),
+}
+
+impl Released {
+    async fn open(
+        mesh: &Mesh,
+        context: &RequestContext,
+        events: Events,
+        inspected: &Inspected,
+        entry: &Entry,
+        call: &Call,
+    ) -> Result<Self, Status> {
+        if inspected.unguarded {
+            return Ok(Self::Unguarded(events));
+        }
+        let open = ScreenOpen {
+            policy: entry.principal.guard_policy.clone(),
+            seal: inspected.seal.clone(),
+            system_digest: inspected.system_digest.clone(),
+            wishes: call.request.policies.as_ref().and_then(|p| p.guard.clone()),
+            response_format: inspected.chat.response_format.clone(),
+            tools: inspected.chat.tools.iter().map(|t| t.name.clone()).collect(),
+        };
+        let request = context.request(Screened::new(open, events));
+        Ok(Self::Screened(mesh.parts.guard().screen(request).await?.into_inner(), None))
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<ScreenedEvent>>, Status> {
+        match self {
+            Self::Screened(stream, closed) => loop {
+                match stream.message().await?.and_then(|message| message.kind) {
+                    Some(screen_response::Kind::Events(released)) => return Ok(Some(released.events)),
+                    Some(screen_response::Kind::Closed(end)) => *closed = Some(end),
+                    None => return Ok(None),
+                }
+            },
+            Self::Unguarded(events) => Ok(events.next().await.map(|events| {
+                events.into_iter().map(|event| ScreenedEvent { client: Some(event), stored: None }).collect()
+            })),
+        }
+    }
+
+    /// The screen's last word, once everything was released. A screen that ends without one has failed.
+    fn closed(self) -> Result<ScreenClosed, Status> {
+        match self {
+            Self::Screened(_, Some(closed)) => Ok(closed),
+            Self::Screened(_, None) => Err(broken("the guard's screen ended without a verdict")),
+            Self::Unguarded(_) => {
+                Ok(ScreenClosed { verdict: Verdict::Allow.into(), ..ScreenClosed::default() })
+            }
+        }
+    }
+}
+
+/// Delivers an answer to its end.
+///
+/// # Errors
+/// The source's error where it broke; `STREAM_BROKEN` where it ended without being complete.
+#[expect(clippy::too_many_arguments, reason = "the one place where all that the steps found comes together")]
+pub(crate) async fn deliver(
+    mesh: &Mesh,
+    context: &RequestContext,
+    answer: Answer,
+    inspected: &Inspected,
+    entry: &mut Entry,
+    call: &Call,
+    log: Log,
+    outlet: &mut Outlet,
+) -> Result<(), Status> {
+    let Answer { source, started, lease, saved_nanousd } = answer;
+    let hit = started.cache.as_ref().and_then(|c| c.entry_id.clone());
+    let entry_id = hit.or_else(|| lease.as_ref().map(|l| l.entry_id.clone()));
+    let progress = entry.bill.progress();
+    let mut fill = lease.map(|lease| Fill::begin(&mesh.parts, &mesh.tasks, context, lease));
+    let events = Events::new(source, progress.clone());
+    let mut released = Released::open(mesh, context, events, inspected, entry, call).await?;
+    let mut teller = Teller { started: Some(started), log, saved_nanousd, cost_nanousd: 0, finished: false };
+
+    while let Some(batch) =
+        released.next().await.map_err(|status| progress.lock().take_error().unwrap_or(status))?
+    {
+        for ScreenedEvent { client, stored } in batch {
+            let Some(client) = client else { continue };
+            if let Some(fill) = &mut fill {
+                fill.push(stored.unwrap_or_else(|| client.clone()));
+            }
+            teller.tell(client, entry, outlet).await?;
+        }
+    }
+
+    if let Some(status) = progress.lock().take_error() {
+        return Err(status);
+    }
+    let closed = released.closed()?;
+    if closed.verdict() == Verdict::Block {
+        if let Some(fill) = fill {
+            fill.abort("finding");
+        }
+        return teller.blocked(closed.blocked_by.unwrap_or_default(), entry, outlet).await;
+    }
+    if !teller.finished {
+        return Err(broken("the answer ended without a finish reason; what was delivered is incomplete"));
+    }
+    if let Some(fill) = fill {
+        if closed.storable {
+            fill.commit(teller.cost_nanousd);
+        } else {
+            fill.abort("incomplete");
+        }
+    }
+    mesh.remember(call, entry, entry_id);
+    Ok(())
+}
+
+/// Tells the client: adds what only the gateway knows to the first and the last event.
+struct Teller {
+    started: Option<Started>,
+    log: Log,
+    saved_nanousd: i64,
+    cost_nanousd: i64,
+    finished: bool,
+}
+
+impl Teller {
+    async fn tell(
+        &mut self,
+        event: GenerateEvent,
+        entry: &mut Entry,
+        outlet: &mut Outlet,
+    ) -> Result<(), Status> {
+        match event.kind {
+            Some(Kind::Started(source)) => self.begin(source.model, outlet).await,
+            Some(Kind::Finished(finished)) => {
+                self.begin(finished.model.clone(), outlet).await?;
+                self.finish(finished, entry, outlet).await
+            }
+            Some(kind) => {
+                self.begin(String::new(), outlet).await?;
+                Ok(outlet.send(kind).await?)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Sends `started` and what was noticed before it, once.
+    async fn begin(&mut self, model: String, outlet: &mut Outlet) -> Result<(), Status> {
+        let Some(started) = self.started.take() else { return Ok(()) };
+        outlet.send(Kind::Started(Started { model, ..started })).await?;
+        for notice in self.log.notices.drain(..) {
+            outlet.send(Kind::Notice(notice)).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(
+        &mut self,
+        mut finished: Finished,
+        entry: &mut Entry,
+        outlet: &mut Outlet,
+    ) -> Result<(), Status> {
+        let hit = entry.bill.is_hit();
+        if hit {
+            let usage = Usage { source: UsageSource::Cached.into(), ..finished.usage.unwrap_or_default() };
+            entry.bill.cached_usage(usage);
+            finished.usage = Some(usage);
+            finished.cost_nanousd = 0;
+            finished.attempts = 0;
+            finished.saved_nanousd = self.saved_nanousd;
+        } else if finished.finish_reason() == FinishReason::Length && entry.capped(&finished) {
+            finished.set_finish_reason(FinishReason::Budget);
+            entry.bill.outcome(RequestOutcome::Budget);
+        }
+        self.cost_nanousd = finished.cost_nanousd;
+        if let Some(allowance) = &mut entry.allowance {
+            allowance.spend(finished.cost_nanousd);
+        }
+        let timings = self.timings(outlet, finished.timings.filter(|_| !hit));
+        finished.timings = Some(timings);
+        entry.bill.timings(timings);
+        self.finished = true;
+        // Before the last event leaves: a client that hangs up right after it has had its answer.
+        entry.bill.outcome(RequestOutcome::Ok);
+        Ok(outlet.send(Kind::Finished(finished)).await?)
+    }
+
+    /// Ends an answer that the guard stopped: a notice that names the policy, and a finish reason that is no success.
+    async fn blocked(&mut self, by: BlockedBy, entry: &mut Entry, outlet: &mut Outlet) -> Result<(), Status> {
+        self.begin(String::new(), outlet).await?;
+        entry.bill.outcome(RequestOutcome::OutputBlocked);
+        let message = format!("the answer was stopped by the guard policy `{}` ({})", by.policy, by.detector);
+        outlet
+            .send(Kind::Notice(Notice {
+                kind: notice::Kind::Flagged.into(),
+                part: "guard".into(),
+                message,
+                count: 1,
+                r#type: by.detector,
+            }))
+            .await?;
+        let timings = self.timings(outlet, None);
+        entry.bill.timings(timings);
+        let finished = Finished {
+            finish_reason: FinishReason::Guard.into(),
+            timings: Some(timings),
+            ..Finished::default()
+        };
+        Ok(outlet.send(Kind::Finished(finished)).await?)
+    }
+
+    fn timings(&self, outlet: &Outlet, provider: Option<Timings>) -> Timings {
+        Timings {
+            total_ms: millis(outlet.arrived().elapsed()),
+            first_output_ms: outlet.first_output().map(millis),
+            overhead_us: self.log.overhead_us,
+            provider_first_output_ms: provider.and_then(|t| t.provider_first_output_ms),
+            admit_us: self.log.admit_us,
+            inspect_us: self.log.inspect_us,
+            lookup_us: self.log.lookup_us,
+            plan_us: self.log.plan_us,
+        }
+    }
+}
+
+impl Entry {
+    /// Whether the reservation, not the request, set the output limit that was reached.
+    fn capped(&self, finished: &Finished) -> bool {
+        let used = finished.usage.map_or(0, |u| u.output_tokens);
+        let granted = self.granted_output_tokens;
+        granted > 0 && used >= granted && self.asked_output_tokens.is_none_or(|asked| granted < asked)
+    }
+}
+
+impl From<Gone> for Status {
+    fn from(_: Gone) -> Self {
+        error::status(Code::Cancelled, ErrorReason::Cancelled, "the client went away").into()
+    }
+}
+
+fn broken(message: &str) -> Status {
+    error::status(Code::Unavailable, ErrorReason::StreamBroken, message).into()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

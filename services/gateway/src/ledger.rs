@@ -1,0 +1,165 @@
+//! Settling, off the client's path: records are collected into batches, sent to metering, and spooled while it is away.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use signalbox_mesh::{RequestContext, Shutdown};
+use signalbox_proto::{
+    metering::v1::{SettleRequest, Settlement},
+    router::v1::{Report, ReportRequest},
+};
+use tokio::sync::mpsc;
+use tonic::Code;
+
+use crate::{config, parts::Parts, spool::Spool};
+
+const BATCH: usize = 500;
+
+/// The way into the ledger; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Ledger {
+    queue: mpsc::Sender<Settlement>,
+    spool: Arc<Mutex<Spool>>,
+}
+
+impl Ledger {
+    /// Starts the task that delivers; it ends with the part, with everything delivered or spooled. Records that come later
+    /// go to the spool.
+    pub(crate) fn start(parts: Parts, spool: Spool, config: &config::Spool, shutdown: &Shutdown) -> Self {
+        let (queue, records) = mpsc::channel(config.queue);
+        let spool = Arc::new(Mutex::new(spool));
+        let delivery = Delivery {
+            parts,
+            spool: Arc::clone(&spool),
+            batch: Duration::from_millis(config.batch_ms),
+            retry: Duration::from_millis(config.retry_ms),
+        };
+        shutdown.spawn(delivery.run(records, shutdown.clone()));
+        Self { queue, spool }
+    }
+
+    /// Whether records could no longer be kept, so that nothing new may be begun.
+    pub(crate) fn is_full(&self) -> bool {
+        self.spool.lock().is_full()
+    }
+
+    /// Takes a record. Called from destructors too, so it never waits: a full queue goes to disk at once.
+    pub(crate) fn settle(&self, record: Settlement) {
+        if let Err(error) = self.queue.try_send(record) {
+            let (mpsc::error::TrySendError::Full(record) | mpsc::error::TrySendError::Closed(record)) = error;
+            keep(&self.spool, &[record]);
+        }
+    }
+}
+
+/// Spools records; if even that fails, says so with the ids, which is all that is left of them.
+fn keep(spool: &Mutex<Spool>, records: &[Settlement]) {
+    if let Err(error) = spool.lock().append(records) {
+        for record in records {
+            tracing::error!(request_id = %record.request_id, %error, "a settlement is lost");
+        }
+    }
+}
+
+struct Delivery {
+    parts: Parts,
+    spool: Arc<Mutex<Spool>>,
+    batch: Duration,
+    retry: Duration,
+}
+
+impl Delivery {
+    async fn run(self, mut records: mpsc::Receiver<Settlement>, shutdown: Shutdown) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let waiting = !self.spool.lock().is_empty();
+            tokio::select! {
+                biased;
+                () = shutdown.started() => break,
+                count = records.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        break;
+                    }
+                    // One round trip carries what else finishes within a moment.
+                    tokio::time::sleep(self.batch).await;
+                    while batch.len() < BATCH && let Ok(record) = records.try_recv() {
+                        batch.push(record);
+                    }
+                    self.deliver(std::mem::take(&mut batch)).await;
+                }
+                () = tokio::time::sleep(self.retry), if waiting => self.drain_spool().await,
+            }
+        }
+        records.close();
+        while records.recv_many(&mut batch, BATCH).await > 0 {
+            self.deliver(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    /// Sends a batch, or spools it. While older records wait, new ones queue behind them.
+    async fn deliver(&self, batch: Vec<Settlement>) {
+        let reports = batch.iter().map(report).collect();
+        if !self.spool.lock().is_empty() {
+            keep(&self.spool, &batch);
+            self.drain_spool().await;
+        } else if let Err(batch) = self.settle(batch).await {
+            keep(&self.spool, &batch);
+        }
+        self.report(reports).await;
+    }
+
+    async fn drain_spool(&self) {
+        loop {
+            let peeked = self.spool.lock().peek(BATCH);
+            let (batch, until) = match peeked {
+                Ok(peeked) => peeked,
+                Err(error) => return tracing::error!(%error, "the spool cannot be read"),
+            };
+            if !batch.is_empty() && self.settle(batch).await.is_err() {
+                return;
+            }
+            let mut spool = self.spool.lock();
+            if let Err(error) = spool.delivered(until) {
+                return tracing::error!(%error, "the spool cannot be emptied");
+            }
+            if spool.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Sends a batch to metering; gives it back when metering is away.
+    async fn settle(&self, batch: Vec<Settlement>) -> Result<(), Vec<Settlement>> {
+        let request = RequestContext::background().request(SettleRequest { settlements: batch.clone() });
+        match self.parts.metering().settle(request).await {
+            Ok(_) => Ok(()),
+            // Metering keeps the good ones of such a batch and names the bad: sending it again would change nothing.
+            Err(status) if status.code() == Code::InvalidArgument => {
+                tracing::error!(error = status.message(), "metering refused a settlement");
+                Ok(())
+            }
+            Err(status) => {
+                tracing::warn!(code = ?status.code(), records = batch.len(), "metering is away; settlements are spooled");
+                Err(batch)
+            }
+        }
+    }
+
+    /// Tells the router what happened. Its statistics may miss a batch; money may not.
+    async fn report(&self, reports: Vec<Report>) {
+        let request = RequestContext::background().request(ReportRequest { reports });
+        if let Err(status) = self.parts.router().report(request).await {
+            tracing::debug!(code = ?status.code(), "the router is away; reports are dropped");
+        }
+    }
+}
+
+fn report(record: &Settlement) -> Report {
+    Report {
+        request_id: record.request_id.clone(),
+        attempts: record.attempts.clone(),
+        requested_model: record.requested_model.clone(),
+        quality: None,
+        tenant: record.principal.as_ref().map(|p| p.tenant.clone()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,239 @@
+//! The way out to the client: events are numbered, timed, and streamed or put together.
+
+use std::time::Duration;
+
+use signalbox_proto::{
+    common::v1::{
+        Citation, Delta, GenerateEvent, Message, Part, ReasoningText, Role, Text, ToolCall, delta::Content,
+        generate_event::Kind, part,
+    },
+    gateway::v1::{CompleteResponse, GenerateResponse},
+};
+use tokio::{sync::mpsc, time::Instant};
+use tonic::Status;
+
+/// Events that may wait for a slow client; beyond it the whole way back to the provider waits.
+pub(crate) const WAITING: usize = 32;
+
+/// Notices that a whole answer carries at most; the contract's bound.
+const NOTICES: usize = 64;
+
+/// Where a request's events go.
+pub(crate) struct Outlet {
+    sink: Sink,
+    sequence: u64,
+    arrived: Instant,
+    first_output: Option<Duration>,
+}
+
+enum Sink {
+    Stream(mpsc::Sender<Result<GenerateResponse, Status>>),
+    Whole(Box<Whole>),
+}
+
+/// The client no longer listens.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+impl Outlet {
+    /// Makes an outlet that streams.
+    pub(crate) fn stream(to: mpsc::Sender<Result<GenerateResponse, Status>>, arrived: Instant) -> Self {
+        Self { sink: Sink::Stream(to), sequence: 0, arrived, first_output: None }
+    }
+
+    /// Makes an outlet that puts the answer together.
+    pub(crate) fn whole(arrived: Instant) -> Self {
+        Self { sink: Sink::Whole(Box::default()), sequence: 0, arrived, first_output: None }
+    }
+
+    /// Hands an event on. Waits while the client is slow.
+    pub(crate) async fn send(&mut self, kind: Kind) -> Result<(), Gone> {
+        self.sequence += 1;
+        if matches!(kind, Kind::Delta(_)) && self.first_output.is_none() {
+            self.first_output = Some(self.arrived.elapsed());
+        }
+        match &mut self.sink {
+            Sink::Stream(to) => {
+                let event = GenerateEvent { sequence: self.sequence, kind: Some(kind) };
+                to.send(Ok(GenerateResponse { event: Some(event) })).await.map_err(|_| Gone)
+            }
+            Sink::Whole(whole) => {
+                whole.take(kind);
+                Ok(())
+            }
+        }
+    }
+
+    /// When the request came in.
+    pub(crate) fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    /// How long the first piece of output took.
+    pub(crate) fn first_output(&self) -> Option<Duration> {
+        self.first_output
+    }
+
+    /// The answer put together; `None` for a stream.
+    pub(crate) fn into_whole(self) -> Option<CompleteResponse> {
+        match self.sink {
+            Sink::Stream(_) => None,
+            Sink::Whole(whole) => Some(whole.finish()),
+        }
+    }
+}
+
+/// An answer that is put together from its events.
+#[derive(Default)]
+struct Whole {
+    response: CompleteResponse,
+    parts: Vec<(u32, part::Kind)>,
+}
+
+impl Whole {
+    fn take(&mut self, kind: Kind) {
+        match kind {
+            Kind::Started(started) => self.response.started = Some(started),
+            Kind::Finished(finished) => self.response.finished = Some(finished),
+            Kind::Notice(notice) if self.response.notices.len() < NOTICES => {
+                self.response.notices.push(notice);
+            }
+            Kind::Notice(_) => {}
+            Kind::Seam(seam) => self.response.seams.push(seam),
+            Kind::Delta(delta) => self.delta(delta),
+        }
+    }
+
+    fn delta(&mut self, delta: Delta) {
+        if let Some(logprobs) = delta.logprobs {
+            self.response.logprobs.push(logprobs);
+        }
+        let Some(content) = delta.content else { return };
+        // A piece goes on from the last one of the same kind with the same index.
+        let open =
+            self.parts.iter_mut().rev().find(|(index, part)| *index == delta.index && same(part, &content));
+        match (open.map(|(_, part)| part), content) {
+            (_, Content::Citation(citation)) => self.cite(citation),
+            (Some(part::Kind::Text(text)), Content::Text(more))
+            | (Some(part::Kind::Refusal(text)), Content::Refusal(more)) => text.text.push_str(&more),
+            (Some(part::Kind::Reasoning(so_far)), Content::Reasoning(more)) => {
+                so_far.text.push_str(&more.text);
+                so_far.signature = more.signature.or(so_far.signature.take());
+            }
+            (Some(part::Kind::ToolCall(call)), Content::ToolCall(more)) => {
+                call.arguments.push_str(&more.arguments);
+            }
+            (_, content) => self.parts.push((delta.index, begin(content))),
+        }
+    }
+
+    fn cite(&mut self, citation: Citation) {
+        self.response.citations.push(citation);
+    }
+
+    fn finish(mut self) -> CompleteResponse {
+        self.parts.sort_by_key(|(index, _)| *index);
+        let parts =
+            self.parts.into_iter().map(|(_, kind)| Part { kind: Some(kind), ..Part::default() }).collect();
+        self.response.message = Some(Message { role: Role::Assistant.into(), parts, ..Message::default() });
+        self.response
+    }
+}
+
+fn same(part: &part::Kind, content: &Content) -> bool {
+    match (part, content) {
+        (part::Kind::Text(_), Content::Text(_))
+        | (part::Kind::Refusal(_), Content::Refusal(_))
+        | (part::Kind::Reasoning(_), Content::Reasoning(_)) => true,
+        // A new id under an old index is a new call.
+        (part::Kind::ToolCall(call), Content::ToolCall(more)) => {
+            more.id.as_ref().is_none_or(|id| *id == call.id)
+        }
+        _ => false,
+    }
+}
+
+fn begin(content: Content) -> part::Kind {
+    match content {
+        Content::Text(text) => part::Kind::Text(Text { text }),
+        Content::Refusal(text) => part::Kind::Refusal(Text { text }),
+        Content::Reasoning(ReasoningText { text, signature, provider }) => {
+            part::Kind::Reasoning(ReasoningText { text, signature, provider })
+        }
+        Content::ToolCall(call) => part::Kind::ToolCall(ToolCall {
+            id: call.id.unwrap_or_default(),
+            name: call.name.unwrap_or_default(),
+            arguments: call.arguments,
+        }),
+        Content::Media(media) => match media.media_type.split('/').next() {
+            Some("audio") => part::Kind::Audio(media),
+            Some("image") => part::Kind::Image(media),
+            _ => part::Kind::File(media),
+        },
+        Content::Citation(_) => part::Kind::Text(Text::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signalbox_proto::common::v1::ToolCallDelta;
+
+    use super::*;
+
+    fn delta(index: u32, content: Content) -> Kind {
+        Kind::Delta(Delta { index, content: Some(content), ..Delta::default() })
+    }
+
+    fn call(id: Option<&str>, arguments: &str) -> Content {
+        Content::ToolCall(ToolCallDelta {
+            id: id.map(Into::into),
+            name: id.map(|_| "weather".into()),
+            arguments: arguments.into(),
+        })
+    }
+
+    #[tokio::test]
+    async fn puts_interleaved_pieces_together() {
+        let mut outlet = Outlet::whole(Instant::now());
+        for kind in [
+            delta(0, Content::Text("Let me ".into())),
+            delta(1, call(Some("a"), "{\"city\":")),
+            delta(2, call(Some("b"), "{}")),
+            delta(0, Content::Text("look.".into())),
+            delta(1, call(None, "\"Oslo\"}")),
+        ] {
+            outlet.send(kind).await.unwrap();
+        }
+        let message = outlet.into_whole().unwrap().message.unwrap();
+        let kinds: Vec<_> = message.parts.into_iter().filter_map(|p| p.kind).collect();
+        let expected = |id: &str, arguments: &str| {
+            part::Kind::ToolCall(ToolCall {
+                id: id.into(),
+                name: "weather".into(),
+                arguments: arguments.into(),
+            })
+        };
+        assert_eq!(
+            kinds,
+            [
+                part::Kind::Text(Text { text: "Let me look.".into() }),
+                expected("a", "{\"city\":\"Oslo\"}"),
+                expected("b", "{}"),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn numbers_events_from_one_and_notices_a_client_that_left() {
+        let (to, mut from) = mpsc::channel(WAITING);
+        let mut outlet = Outlet::stream(to, Instant::now());
+        for _ in 0..3 {
+            outlet.send(delta(0, Content::Text("x".into()))).await.unwrap();
+        }
+        for expected in 1..=3 {
+            assert_eq!(from.recv().await.unwrap().unwrap().event.unwrap().sequence, expected);
+        }
+        drop(from);
+        assert!(outlet.send(delta(0, Content::Text("x".into()))).await.is_err());
+    }
+}

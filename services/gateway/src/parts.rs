@@ -1,0 +1,89 @@
+//! The five services behind the gateway, each a channel that is local or remote.
+
+use std::time::Duration;
+
+use signalbox_mesh::{Channel, error};
+use signalbox_proto::{
+    cache::v1::cache_service_client::CacheServiceClient, common::v1::ErrorReason,
+    executor::v1::executor_service_client::ExecutorServiceClient,
+    guard::v1::guard_service_client::GuardServiceClient,
+    metering::v1::metering_service_client::MeteringServiceClient,
+    router::v1::router_service_client::RouterServiceClient,
+};
+use tonic::{Code, Response, Status};
+
+/// Channels to the other services.
+#[derive(Clone)]
+pub struct Parts {
+    /// To the guard.
+    pub guard: Channel,
+    /// To the cache.
+    pub cache: Channel,
+    /// To the router.
+    pub router: Channel,
+    /// To the executor.
+    pub executor: Channel,
+    /// To metering.
+    pub metering: Channel,
+}
+
+impl Parts {
+    pub(crate) fn guard(&self) -> GuardServiceClient<Channel> {
+        signalbox_mesh::client!(GuardServiceClient, self.guard)
+    }
+
+    pub(crate) fn cache(&self) -> CacheServiceClient<Channel> {
+        signalbox_mesh::client!(CacheServiceClient, self.cache)
+    }
+
+    pub(crate) fn router(&self) -> RouterServiceClient<Channel> {
+        signalbox_mesh::client!(RouterServiceClient, self.router)
+    }
+
+    pub(crate) fn executor(&self) -> ExecutorServiceClient<Channel> {
+        signalbox_mesh::client!(ExecutorServiceClient, self.executor)
+    }
+
+    pub(crate) fn metering(&self) -> MeteringServiceClient<Channel> {
+        signalbox_mesh::client!(MeteringServiceClient, self.metering)
+    }
+}
+
+/// Bounds one step before the answer: a part that takes longer counts as away.
+pub(crate) async fn step<T>(
+    part: &'static str,
+    limit_ms: u64,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Status> {
+    match tokio::time::timeout(Duration::from_millis(limit_ms), call).await {
+        Ok(answer) => answer.map(Response::into_inner),
+        Err(_) => Err(away(part, &format!("{part} did not answer within {limit_ms} ms"))),
+    }
+}
+
+/// The status for a part that is away.
+pub(crate) fn away(part: &str, message: &str) -> Status {
+    error::status(Code::Unavailable, ErrorReason::ServiceUnavailable, message)
+        .with_metadata("service", part)
+        .with_retry(Duration::from_secs(1))
+        .into()
+}
+
+/// Whether a status says that the part is away, rather than that it answered.
+pub(crate) fn is_away(status: &Status) -> bool {
+    match error::reason_of(status) {
+        Some(reason) => {
+            matches!(
+                reason,
+                ErrorReason::ServiceUnavailable | ErrorReason::Overloaded | ErrorReason::Draining
+            )
+        }
+        None => matches!(status.code(), Code::Unavailable | Code::Unknown),
+    }
+}
+
+/// Whether the request can do without this answer of an optional part (cache, router): the part is away or broken,
+/// while an answer about the request itself stands.
+pub(crate) fn is_optional_loss(status: &Status) -> bool {
+    is_away(status) || matches!(status.code(), Code::Internal | Code::Unimplemented | Code::DeadlineExceeded)
+}

@@ -1,0 +1,371 @@
+//! The way of one request, top to bottom.
+//!
+//! [`answer`] is the page to read first. Each step is a function of its own below it or in the module of its name; what a
+//! missing part means is decided where the part is asked.
+
+use std::sync::Arc;
+
+use signalbox_mesh::{RequestContext, error};
+use signalbox_proto::{
+    common::v1::{
+        CacheInfo, CacheState, ChatRequest, ErrorReason, Notice, RouteInfo, Sampling, Started, Vector,
+        cache_policy, notice,
+    },
+    executor::v1::{ExecuteRequest, PlannedTarget},
+    gateway::v1::GenerateRequest,
+    metering::v1::{AdmitRequest, Principal, Settlement},
+    router::v1::PlanRequest,
+};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use crate::{
+    Mesh,
+    admission::{Admission, Drawn},
+    bill::Bill,
+    deliver::{Answer, deliver},
+    inspect::{self, Inspected},
+    lookup::{self, Known},
+    outlet::Outlet,
+    parts::{self, is_optional_loss},
+    relay::Source,
+};
+
+/// A request as it came in.
+pub(crate) struct Call {
+    /// Id, deadline and trace; tenant and principal are added by admission.
+    pub(crate) context: RequestContext,
+    /// The bearer credential; empty when none was sent.
+    pub(crate) credential: String,
+    /// The caller's address; empty when unknown.
+    pub(crate) peer_ip: String,
+    /// What is asked.
+    pub(crate) request: GenerateRequest,
+    /// When it came in.
+    pub(crate) arrived: Instant,
+    /// The same by the wall clock.
+    pub(crate) started_unix_ms: i64,
+    /// By when it ends, whatever happens.
+    pub(crate) deadline: Instant,
+}
+
+/// Durations of the steps before the answer, in microseconds, and what the caller is to be told.
+#[derive(Default)]
+pub(crate) struct Log {
+    pub(crate) admit_us: u64,
+    pub(crate) inspect_us: u64,
+    pub(crate) lookup_us: u64,
+    pub(crate) plan_us: u64,
+    pub(crate) overhead_us: u64,
+    pub(crate) notices: Vec<Notice>,
+}
+
+impl Log {
+    /// Notes that the request goes on without a part.
+    pub(crate) fn degraded(&mut self, part: &'static str, message: &str) {
+        tracing::warn!(part, message, "degraded");
+        self.notices.push(Notice {
+            kind: notice::Kind::Degraded.into(),
+            part: part.into(),
+            message: message.into(),
+            ..Notice::default()
+        });
+    }
+}
+
+/// Answers one request: who and what, known already, which model, execute, screen; settled when `bill` is dropped.
+///
+/// Cancel safe: dropping the future cancels everything upstream, and the bill is settled with what was used.
+///
+/// # Errors
+/// The status that the client gets; nothing of the answer is complete then.
+pub(crate) async fn answer(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
+    let mut log = Log::default();
+
+    // 1  Who calls, may they, and what is in the prompt.
+    let (mut entry, inspected) = enter(mesh, &call, &mut log).await?;
+    let context = call.context.clone().with_principal(&entry.principal.tenant, &entry.principal.id);
+
+    let ended = async {
+        let inspected = inspected?;
+
+        // 2  Known already?
+        let known = lookup::lookup(mesh, &context, &call, &entry.principal, &inspected, &mut log).await?;
+
+        let answer = match known {
+            Known::Hit { stream, cache, saved_nanousd } => {
+                entry.bill.cache(cache.state(), saved_nanousd);
+                Answer {
+                    source: Source::Cache(stream),
+                    started: started(&call, cache, None),
+                    lease: None,
+                    saved_nanousd,
+                }
+            }
+            Known::Miss { cache, lease, vector } => {
+                entry.bill.cache(cache.state(), 0);
+                // 3  Which models, in which order.
+                let plan = plan(mesh, &context, &call, &entry, &inspected.chat, vector, &mut log).await?;
+                // 4  One answer from that plan.
+                let stream = execute(mesh, &context, &call, &entry, &inspected.chat, &plan).await?;
+                Answer {
+                    source: Source::Executor(stream),
+                    started: started(&call, cache, Some(plan.route)),
+                    lease,
+                    saved_nanousd: 0,
+                }
+            }
+        };
+        log.overhead_us = micros(outlet.arrived());
+
+        // 5  Every piece is checked before it leaves.  6  The lease is filled as it flows.
+        deliver(mesh, &context, answer, &inspected, &mut entry, &call, log, outlet).await
+    }
+    .await;
+
+    if let Err(status) = &ended {
+        entry.bill.failed(status);
+    }
+    ended
+}
+
+/// An admitted request.
+pub(crate) struct Entry {
+    pub(crate) principal: Principal,
+    pub(crate) bill: Bill,
+    /// Output tokens that the reservation covers; 0: no bound.
+    pub(crate) granted_output_tokens: u64,
+    /// The output limit that the request itself set.
+    pub(crate) asked_output_tokens: Option<u64>,
+    /// Held while metering is away.
+    pub(crate) allowance: Option<Drawn>,
+}
+
+/// Admits and inspects, side by side where the principal was seen a moment ago. The inspection's failure comes apart, so
+/// that what was admitted is settled.
+pub(crate) async fn enter(
+    mesh: &Mesh,
+    call: &Call,
+    log: &mut Log,
+) -> Result<(Entry, Result<Inspected, Status>), Status> {
+    if mesh.ledger.is_full() {
+        return Err(parts::away("metering", "metering is away and the spool is full; retry when it is back"));
+    }
+    let begun = Instant::now();
+    let (entry, inspected) = match mesh.admissions.remembered(&call.credential) {
+        Some(principal) => {
+            let admit = async { (admit(mesh, call).await, micros(begun)) };
+            let inspect = async { (inspect::inspect(mesh, call, &principal).await, micros(begun)) };
+            let ((entry, admit_us), (inspected, inspect_us)) = tokio::join!(admit, inspect);
+            (log.admit_us, log.inspect_us) = (admit_us, inspect_us);
+            let entry = entry?;
+            // Policies may have changed within that moment: then what was inspected does not count.
+            let inspected = if same_policies(&entry.0.principal, &principal) {
+                inspected
+            } else {
+                inspect::inspect(mesh, call, &entry.0.principal).await
+            };
+            (entry, inspected)
+        }
+        None => {
+            let entry = admit(mesh, call).await?;
+            log.admit_us = micros(begun);
+            let inspected = inspect::inspect(mesh, call, &entry.0.principal).await;
+            log.inspect_us = micros(begun) - log.admit_us;
+            (entry, inspected)
+        }
+    };
+    let (entry, notices) = entry;
+    log.notices.extend(notices);
+    if entry.allowance.is_some() {
+        log.degraded("metering", "metering is away; the request runs on an allowance");
+    }
+    let inspected = inspected.inspect(|inspected| inspected.tell(log));
+    Ok((entry, inspected))
+}
+
+fn same_policies(a: &Principal, b: &Principal) -> bool {
+    a.tenant == b.tenant && a.guard_policy == b.guard_policy && a.guard_fail_open == b.guard_fail_open
+}
+
+async fn admit(mesh: &Mesh, call: &Call) -> Result<(Entry, Vec<Notice>), Status> {
+    let request = call.context.request(AdmitRequest {
+        credential: call.credential.clone(),
+        chat: call.request.chat.clone(),
+        attribution: call.request.attribution.clone(),
+        request_id: call.context.request_id().to_owned(),
+        gateway_id: mesh.replica.to_string(),
+        peer_ip: call.peer_ip.clone(),
+        loopback: mesh.loopback,
+        ..AdmitRequest::default()
+    });
+    let admission = mesh.admissions.admit(&mesh.parts, request).await?;
+    Ok(open(mesh, call, admission))
+}
+
+/// Opens the bill at once, so that whatever happens next is settled.
+fn open(mesh: &Mesh, call: &Call, admission: Admission) -> (Entry, Vec<Notice>) {
+    let Admission { principal, reservation, input_tokens, low_budgets, allowance } = admission;
+    let record = Settlement {
+        request_id: call.context.request_id().to_owned(),
+        reservation_id: allowance.as_ref().map_or(reservation.id, |a| a.reservation_id().to_owned()),
+        principal: Some(principal.clone()),
+        attribution: call.request.attribution.clone(),
+        requested_model: call.request.chat.as_ref().map(|c| c.model.clone()).unwrap_or_default(),
+        started_unix_ms: call.started_unix_ms,
+        client_request_id: call.request.client_request_id.clone(),
+        on_allowance: allowance.is_some(),
+        ..Settlement::default()
+    };
+    let notices = low_budgets
+        .into_iter()
+        .map(|budget| Notice {
+            kind: notice::Kind::Budget.into(),
+            part: "metering".into(),
+            message: format!("the budget {budget} is nearly used up"),
+            r#type: budget,
+            ..Notice::default()
+        })
+        .collect();
+    let bill = Bill::open(record, input_tokens, mesh.ledger.clone(), Arc::clone(&mesh.clock));
+    let sampling = call.request.chat.as_ref().and_then(|c| c.sampling.as_ref());
+    let entry = Entry {
+        principal,
+        bill,
+        granted_output_tokens: reservation.granted_output_tokens,
+        asked_output_tokens: sampling.and_then(|s| s.max_output_tokens).map(u64::from),
+        allowance,
+    };
+    (entry, notices)
+}
+
+/// Targets in order, and why.
+struct Plan {
+    targets: Vec<PlannedTarget>,
+    route: RouteInfo,
+}
+
+/// Asks the router; without it, the model that was asked for.
+async fn plan(
+    mesh: &Mesh,
+    context: &RequestContext,
+    call: &Call,
+    entry: &Entry,
+    chat: &ChatRequest,
+    vector: Option<Vector>,
+    log: &mut Log,
+) -> Result<Plan, Status> {
+    let begun = Instant::now();
+    let policies = call.request.policies.as_ref();
+    let request = context.request(PlanRequest {
+        chat: Some(chat.clone()),
+        input_tokens: entry.bill.input_tokens(),
+        policy: policies.and_then(|p| p.route.clone()),
+        policy_name: entry.principal.route_policy.clone(),
+        allowed_models: entry.principal.allowed_models.clone(),
+        attribution: call.request.attribution.clone(),
+        vector,
+        dry_run: false,
+    });
+    let limit_ms = mesh.config.load().steps.plan_ms;
+    let planned = parts::step("router", limit_ms, mesh.parts.router().plan(request)).await;
+    log.plan_us = micros(begun);
+    match planned {
+        Ok(plan) => Ok(Plan {
+            targets: plan
+                .candidates
+                .into_iter()
+                .map(|c| PlannedTarget { target_id: c.target_id, prefill: c.prefill })
+                .collect(),
+            route: RouteInfo { requested: chat.model.clone(), policy: plan.policy, reason: plan.reason },
+        }),
+        Err(status) if is_optional_loss(&status) => {
+            let targets = mesh.configured_targets(&chat.model).ok_or(status)?;
+            log.degraded("router", "the router is away; the model that was asked for is used");
+            Ok(Plan {
+                targets: targets
+                    .into_iter()
+                    .map(|id| PlannedTarget { target_id: id, prefill: false })
+                    .collect(),
+                route: RouteInfo {
+                    requested: chat.model.clone(),
+                    policy: String::new(),
+                    reason: "the router is away".into(),
+                },
+            })
+        }
+        Err(status) => Err(status),
+    }
+}
+
+async fn execute(
+    mesh: &Mesh,
+    context: &RequestContext,
+    call: &Call,
+    entry: &Entry,
+    chat: &ChatRequest,
+    plan: &Plan,
+) -> Result<tonic::Streaming<signalbox_proto::executor::v1::ExecuteResponse>, Status> {
+    let policies = call.request.policies.as_ref();
+    let request = context.request(ExecuteRequest {
+        chat: Some(within_grant(chat.clone(), entry.granted_output_tokens)),
+        plan: plan.targets.clone(),
+        rescue: policies.and_then(|p| p.rescue),
+        limits: policies.and_then(|p| p.limits),
+        granted_output_tokens: entry.granted_output_tokens,
+        input_tokens: entry.bill.input_tokens(),
+        ..ExecuteRequest::default()
+    });
+    let first = plan.targets.first().map(|t| t.target_id.clone()).unwrap_or_default();
+    let stream = mesh.parts.executor().execute(request).await?.into_inner();
+    // From here on a dropped request may have cost something.
+    entry.bill.progress().lock().begin(first, mesh.clock.unix_ms());
+    Ok(stream)
+}
+
+/// Caps the output at what metering granted: the provider itself then keeps the budget.
+fn within_grant(mut chat: ChatRequest, granted: u64) -> ChatRequest {
+    if granted > 0 {
+        let granted = u32::try_from(granted).unwrap_or(u32::MAX);
+        let sampling = chat.sampling.get_or_insert_with(Sampling::default);
+        sampling.max_output_tokens =
+            Some(sampling.max_output_tokens.map_or(granted, |asked| asked.min(granted)));
+    }
+    chat
+}
+
+fn started(call: &Call, cache: CacheInfo, route: Option<RouteInfo>) -> Started {
+    Started {
+        request_id: call.context.request_id().to_owned(),
+        model: String::new(),
+        cache: Some(cache),
+        route: route.or_else(|| {
+            Some(RouteInfo {
+                requested: call.request.chat.as_ref().map(|c| c.model.clone()).unwrap_or_default(),
+                ..RouteInfo::default()
+            })
+        }),
+    }
+}
+
+/// Whether the request asks for an answer from the cache alone.
+pub(crate) fn only_if_cached(call: &Call) -> bool {
+    let policy = call.request.policies.as_ref().and_then(|p| p.cache.as_ref());
+    policy.is_some_and(|p| p.mode() == cache_policy::Mode::OnlyIfCached)
+}
+
+/// The cache's part when it was not asked or is away.
+pub(crate) fn no_cache(state: CacheState) -> CacheInfo {
+    CacheInfo { state: state.into(), ..CacheInfo::default() }
+}
+
+/// Microseconds since an instant.
+pub(crate) fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The status of a request whose deadline passed.
+pub(crate) fn deadline_exceeded() -> Status {
+    error::status(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, "the request's deadline passed")
+        .into()
+}

@@ -1,0 +1,142 @@
+//! The answer's way from its source (executor or cache) into the guard's screen.
+//!
+//! The source's stream *is* the request stream of `Screen`: no task and no queue stands between them, so that a slow
+//! client slows the provider, and dropping the screen drops the source.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures_util::Stream;
+use parking_lot::Mutex;
+use signalbox_proto::{
+    cache::v1::{LookupResponse, lookup_response},
+    common::v1::GenerateEvent,
+    executor::v1::{ExecuteResponse, execute_response},
+    guard::v1::{ScreenEvents, ScreenOpen, ScreenRequest, screen_request},
+};
+use tonic::{Status, Streaming};
+
+use crate::bill::Progress;
+
+/// Events that travel in one message at most; the contract's bound is 256.
+const BATCH: usize = 32;
+
+/// Where an answer comes from.
+pub(crate) enum Source {
+    /// A provider's, by the executor.
+    Executor(Streaming<ExecuteResponse>),
+    /// An earlier one's, by the cache.
+    Cache(Streaming<LookupResponse>),
+}
+
+impl Source {
+    /// The next events: none for a message that carries only an attempt.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        progress: &Mutex<Progress>,
+        out: &mut VecDeque<GenerateEvent>,
+    ) -> Poll<Option<Result<(), Status>>> {
+        match self {
+            Self::Executor(stream) => match ready!(Pin::new(stream).poll_next(cx)) {
+                Some(Ok(ExecuteResponse { kind: Some(execute_response::Kind::Event(event)) })) => {
+                    progress.lock().event(&event);
+                    out.push_back(event);
+                }
+                Some(Ok(ExecuteResponse { kind: Some(execute_response::Kind::Attempt(attempt)) })) => {
+                    progress.lock().attempt(attempt);
+                }
+                Some(Ok(ExecuteResponse { kind: None })) => {}
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None => return Poll::Ready(None),
+            },
+            Self::Cache(stream) => match ready!(Pin::new(stream).poll_next(cx)) {
+                Some(Ok(LookupResponse { kind: Some(lookup_response::Kind::Events(events)) })) => {
+                    out.extend(events.events);
+                }
+                Some(Ok(_)) => {}
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None => return Poll::Ready(None),
+            },
+        }
+        Poll::Ready(Some(Ok(())))
+    }
+}
+
+/// A source as a stream of events. Ends at the source's end or error; the error is left in [`Progress`].
+pub(crate) struct Events {
+    source: Option<Source>,
+    progress: Arc<Mutex<Progress>>,
+    ready: VecDeque<GenerateEvent>,
+}
+
+impl Events {
+    /// Makes the stream.
+    pub(crate) fn new(source: Source, progress: Arc<Mutex<Progress>>) -> Self {
+        Self { source: Some(source), progress, ready: VecDeque::new() }
+    }
+
+    /// What is there without waiting, at least one event unless the source ended.
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<GenerateEvent>>> {
+        while let Some(source) = &mut self.source
+            && self.ready.len() < BATCH
+        {
+            match source.poll(cx, &self.progress, &mut self.ready) {
+                Poll::Ready(Some(Ok(()))) => {}
+                Poll::Ready(Some(Err(status))) => {
+                    self.progress.lock().fail(status);
+                    self.source = None;
+                }
+                Poll::Ready(None) => {
+                    self.progress.lock().end();
+                    self.source = None;
+                }
+                Poll::Pending if self.ready.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        let count = self.ready.len().min(BATCH);
+        Poll::Ready((count > 0).then(|| self.ready.drain(..count).collect()))
+    }
+}
+
+impl Stream for Events {
+    type Item = Vec<GenerateEvent>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_batch(cx)
+    }
+}
+
+/// The request stream of `Screen`: its opening, then the source's events.
+pub(crate) struct Screened {
+    open: Option<ScreenOpen>,
+    events: Events,
+}
+
+impl Screened {
+    /// Makes the stream.
+    pub(crate) fn new(open: ScreenOpen, events: Events) -> Self {
+        Self { open: Some(open), events }
+    }
+}
+
+impl Stream for Screened {
+    type Item = ScreenRequest;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let kind = match this.open.take() {
+            Some(open) => screen_request::Kind::Open(open),
+            None => match ready!(this.events.poll_batch(cx)) {
+                Some(events) => screen_request::Kind::Events(ScreenEvents { events }),
+                None => return Poll::Ready(None),
+            },
+        };
+        Poll::Ready(Some(ScreenRequest { kind: Some(kind) }))
+    }
+}

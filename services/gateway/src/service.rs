@@ -1,0 +1,133 @@
+//! The gRPC face: decode, validate, call the pipeline, encode. No decisions.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::Stream;
+use signalbox_proto::gateway::v1::{
+    CompleteRequest, CompleteResponse, CountTokensRequest, CountTokensResponse, EmbedRequest, EmbedResponse,
+    FeedbackRequest, FeedbackResponse, GenerateRequest, GenerateResponse, ListModelsRequest,
+    ListModelsResponse, gateway_service_server::GatewayService,
+};
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    Mesh,
+    caller::Caller,
+    outlet::{Outlet, WAITING},
+    pipeline::{self, Call},
+    queries, validate,
+};
+
+/// The public service.
+pub(crate) struct Gateway {
+    pub(crate) mesh: Arc<Mesh>,
+}
+
+#[tonic::async_trait]
+impl GatewayService for Gateway {
+    type GenerateStream = Events;
+
+    async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Events>, Status> {
+        let caller = Caller::of(&request, &self.mesh)?;
+        let request = request.into_inner();
+        validate::generate(&request)?;
+        let call = caller.call(request, &self.mesh);
+        Ok(Response::new(Events::new(Arc::clone(&self.mesh), call)))
+    }
+
+    async fn complete(
+        &self,
+        request: Request<CompleteRequest>,
+    ) -> Result<Response<CompleteResponse>, Status> {
+        let caller = Caller::of(&request, &self.mesh)?;
+        let request = request.into_inner().request.unwrap_or_default();
+        validate::generate(&request)?;
+        let call = caller.call(request, &self.mesh);
+        let mut outlet = Outlet::whole(caller.arrived);
+        run(&self.mesh, call, &mut outlet).await?;
+        Ok(Response::new(outlet.into_whole().unwrap_or_default()))
+    }
+
+    async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        let caller = Caller::of(&request, &self.mesh)?;
+        let request = request.into_inner();
+        validate::embed(&request)?;
+        queries::embed(&self.mesh, caller, request).await.map(Response::new)
+    }
+
+    async fn count_tokens(
+        &self,
+        request: Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        let caller = Caller::of(&request, &self.mesh)?;
+        queries::count_tokens(&self.mesh, caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_models(
+        &self,
+        request: Request<ListModelsRequest>,
+    ) -> Result<Response<ListModelsResponse>, Status> {
+        let caller = Caller::of(&request, &self.mesh)?;
+        queries::list_models(&self.mesh, caller).await.map(Response::new)
+    }
+
+    async fn feedback(
+        &self,
+        request: Request<FeedbackRequest>,
+    ) -> Result<Response<FeedbackResponse>, Status> {
+        let caller = Caller::of(&request, &self.mesh)?;
+        queries::feedback(&self.mesh, caller, request.into_inner()).await.map(Response::new)
+    }
+}
+
+/// Runs the pipeline within the request's deadline.
+async fn run(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
+    let deadline = call.deadline;
+    match tokio::time::timeout_at(deadline, pipeline::answer(mesh, call, outlet)).await {
+        Ok(ended) => ended,
+        Err(_) => Err(pipeline::deadline_exceeded()),
+    }
+}
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The stream of a request's events. The pipeline runs inside it: it goes no faster than the client reads, and ends when
+/// the client drops it.
+pub(crate) struct Events {
+    events: mpsc::Receiver<Result<GenerateResponse, Status>>,
+    running: Option<Running>,
+}
+
+impl Events {
+    fn new(mesh: Arc<Mesh>, call: Call) -> Self {
+        let (to, events) = mpsc::channel(WAITING);
+        let running: Running = Box::pin(async move {
+            let mut outlet = Outlet::stream(to.clone(), call.arrived);
+            if let Err(status) = run(&mesh, call, &mut outlet).await {
+                // Behind the events that were sent before it. Nobody is left to read it if this fails.
+                let _gone = to.send(Err(status)).await;
+            }
+        });
+        Self { events, running: Some(running) }
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<GenerateResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let Some(running) = &mut this.running
+            && running.as_mut().poll(cx).is_ready()
+        {
+            // Its senders go with it, so that the queue ends behind the last event.
+            this.running = None;
+        }
+        this.events.poll_recv(cx)
+    }
+}

@@ -1,0 +1,242 @@
+//! A mesh for one test: in one process or as six, on free ports, with a temporary data folder and a simulated provider.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use signalbox_app::up;
+use signalbox_config::Document;
+use signalbox_gateway::Parts;
+use signalbox_mesh::{Channel, ClientConfig, Connector, ContextTrust, Environment, Part, RequestContext, Server};
+use signalbox_proto::gateway::v1::{GenerateRequest, gateway_service_client::GatewayServiceClient};
+use signalbox_testkit::provider::{self, Provider};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{ask::Seen, process::Process};
+
+/// How the mesh runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topology {
+    /// All services in this process, local channels.
+    OneProcess,
+    /// Each service a process of its own, channels over loopback.
+    SixProcesses,
+}
+
+/// The five services behind the gateway, in the order in which they end.
+pub const SERVICES: [&str; 5] = ["guard", "cache", "router", "executor", "metering"];
+
+/// A running mesh.
+pub struct Sandbox {
+    /// The simulated provider.
+    pub provider: Provider,
+    /// Where the gateway listens.
+    pub address: std::net::SocketAddr,
+    /// The way to the gateway.
+    pub channel: Channel,
+    runs: Runs,
+    folder: TempDir,
+}
+
+enum Runs {
+    One { server: JoinHandle<()>, shutdown: CancellationToken, parts: Vec<Part> },
+    Six { gateway: Option<Process>, services: BTreeMap<&'static str, Process> },
+}
+
+/// Models that every sandbox has: their simulated namesakes, priced so that costs are easy to compute.
+fn models(base_url: &str, extra: &[&str]) -> String {
+    let target = |model: &str| {
+        format!(
+            "{{ base_url = \"{base_url}\", model = \"{model}\", provider = \"sim\", context_window_tokens = 128000, \
+             max_output_tokens = 4096, price = {{ input_usd_per_mtok = \"1\", output_usd_per_mtok = \"2\" }} }}"
+        )
+    };
+    let mut text = String::new();
+    for name in ["sim-small", "sim-echo"].iter().chain(extra) {
+        // `alias=first|second`: an alias with several targets; else the model's name is its alias.
+        let (alias, targets) = name.split_once('>').unwrap_or((name, name));
+        let targets: Vec<String> = targets.split('|').map(target).collect();
+        text.push_str(&format!("[models.\"{alias}\"]\ntargets = [{}]\n", targets.join(", ")));
+    }
+    text
+}
+
+impl Sandbox {
+    /// Starts a mesh with the usual models.
+    pub async fn start(topology: Topology) -> Self {
+        Self::with(topology, &[], "").await
+    }
+
+    /// Starts a mesh with further models (`name`, or `alias>model|model`) and further configuration.
+    pub async fn with(topology: Topology, extra_models: &[&str], config: &str) -> Self {
+        let provider = Provider::start(provider::Config::default()).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("{}\n{config}\n", models(&provider.base_url(), extra_models));
+        let (runs, address) = match topology {
+            Topology::OneProcess => one_process(&text, &folder).await,
+            Topology::SixProcesses => six_processes(&text, &folder).await,
+        };
+        let channel = remote("gateway", address);
+        Self { provider, address, channel, runs, folder }
+    }
+
+    /// A client of the gateway.
+    pub fn gateway(&self) -> GatewayServiceClient<Channel> {
+        signalbox_mesh::client!(GatewayServiceClient, self.channel)
+    }
+
+    /// Asks and reads the whole stream; an error before the stream counts as its end.
+    pub async fn ask(&self, request: GenerateRequest) -> Seen {
+        self.ask_as("", request).await
+    }
+
+    /// Asks with a credential.
+    pub async fn ask_as(&self, credential: &str, request: GenerateRequest) -> Seen {
+        let mut request = tonic::Request::new(request);
+        if !credential.is_empty() {
+            let value = format!("Bearer {credential}").parse().unwrap();
+            request.metadata_mut().insert("authorization", value);
+        }
+        match self.gateway().generate(request).await {
+            Ok(stream) => Seen::read(stream.into_inner()).await,
+            Err(status) => Seen { error: Some(status), ..Seen::default() },
+        }
+    }
+
+    /// Kills one of six processes.
+    pub async fn kill(&mut self, name: &'static str) {
+        let Runs::Six { gateway, services } = &mut self.runs else { panic!("only processes can be killed") };
+        match name {
+            "gateway" => gateway.as_mut().unwrap().kill().await,
+            _ => services.get_mut(name).unwrap().kill().await,
+        }
+    }
+
+    /// Starts a killed process again where it was.
+    pub async fn revive(&mut self, name: &'static str) {
+        let folder = self.folder.path().to_owned();
+        let Runs::Six { gateway, services } = &mut self.runs else { panic!("only processes can be revived") };
+        if name == "gateway" {
+            let listen = self.address.to_string();
+            *gateway = Some(start(name, &listen, &folder, "gateway.toml").await);
+        } else {
+            let listen = services[name].address.to_string();
+            services.insert(name, start(name, &listen, &folder, "services.toml").await);
+        }
+    }
+
+    /// What all processes logged so far; empty in one process.
+    pub fn logs(&self) -> String {
+        let mut logs = String::new();
+        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "log") {
+                logs.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+        logs
+    }
+
+    /// Ends the mesh as an operator would: the gateway drains first, so that everything is settled; `check` then looks at the
+    /// other services by channels of its own; they must all end well.
+    pub async fn finish<F: AsyncFnOnce(Behind)>(self, check: F) {
+        let logs = self.logs();
+        self.provider.wait_for(|totals| totals.in_flight == 0).await;
+        match self.runs {
+            Runs::One { server, shutdown, parts } => {
+                shutdown.cancel();
+                server.await.unwrap();
+                let environment = Environment::system("");
+                let channel = |part: &Part| Channel::local(part, &signalbox_mesh::Config::default(), &environment);
+                let [guard, cache, router, executor, metering] = parts.as_slice() else { panic!("five parts") };
+                let parts_of = Parts {
+                    guard: channel(guard),
+                    cache: channel(cache),
+                    router: channel(router),
+                    executor: channel(executor),
+                    metering: channel(metering),
+                };
+                check(Behind { parts: parts_of, provider: &self.provider, logs }).await;
+                for part in parts {
+                    part.drain().await;
+                }
+            }
+            Runs::Six { gateway, mut services } => {
+                assert!(gateway.unwrap().terminate().await, "the gateway ends well");
+                let channel = |name: &'static str| remote(name, services[name].address);
+                let parts = Parts {
+                    guard: channel("guard"),
+                    cache: channel("cache"),
+                    router: channel("router"),
+                    executor: channel("executor"),
+                    metering: channel("metering"),
+                };
+                check(Behind { parts, provider: &self.provider, logs }).await;
+                for name in SERVICES {
+                    let ended = services.remove(name).unwrap().terminate().await;
+                    assert!(ended, "{name} ends well");
+                }
+            }
+        }
+        self.provider.shutdown().await;
+    }
+}
+
+/// What a check sees behind the gateway.
+pub struct Behind<'a> {
+    /// Channels to the five services.
+    pub parts: Parts,
+    /// The provider.
+    pub provider: &'a Provider,
+    /// What was logged.
+    pub logs: String,
+}
+
+impl Behind<'_> {
+    /// A request in a tenant's name.
+    pub fn request<T>(&self, tenant: &str, message: T) -> tonic::Request<T> {
+        RequestContext::background().with_principal(tenant, "test").request(message)
+    }
+}
+
+fn remote(name: &str, address: std::net::SocketAddr) -> Channel {
+    let address = [format!("http://{address}")];
+    Channel::remote(name, &address, &ClientConfig::default(), &Environment::system(""), &Connector::tcp()).unwrap()
+}
+
+async fn one_process(text: &str, folder: &TempDir) -> (Runs, std::net::SocketAddr) {
+    let document = Document::parse(text, "sandbox").unwrap();
+    let shared = document.shared().unwrap();
+    let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION).unwrap();
+    let gateway = document.section(signalbox_gateway::SECTION).unwrap();
+    let environment = Environment::system(folder.path());
+    let running = up::build(&document, shared, gateway, &mesh, environment.clone(), false).await.unwrap();
+    let listener = signalbox_mesh::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let server = Server::new(&mesh.server, &environment).trust(ContextTrust::Public).part(running.gateway);
+    let ended = shutdown.clone();
+    let server = tokio::spawn(async move { server.serve(listener, ended).await.unwrap() });
+    (Runs::One { server, shutdown, parts: running.behind }, address)
+}
+
+async fn six_processes(text: &str, folder: &TempDir) -> (Runs, std::net::SocketAddr) {
+    std::fs::write(folder.path().join("services.toml"), text).unwrap();
+    let mut services = BTreeMap::new();
+    for name in SERVICES {
+        services.insert(name, start(name, "127.0.0.1:0", folder.path(), "services.toml").await);
+    }
+    let mut peers = String::from("[gateway.peers]\n");
+    for (name, process) in &services {
+        peers.push_str(&format!("{name} = [\"http://{}\"]\n", process.address));
+    }
+    std::fs::write(folder.path().join("gateway.toml"), format!("{text}\n{peers}")).unwrap();
+    let gateway = start("gateway", "127.0.0.1:0", folder.path(), "gateway.toml").await;
+    let address = gateway.address;
+    (Runs::Six { gateway: Some(gateway), services }, address)
+}
+
+async fn start(name: &'static str, listen: &str, folder: &std::path::Path, config: &str) -> Process {
+    let data_dir: PathBuf = folder.join(name);
+    Process::start(name, listen, &folder.join(config), &data_dir, &folder.join(format!("{name}.log"))).await
+}
