@@ -51,7 +51,7 @@ impl Written {
     }
 
     fn tokens(&self, target: &Target) -> u64 {
-        target.tariff.tokens(&self.text) + self.beyond.div_ceil(BYTES_PER_TOKEN)
+        target.tokens(&self.text) + self.beyond.div_ceil(BYTES_PER_TOKEN)
     }
 
     /// Counts what the provider did not report.
@@ -117,7 +117,7 @@ pub(crate) struct Record {
 impl Record {
     /// Ends the attempt.
     pub(crate) fn end(&self, outcome: AttemptOutcome, usage: Usage, error: String) -> Attempt {
-        let (cost_nanousd, price_unknown) = self.target.tariff.cost(&usage);
+        let cost = self.target.cost(&usage);
         Attempt {
             number: self.number,
             target_id: self.target.id.clone(),
@@ -125,8 +125,8 @@ impl Record {
             model: self.target.model.clone(),
             outcome: outcome.into(),
             usage: Some(usage),
-            cost_nanousd,
-            price_unknown,
+            cost_nanousd: cost.nanousd,
+            price_unknown: cost.unknown,
             started_unix_ms: self.unix_ms,
             duration_ms: millis(self.began.elapsed()),
             first_output_ms: self.first_output.map(millis),

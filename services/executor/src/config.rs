@@ -130,7 +130,7 @@ pub struct Bounds {
     pub malformed_chunks: u32,
     /// An answer that is not streamed, and vectors, in bytes. Default: 33,554,432.
     pub answer_bytes: usize,
-    /// Delivered text that is kept for counting tokens, in bytes; past it they are estimated by length. Default: 1,048,576.
+    /// Delivered text that is kept for counting tokens, in bytes; past it they are estimated by length. Default: 65,536.
     pub delivered_bytes: usize,
 }
 
@@ -143,7 +143,7 @@ impl Default for Bounds {
             event_bytes: 1 << 20,
             malformed_chunks: 16,
             answer_bytes: 32 << 20,
-            delivered_bytes: 1 << 20,
+            delivered_bytes: 64 << 10,
         }
     }
 }

@@ -35,8 +35,8 @@ pub(crate) struct Core {
 impl Core {
     /// Takes what an attempt at a target needs: a place, the breaker's leave, and a credential to be there.
     pub(crate) fn admit(&self, target: &Target, now: Instant) -> Result<(Permit, Held), Box<Failure>> {
-        if let Credential::Missing(name) = &target.credential {
-            let words = format!("no credential: set {name}");
+        if let Credential::Missing(why) = &target.credential {
+            let words = format!("no credential: {why}");
             return Err(Box::new(Failure::unsent(
                 AttemptOutcome::Credential,
                 ErrorClass::Credential,

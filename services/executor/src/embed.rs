@@ -85,7 +85,7 @@ fn close(tally: &mut Tally, attempts: &mut Vec<Attempt>, attempt: Attempt, made:
 
 /// Counts the tokens that the provider did not report.
 fn counted(record: &Record, inputs: &[String]) -> Usage {
-    let input_tokens = inputs.iter().map(|text| record.target.tariff.tokens(text)).sum();
+    let input_tokens = inputs.iter().map(|text| record.target.tokens(text)).sum();
     Usage { input_tokens, source: UsageSource::Estimated.into(), ..Usage::default() }
 }
 

@@ -23,6 +23,7 @@ mod config;
 mod core;
 mod course;
 mod embed;
+mod error;
 mod execute;
 mod failure;
 mod policy;
@@ -30,21 +31,55 @@ mod service;
 mod stats;
 mod target;
 mod targets;
-mod tariff;
 mod watch;
 
-pub use client::{Connector, Io};
-pub use config::{Bounds, Breaker, Config, Limits, Pool, Retry, SECTION};
+use std::sync::Arc;
 
-use signalbox_mesh::Part;
+use signalbox_config::{Live, Shared};
+use signalbox_mesh::{Environment, Part};
 use signalbox_proto::executor::v1::executor_service_server::ExecutorServiceServer;
 
+use crate::budget::Budget;
+use crate::client::Client;
+pub use crate::client::{Connector, Io};
+use crate::config::ms;
+pub use crate::config::{Bounds, Breaker, Config, Limits, Pool, Retry, SECTION};
 use crate::core::Core;
+pub use crate::error::Error;
 use crate::service::Executor;
+use crate::targets::Targets;
 
-/// Puts the service together.
-fn part(core: Core) -> Part {
-    Part::new(signalbox_mesh::server!(ExecutorServiceServer, Executor(std::sync::Arc::new(core))))
+/// Builds the executor over the system's network.
+///
+/// # Errors
+///
+/// The configuration cannot be used; the error names the key or the target.
+pub async fn build(shared: Live<Shared>, config: Config, environment: Environment) -> Result<Part, Error> {
+    let connector = Connector::system(ms(config.limits.connect_ms));
+    build_with(shared, config, environment, connector)
+}
+
+/// Builds the executor over other connections: for simulation and tests.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_with(
+    shared: Live<Shared>,
+    config: Config,
+    environment: Environment,
+    connector: Connector,
+) -> Result<Part, Error> {
+    config.check().map_err(Error::Config)?;
+    let core = Core {
+        client: Client::new(connector, &config),
+        targets: Targets::new(shared, config.bounds.in_flight_per_target)?,
+        budget: Arc::new(Budget::new(config.retry)),
+        clock: environment.clock,
+        random: environment.random.fork(),
+        config,
+    };
+    Ok(Part::new(signalbox_mesh::server!(ExecutorServiceServer, Executor(Arc::new(core)))))
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
+use signalbox_catalog::{Cost, Price, tokens};
+use signalbox_proto::common::v1::Usage;
 use signalbox_wire::{Dialect, Encoded, redact};
 use tokio::sync::Semaphore;
 
 use crate::breaker::Breaker;
 use crate::stats::Stats;
-use crate::tariff::Tariff;
 
 /// The user agent that providers see.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("signalbox/", env!("CARGO_PKG_VERSION")));
@@ -32,7 +33,8 @@ pub(crate) struct Target {
     /// Whether it reasons before it speaks, and so may take long.
     pub(crate) reasoning: bool,
     pub(crate) limits: Limits,
-    pub(crate) tariff: Tariff,
+    /// `None`: unknown.
+    pub(crate) price: Option<Price>,
     pub(crate) memory: Arc<Memory>,
 }
 
@@ -65,7 +67,7 @@ pub(crate) enum Credential {
     /// None is needed.
     #[default]
     None,
-    /// One is configured but not there; its name is.
+    /// One is configured but not there: why.
     Missing(String),
     /// The header that carries it, marked as sensitive, and the secret itself, to mask it in a provider's words.
     Header(HeaderName, HeaderValue, Arc<str>),
@@ -135,6 +137,22 @@ impl Target {
     /// Returns whom a request is written for.
     pub(crate) fn wire(&self) -> signalbox_wire::Target<'_> {
         signalbox_wire::Target { provider: &self.provider, model: &self.model }
+    }
+
+    /// Returns what a usage costs here.
+    pub(crate) fn cost(&self, usage: &Usage) -> Cost {
+        let usage = signalbox_catalog::Usage {
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cached_input_tokens: usage.cached_input_tokens,
+            cache_write_tokens: usage.cache_write_tokens,
+        };
+        Price::cost_or_unknown(self.price.as_ref(), &usage)
+    }
+
+    /// Counts the tokens of a text. Bounded by the bounds on what is kept: about 1 µs for ten bytes.
+    pub(crate) fn tokens(&self, text: &str) -> u64 {
+        if text.is_empty() { 0 } else { tokens::count_text(&self.model, text).tokens }
     }
 
     /// Makes the HTTP request, credential included. Nothing of the mesh's own context goes along.

@@ -5,23 +5,32 @@ use std::time::Duration;
 
 use signalbox_mesh::{Random, RequestContext, error};
 use signalbox_proto::common::v1::{AttemptKind, ErrorReason};
-use signalbox_wire::ErrorClass;
+use signalbox_wire::{Dialect, ErrorClass};
 use tokio::time::Instant;
 
-use super::world::target;
 use crate::budget::Budget;
 use crate::config::Retry;
 use crate::course::{Course, Means, Step};
 use crate::failure::Failure;
-use crate::target::Credential;
+use crate::target::{Base, Credential, Limits, Memory, Target};
 
 /// Makes a course over models at hosts (`model@host`), each with a window or none.
 fn course(plan: &[(&str, Option<u64>)], around_filter: bool) -> Course {
     let targets = plan.iter().map(|(name, window)| {
         let (model, host) = name.split_once('@').unwrap();
-        let mut target = target(model, &format!("http://{host}.test/v1"), Credential::None);
-        target.window = *window;
-        Arc::new(target)
+        Arc::new(Target {
+            id: format!("sim/{model}"),
+            provider: "sim".into(),
+            model: model.into(),
+            base: Base::parse(&format!("http://{host}.test/v1")).unwrap(),
+            dialect: Dialect::OpenAi,
+            credential: Credential::None,
+            window: *window,
+            reasoning: false,
+            limits: Limits::default(),
+            price: None,
+            memory: Arc::new(Memory::new(10)),
+        })
     });
     let means = Means {
         retry: Retry::default(),

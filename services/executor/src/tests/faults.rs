@@ -19,6 +19,8 @@ async fn an_answer_streams_and_is_accounted_as_reported() {
     let told = world.provider.usage_total();
     assert_eq!((usage.input_tokens, usage.output_tokens), (told.prompt_tokens, told.completion_tokens));
     assert_eq!(usage.source(), UsageSource::Reported);
+    let cost = told.prompt_tokens * 1_000 + told.completion_tokens * 10_000;
+    assert_eq!((finished.cost_nanousd, finished.price_unknown), (i64::try_from(cost).unwrap(), false));
     assert_eq!(ran.attempts[0].outcome(), AttemptOutcome::Ok);
     assert_eq!(ran.attempts[0].http_status, Some(200));
     assert!(ran.attempts[0].provider_request_id.is_some());

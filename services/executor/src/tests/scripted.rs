@@ -11,10 +11,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 use tower::service_fn;
 
-use super::world::{Executors, executor, request, run, target};
+use super::world::{Executors, executor, models, request, run};
 use crate::client::{Connector, Io};
 use crate::config::Config;
-use crate::target::Credential;
 
 /// Is one step of a connection's script.
 enum Say {
@@ -44,8 +43,7 @@ fn scripted(config: Config, scripts: Vec<Vec<Say>>) -> (Executors, Arc<Mutex<Vec
             Ok(Io::plain(ours))
         }
     }));
-    let targets = ["a", "b"].map(|model| target(model, "http://provider.test/v1", Credential::None));
-    (executor(config, connector, targets.into()), times)
+    (executor(config, connector, models("http://provider.test/v1", &["a", "b"], None)), times)
 }
 
 async fn play(mut pipe: tokio::io::DuplexStream, script: Vec<Say>) {
@@ -156,8 +154,7 @@ async fn a_finish_reason_is_enough_whatever_becomes_of_the_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_never_made_is_given_up_after_five_seconds() {
     let connector = Connector::new(service_fn(|_: Uri| std::future::pending()));
-    let executors =
-        executor(Config::default(), connector, vec![target("a", "http://provider.test", Credential::None)]);
+    let executors = executor(Config::default(), connector, models("http://provider.test", &["a"], None));
     let begin = Instant::now();
     let ran = run(&executors, request(&["a"])).await;
     assert_eq!((ran.reason(), ran.attempts.len()), (Some(ErrorReason::ProviderTimeout), 1), "{ran:?}");

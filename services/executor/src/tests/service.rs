@@ -9,12 +9,10 @@ use signalbox_proto::executor::v1::{
     BreakerState, DeliveredPrefix, EmbedRequest, ExecuteRequest, ListTargetsRequest, PlannedTarget,
 };
 use signalbox_testkit::provider::{self, Key, Provider};
-use signalbox_wire::Dialect;
 use tokio::time::Instant;
 
-use super::world::{World, executor, quick, request, run, run_in, target};
+use super::world::{World, executor, models, quick, request, run, run_in};
 use crate::client::Connector;
-use crate::target::Credential;
 
 #[tokio::test]
 async fn bad_requests_name_the_field() {
@@ -87,22 +85,25 @@ async fn the_credential_goes_to_the_provider_and_nowhere_else() {
         ..Default::default()
     };
     let provider = Provider::start(config).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    let connector = || Connector::system(Duration::from_secs(5));
     for (secret, answered) in [("sk-right-0123456789", true), ("sk-wrong-0123456789", false)] {
-        let (name, value) = Dialect::OpenAi.credential(secret).unwrap();
-        let credential = Credential::Header(name, value, secret.into());
-        let targets = vec![target("sim-echo", &provider.base_url(), credential)];
-        let executors = executor(quick(), Connector::system(Duration::from_secs(5)), targets);
+        std::fs::write(&key, secret).unwrap();
+        let executors =
+            executor(quick(), connector(), models(&provider.base_url(), &["sim-echo"], Some(&key)));
         let ran = run(&executors, request(&["sim-echo"])).await;
         assert_eq!(ran.finished.is_some(), answered);
         assert!(!format!("{ran:?}").contains("0123456789"), "{ran:?}");
         let listed = executors.clone().list_targets(ListTargetsRequest {}).await.unwrap().into_inner();
         assert!(listed.targets[0].has_credential && !format!("{listed:?}").contains("0123456789"));
     }
-    let missing = vec![target("sim-echo", &provider.base_url(), Credential::Missing("SIM_KEY".into()))];
-    let executors = executor(quick(), Connector::system(Duration::from_secs(5)), missing);
+    let nowhere = folder.path().join("nothing");
+    let executors =
+        executor(quick(), connector(), models(&provider.base_url(), &["sim-echo"], Some(&nowhere)));
     let ran = run(&executors, request(&["sim-echo"])).await;
     assert_eq!(ran.reason(), Some(ErrorReason::ProviderCredential));
-    assert_eq!(ran.status.unwrap().message(), "sim/sim-echo: no credential: set SIM_KEY");
+    assert!(ran.status.unwrap().message().starts_with("sim/sim-echo: no credential: the key file"));
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! A provider, an executor in front of it, and what is asked of them.
 
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use signalbox_mesh::{Channel, Environment, ManualClock, Part, RequestContext};
+use signalbox_config::{Document, Live, Shared};
+use signalbox_mesh::{Channel, Environment, ManualClock, RequestContext};
 use signalbox_proto::common::v1::delta::Content;
 use signalbox_proto::common::v1::{
     Attempt, AttemptOutcome, ChatRequest, ErrorReason, Finished, GenerateEvent, Message, Part as Piece, Role,
@@ -15,16 +16,10 @@ use signalbox_proto::executor::v1::{
     ExecuteRequest, ExecuteResponse, ListTargetsRequest, PlannedTarget, execute_response,
 };
 use signalbox_testkit::provider::{self, Provider};
-use signalbox_wire::Dialect;
 use tonic::Status;
 
-use crate::budget::Budget;
-use crate::client::{Client, Connector};
+use crate::client::Connector;
 use crate::config::Config;
-use crate::core::Core;
-use crate::target::{Base, Credential, Limits, Memory, Target};
-use crate::targets::Targets;
-use crate::tariff::Tariff;
 
 pub(super) type Executors = ExecutorServiceClient<Channel>;
 
@@ -32,34 +27,22 @@ pub(super) type Executors = ExecutorServiceClient<Channel>;
 pub(super) const PROMPT: &str =
     "Say that the signal box keeps trains apart, tokens counted, größte Mühe, and money safe.";
 
-pub(super) fn target(model: &str, base_url: &str, credential: Credential) -> Target {
-    Target {
-        id: format!("sim/{model}"),
-        provider: "sim".into(),
-        model: model.into(),
-        base: Base::parse(base_url).unwrap(),
-        dialect: Dialect::OpenAi,
-        credential,
-        window: None,
-        reasoning: false,
-        limits: Limits::default(),
-        tariff: Tariff,
-        memory: Arc::new(Memory::new(1_000)),
-    }
+/// Configures models of one provider, `sim`. `key` is a file with the credential.
+pub(super) fn models(base_url: &str, models: &[&str], key: Option<&Path>) -> Shared {
+    let key = key.map_or_else(String::new, |path| format!(", api_key_file = '{}'", path.display()));
+    let target =
+        |m: &&str| format!("{{ base_url = '{base_url}', provider = 'sim', model = '{m}'{PRICE}{key} }}");
+    let targets: Vec<String> = models.iter().map(target).collect();
+    let text = format!("[models.test]\ntargets = [{}]", targets.join(", "));
+    Document::parse(&text, "test").unwrap().shared().unwrap()
 }
 
+const PRICE: &str = ", price = { input_usd_per_mtok = '1', output_usd_per_mtok = '10' }";
+
 /// Makes a client of an executor in this process.
-pub(super) fn executor(config: Config, connector: Connector, targets: Vec<Target>) -> Executors {
+pub(super) fn executor(config: Config, connector: Connector, shared: Shared) -> Executors {
     let environment = Environment::manual(ManualClock::new(784_111_777_000), 7, "/nonexistent");
-    let core = Core {
-        client: Client::new(connector, &config),
-        targets: Targets::of(targets),
-        budget: Arc::new(Budget::new(config.retry)),
-        clock: Arc::clone(&environment.clock),
-        random: environment.random.clone(),
-        config,
-    };
-    let part: Part = crate::part(core);
+    let part = crate::build_with(Live::new(shared), config, environment.clone(), connector).unwrap();
     let channel = Channel::local(&part, &signalbox_mesh::Config::default(), &environment);
     signalbox_mesh::client!(ExecutorServiceClient, channel)
 }
@@ -77,10 +60,8 @@ impl World {
 
     pub(super) async fn with(config: Config, models: &[&str]) -> Self {
         let provider = Provider::start(provider::Config::default()).await.unwrap();
-        let targets =
-            models.iter().map(|model| target(model, &provider.base_url(), Credential::None)).collect();
-        let connector = Connector::system(Duration::from_secs(5));
-        let executors = executor(config, connector, targets);
+        let shared = self::models(&provider.base_url(), models, None);
+        let executors = executor(config, Connector::system(Duration::from_secs(5)), shared);
         Self { provider, executors }
     }
 
