@@ -117,3 +117,24 @@ async fn a_watch_of_health_hears_of_the_end_and_does_not_hold_it_up() {
     serving.task.await.unwrap().unwrap();
     assert!(begin.elapsed() < SECOND);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_drains_costs_no_call_while_another_is_there() {
+    let (network, config) = (Network::default(), Config::default());
+    let replica = |name| {
+        let script = Scripted::default().screen(|_| then_silence([1], ()));
+        network.serve(name, Server::new(&config.server, &environment()).part(script.part()))
+    };
+    let (one, _two) = (replica("guard:1"), replica("guard:2"));
+    let channel = remote(&network, &["guard:1", "guard:2"], &config);
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        // Open streams keep the connections of the one that drains.
+        let answer = client!(GuardServiceClient, channel).screen(stream::iter([ask()])).await.unwrap();
+        open.push(answer);
+    }
+    one.shutdown.cancel();
+    for _ in 0..200 {
+        client!(GuardServiceClient, channel).inspect(InspectRequest::default()).await.unwrap();
+    }
+}
