@@ -1,1 +1,63 @@
-//! Guard: injection, PII and secrets, redaction and its way back.
+//! The guard: injection, personal data and secrets; redaction and its way back; the check of the streaming answer.
+//!
+//! What it guarantees: nothing of an answer is released before its check, nor after a block (G1), whatever the pieces in which it
+//! comes; values replaced in a prompt can be put back only for the tenant and request they belong to; no log holds content.
+//! It keeps no state: what it must know again, it hands out sealed.
+
+mod config;
+mod detect;
+mod injection;
+mod policy;
+mod redact;
+mod screen;
+mod seal;
+mod segment;
+mod service;
+
+use std::{path::PathBuf, sync::Arc};
+
+use signalbox_config::{Live, Shared};
+use signalbox_mesh::{Environment, Part};
+use signalbox_proto::guard::v1::guard_service_server::GuardServiceServer;
+
+pub use crate::{
+    config::{Config, SECTION},
+    policy::{ActionName, PolicyConfig},
+};
+
+/// Why a guard cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is illegal; the text names the key.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// Builds the guard.
+///
+/// # Errors
+/// A policy that names what does not exist, or a seal key that cannot be read.
+#[expect(clippy::unused_async, reason = "all parts are built alike")]
+pub async fn build(shared: Live<Shared>, config: Config, environment: Environment) -> Result<Part, Error> {
+    let policies = policy::Policies::compile(&config.policies).map_err(Error::Config)?;
+    for (tenant, settings) in &shared.load().tenants {
+        if let Some(name) = settings.guard_policy.as_deref().filter(|name| policies.get(name).is_none()) {
+            let known = policies.names().join(", ");
+            let message =
+                format!("tenants.{tenant}.guard_policy is `{name}`, which does not exist; known: {known}");
+            return Err(Error::Config(message));
+        }
+    }
+    let file =
+        config.seal_key_file.or_else(|| std::env::var_os("SIGNALBOX_SEAL_KEY_FILE").map(PathBuf::from));
+    let core = service::Core {
+        policies,
+        sealer: seal::Sealer::new(file.as_deref(), environment.random).map_err(Error::Config)?,
+        seal_ttl_ms: i64::try_from(config.seal_ttl_ms).unwrap_or(i64::MAX),
+        clock: environment.clock,
+    };
+    Ok(Part::new(signalbox_mesh::server!(GuardServiceServer, service::Guard(Arc::new(core)))))
+}
+
+#[cfg(test)]
+mod tests;
