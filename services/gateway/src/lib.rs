@@ -1,6 +1,6 @@
 //! The gateway: composes the five services into the way of a request; owns no policy.
 //!
-//! [`pipeline`] is the page to read first. What it guarantees: a request that was admitted is settled exactly once, whatever
+//! `pipeline.rs` is the page to read first. What it guarantees: a request that was admitted is settled exactly once, whatever
 //! happens to it; nothing of an answer leaves before the guard released it; a missing part is handled as DESIGN.md §4 says;
 //! a client that goes away cancels everything upstream.
 

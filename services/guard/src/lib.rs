@@ -33,6 +33,16 @@ pub enum Error {
     Config(String),
 }
 
+impl Config {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// A sentence that names the key and what to change.
+    pub fn validate(&self) -> Result<(), String> {
+        policy::Policies::compile(&self.policies).map(|_| ())
+    }
+}
+
 /// Builds the guard.
 ///
 /// # Errors
