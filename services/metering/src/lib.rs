@@ -1,1 +1,200 @@
-//! Metering: keys, budgets, token counts, cost and the ledger.
+//! Metering: who may spend what, and what was spent.
+//!
+//! What it guarantees:
+//!
+//! - **No overspending** (B1). All budgets that cover a request are checked together by one owner ([`books`]) and held before
+//!   the request goes out. Spent and reserved together never pass a hard limit, except by what is settled above its
+//!   reservation or after it expired; that is counted.
+//! - **Nothing counts twice or is lost** (M2). Attempts are written once by request id and number, requests once by their id,
+//!   in one transaction with the budgets that they change; whoever got an answer finds it after kill -9.
+//! - **Nothing leaks** (L1). A reservation ends when its request is settled, else at its expiry; the request is then recorded
+//!   as abandoned.
+//! - **A revoked key stops with the next call**, and neither secret nor prompt is ever kept or logged.
+//!
+//! `admission.rs` is the way of a request, `books.rs` the rules, `store/` how they survive.
+
+mod admission;
+mod alerts;
+mod books;
+mod budget;
+mod config;
+mod counters;
+mod counting;
+mod credential;
+mod decode;
+mod encode;
+mod error;
+mod keys;
+mod ledger;
+mod network;
+mod period;
+mod pricing;
+mod query;
+mod refusal;
+mod reservation;
+mod service;
+mod settlement;
+mod store;
+mod subject;
+
+use std::{sync::Arc, time::Duration};
+
+use signalbox_config::{Live, Secret, Shared};
+use signalbox_mesh::{Environment, Part, Random, Shutdown};
+use signalbox_proto::metering::v1::metering_service_server::MeteringServiceServer;
+
+use crate::{
+    admission::Admission,
+    alerts::Alerts,
+    budget::{Terms, Unit},
+    counting::Counting,
+    credential::{ADMIN_ID, Credential, Hash},
+    period::Period,
+    pricing::Pricing,
+    store::{Setting, Store},
+    subject::Scope,
+};
+pub use crate::{
+    config::{Allowances, Bounds, Config, Grants, SECTION},
+    counters::Violations,
+    error::Error,
+};
+
+/// The environment variable that holds the first admin credential, `sb_admin_<secret>`.
+pub const ADMIN_KEY_VARIABLE: &str = "SIGNALBOX_ADMIN_KEY";
+/// How often the clock is looked at when nobody calls.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Metering, ready to be served.
+#[derive(Debug)]
+pub struct Metering {
+    /// The service.
+    pub part: Part,
+    /// What must never happen, counted when it does.
+    pub violations: Violations,
+}
+
+/// Builds metering; see [`open`].
+///
+/// # Errors
+/// As [`open`].
+pub async fn build(shared: Live<Shared>, config: Config, environment: Environment) -> Result<Part, Error> {
+    open(shared, config, environment).await.map(|metering| metering.part)
+}
+
+/// Opens the database in the environment's data folder and builds the service over it.
+///
+/// # Errors
+/// An illegal configuration or admin credential; a data folder that cannot be written, is in use by another process, or was
+/// written by a newer version.
+pub async fn open(shared: Live<Shared>, config: Config, environment: Environment) -> Result<Metering, Error> {
+    config.validate().map_err(Error::Config)?;
+    let admin = admin_key(&config, &environment.random)?;
+    let (violations, alerts) = (Violations::default(), Alerts::new());
+    let setting = Setting {
+        folder: &environment.data_dir,
+        config: &config,
+        budgets: budgets(&shared.load()),
+        admin,
+        clock: Arc::clone(&environment.clock),
+        alerts: alerts.clone(),
+        violations: violations.clone(),
+    };
+    let (store, keys, reader) = Store::open(setting)?;
+    // The vocabularies take a tenth of a second, which no request shall wait for.
+    let _loaded = tokio::task::spawn_blocking(signalbox_catalog::tokens::warm).await;
+    let shutdown = Shutdown::new();
+    watch_clock(&store, &shutdown);
+    let pricing = Arc::new(Pricing::new(shared.clone()));
+    let admission = Admission {
+        shared,
+        keys: keys.clone(),
+        pricing: Arc::clone(&pricing),
+        counting: Counting::new(config.count_inline_bytes, config.count_threads),
+        store: store.clone(),
+        clock: Arc::clone(&environment.clock),
+    };
+    let service = service::Metering {
+        admission,
+        keys,
+        pricing,
+        store: store.clone(),
+        reader,
+        alerts,
+        clock: environment.clock,
+        random: environment.random,
+        shutdown: shutdown.clone(),
+    };
+    let part = Part::new(signalbox_mesh::server!(MeteringServiceServer, service))
+        .with_shutdown(shutdown)
+        .on_drain(move || async move { store.close().await });
+    Ok(Metering { part, violations })
+}
+
+/// Gives back what has expired, also when nobody calls.
+fn watch_clock(store: &Store, shutdown: &Shutdown) {
+    let (store, end) = (store.clone(), shutdown.started());
+    shutdown.spawn(async move {
+        let mut end = std::pin::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return,
+                () = tokio::time::sleep(TICK) => store.tick().await,
+            }
+        }
+    });
+}
+
+/// The first admin credential: from the environment, else from a file.
+fn admin_key(config: &Config, random: &Random) -> Result<Option<Hash>, Error> {
+    let (secret, origin) = match (Secret::from_env(ADMIN_KEY_VARIABLE), &config.admin_key_file) {
+        (Ok(secret), _) => (secret, ADMIN_KEY_VARIABLE.to_owned()),
+        (Err(_unset), Some(file)) => {
+            let origin = "metering.admin_key_file".to_owned();
+            match Secret::from_file(file) {
+                Ok(secret) => (secret, origin),
+                Err(error) => return Err(Error::AdminKey { origin, what: error.to_string() }),
+            }
+        }
+        (Err(_unset), None) => return Ok(None),
+    };
+    match Credential::parse(secret.expose()) {
+        Some(credential) if credential.id == ADMIN_ID && credential.is_long_enough() => {
+            Ok(Some(Hash::new(credential, random)))
+        }
+        _ => {
+            let what =
+                "it must have the form sb_admin_<secret>, the secret at least 16 characters of [A-Za-z0-9_-]";
+            Err(Error::AdminKey { origin, what: what.to_owned() })
+        }
+    }
+}
+
+/// The budgets of the configuration file.
+fn budgets(shared: &Shared) -> Vec<Terms> {
+    let terms = |tenant: &str, budget: &signalbox_config::Budget| {
+        let period = match budget.period {
+            signalbox_config::BudgetPeriod::Total => Period::Total,
+            signalbox_config::BudgetPeriod::Hour => Period::Hour,
+            signalbox_config::BudgetPeriod::Day => Period::Day,
+            signalbox_config::BudgetPeriod::Week => Period::Week,
+            signalbox_config::BudgetPeriod::Month => Period::Month,
+        };
+        Terms {
+            tenant: tenant.into(),
+            name: budget.name.clone().unwrap_or_else(|| period.name().to_owned()),
+            unit: Unit::Nanousd,
+            limit: budget.limit_usd.nanousd(),
+            period,
+            zone_name: String::new(),
+            zone: jiff::tz::TimeZone::UTC,
+            hard: budget.hard,
+            shadow: false,
+            scope: Scope::All,
+        }
+    };
+    let of = |(name, tenant): (&String, &signalbox_config::Tenant)| {
+        tenant.budgets.iter().map(|budget| terms(name, budget)).collect::<Vec<_>>()
+    };
+    shared.tenants.iter().flat_map(of).collect()
+}

@@ -1,0 +1,129 @@
+//! Admission: who calls, may they, what may it cost, is there money for it.
+
+use std::sync::Arc;
+
+use signalbox_config::{Guarding, Live, Shared, Tenant};
+use signalbox_mesh::Clock;
+use signalbox_proto::metering::v1 as proto;
+
+use crate::{
+    books::Ask,
+    counting::{Count, Counting},
+    decode, encode,
+    keys::{Caller, Key, Keys, allows},
+    pricing::Pricing,
+    refusal::Refusal,
+    store::Store,
+};
+
+const ID_BYTES: usize = 64;
+const MODEL_BYTES: usize = 256;
+
+/// Admits requests.
+pub(crate) struct Admission {
+    pub(crate) shared: Live<Shared>,
+    pub(crate) keys: Keys,
+    pub(crate) pricing: Arc<Pricing>,
+    pub(crate) counting: Counting,
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Admission {
+    /// Admits a request, or says who calls.
+    pub(crate) async fn admit(&self, request: proto::AdmitRequest) -> Result<proto::AdmitResponse, Refusal> {
+        let caller =
+            Caller { credential: &request.credential, loopback: request.loopback, peer_ip: &request.peer_ip };
+        let key = self.keys.identify(caller, self.clock.unix_ms())?;
+        if request.require_admin && !key.admin {
+            return Err(Refusal::AdminRequired);
+        }
+        let shared = self.shared.load();
+        let tenant = shared.tenants.get(&*key.tenant);
+        let principal = Some(principal(&key, tenant));
+        if request.identify_only {
+            return Ok(proto::AdmitResponse { principal, ..proto::AdmitResponse::default() });
+        }
+        let (ask, count) = self.ask(request, &key, tenant).await?;
+        let admitted = self.store.ask_now(move |desk| desk.admit(&ask)).await?;
+        Ok(proto::AdmitResponse {
+            principal,
+            reservation: Some(encode::reservation(&admitted.reservation)),
+            input_tokens: count.tokens,
+            input_tokens_exact: count.exact,
+            rate: None,
+            allowance: admitted.allowance.as_ref().map(encode::allowance),
+            low_budgets: admitted.low_budgets,
+        })
+    }
+
+    /// Checks, counts and prices a request.
+    async fn ask(
+        &self,
+        request: proto::AdmitRequest,
+        key: &Key,
+        tenant: Option<&Tenant>,
+    ) -> Result<(Ask, Count), Refusal> {
+        let request_id: Arc<str> = decode::bounded("request_id", &request.request_id, ID_BYTES)?.into();
+        if request.gateway_id.len() > ID_BYTES {
+            return Err(Refusal::invalid("gateway_id", format!("at most {ID_BYTES} bytes are allowed")));
+        }
+        let chat = request
+            .chat
+            .ok_or_else(|| Refusal::invalid("chat", "is required unless identify_only is set"))?;
+        let model = decode::bounded("chat.model", &chat.model, MODEL_BYTES)?.to_owned();
+        let team = key.scope.team.clone();
+        let subject =
+            decode::subject(Arc::clone(&key.tenant), Arc::clone(&key.id), team, request.attribution, model)?;
+        allowed(key, tenant, &subject.model, subject.feature.as_deref())?;
+        let reach = self.pricing.reach(&subject.model)?;
+        let limit = chat.sampling.as_ref().and_then(|sampling| sampling.max_output_tokens);
+        let count = self.counting.count(&reach.vocabulary, chat).await?;
+        let quote = reach.quote(count.tokens, limit)?;
+        let ask =
+            Ask { request_id, gateway_id: request.gateway_id.into(), subject: Arc::new(subject), quote };
+        Ok((ask, count))
+    }
+}
+
+/// Checks model and feature against the key and its tenant: both must allow them.
+fn allowed(key: &Key, tenant: Option<&Tenant>, model: &str, feature: Option<&str>) -> Result<(), Refusal> {
+    let tenants = tenant.map_or(&[][..], |tenant| &tenant.allowed_models);
+    if !allows(&key.scope.models, model) || !allows(tenants, model) {
+        return Err(Refusal::NotAllowed { kind: "model", value: model.to_owned() });
+    }
+    match feature {
+        // A key bound to features must say which one it is used for.
+        None if !key.scope.features.is_empty() => {
+            Err(Refusal::NotAllowed { kind: "feature", value: String::new() })
+        }
+        Some(feature) if !allows(&key.scope.features, feature) => {
+            Err(Refusal::NotAllowed { kind: "feature", value: feature.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The key with its tenant's policies where it has none of its own.
+fn principal(key: &Key, tenant: Option<&Tenant>) -> proto::Principal {
+    let policy = |own: &Option<String>, of: fn(&Tenant) -> &Option<String>| {
+        own.clone().or_else(|| tenant.and_then(|tenant| of(tenant).clone())).unwrap_or_default()
+    };
+    let scope = &key.scope;
+    let models = match scope.models.is_empty() {
+        true => tenant.map(|tenant| tenant.allowed_models.clone()).unwrap_or_default(),
+        false => scope.models.clone(),
+    };
+    proto::Principal {
+        tenant: key.tenant.as_ref().to_owned(),
+        id: key.id.as_ref().to_owned(),
+        admin: key.admin,
+        guard_policy: policy(&scope.guard_policy, |tenant| &tenant.guard_policy),
+        cache_policy: policy(&scope.cache_policy, |tenant| &tenant.cache_policy),
+        route_policy: policy(&scope.route_policy, |tenant| &tenant.route_policy),
+        allowed_models: models,
+        guard_fail_open: tenant.is_some_and(|tenant| tenant.guard_unavailable == Guarding::Open),
+        team: scope.team.as_deref().map(str::to_owned),
+        allowed_features: scope.features.clone(),
+    }
+}

@@ -1,0 +1,95 @@
+//! Records of the ledger: what was used, by whom, at what price.
+
+use std::sync::Arc;
+
+use signalbox_proto::common::v1::{AttemptKind, AttemptOutcome, CacheState, UsageSource};
+use signalbox_proto::metering::v1::RequestOutcome;
+
+use crate::{budget::Amount, subject::Subject};
+
+/// What one request, or a part of it, used.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) request_id: Arc<str>,
+    /// The reservation that it is paid from; `None` when none was made.
+    pub(crate) reservation_id: Option<String>,
+    /// Who asked. A reservation's own subject goes before it. `None`: only the reservation knows.
+    pub(crate) subject: Option<Arc<Subject>>,
+    pub(crate) attempts: Vec<AttemptRecord>,
+    /// How the request ended; present on the last record of a request.
+    pub(crate) closing: Option<RequestOutcome>,
+    pub(crate) details: Details,
+}
+
+/// What the ledger keeps of a request beside its attempts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Details {
+    pub(crate) cache: CacheState,
+    pub(crate) saved_nanousd: i64,
+    /// Tokens of a cache hit: input and output.
+    pub(crate) hit_tokens: (i64, i64),
+    pub(crate) started_unix_ms: i64,
+    pub(crate) total_ms: i64,
+    pub(crate) first_output_ms: Option<i64>,
+    pub(crate) overhead_us: i64,
+    pub(crate) error_reason: Option<String>,
+    pub(crate) client_request_id: Option<String>,
+    pub(crate) on_allowance: bool,
+}
+
+/// Tokens by kind; the later ones are parts of the first two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tokens {
+    pub(crate) input: i64,
+    pub(crate) output: i64,
+    pub(crate) cached_input: i64,
+    pub(crate) cache_write: i64,
+    pub(crate) reasoning: i64,
+    pub(crate) audio_input: i64,
+    pub(crate) audio_output: i64,
+}
+
+/// One attempt at a provider. Immutable once written.
+#[derive(Debug, Clone)]
+pub(crate) struct AttemptRecord {
+    pub(crate) number: u32,
+    pub(crate) target_id: String,
+    pub(crate) outcome: AttemptOutcome,
+    pub(crate) kind: AttemptKind,
+    pub(crate) tokens: Tokens,
+    pub(crate) source: UsageSource,
+    pub(crate) cost_nanousd: i64,
+    /// Whether the cost is by rule because no price is known.
+    pub(crate) price_unknown: bool,
+    /// The version of the price that was used.
+    pub(crate) price_version: Arc<str>,
+    pub(crate) started_unix_ms: i64,
+    pub(crate) duration_ms: i64,
+    pub(crate) first_output_ms: Option<i64>,
+    pub(crate) http_status: Option<u32>,
+    /// The provider's words on a failure, bounded.
+    pub(crate) error: Option<String>,
+    pub(crate) provider_request_id: Option<String>,
+}
+
+impl AttemptRecord {
+    /// What it takes from budgets.
+    pub(crate) fn amount(&self) -> Amount {
+        Amount { nanousd: self.cost_nanousd, tokens: self.tokens.input.saturating_add(self.tokens.output) }
+    }
+}
+
+impl Record {
+    /// The target that answered, else the last one that was tried.
+    pub(crate) fn target(&self) -> Option<&str> {
+        let answered = self.attempts.iter().rev().find(|a| a.outcome == AttemptOutcome::Ok);
+        answered.or(self.attempts.last()).map(|a| a.target_id.as_str())
+    }
+}
+
+/// How many records of a batch were new.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub(crate) recorded: u32,
+    pub(crate) duplicates: u32,
+}

@@ -1,0 +1,171 @@
+//! Rows of the ledger.
+
+use rusqlite::{Connection, OptionalExtension as _, Result, named_params, params};
+use signalbox_proto::metering::v1::RequestOutcome;
+
+use super::rows;
+use crate::{
+    budget::{Terms, Unit},
+    ledger::{AttemptRecord, Details},
+    subject::{Scope, Subject},
+};
+
+/// What became of a record that was offered to the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entered {
+    New,
+    /// It was there, with the same content.
+    Again,
+    /// It was there with other content, which stays.
+    Differs,
+}
+
+/// Records an attempt, once.
+pub(super) fn insert_attempt(
+    connection: &Connection,
+    request: &str,
+    attempt: &AttemptRecord,
+    now: i64,
+) -> Result<Entered> {
+    let mut statement = connection.prepare_cached(
+        "INSERT OR IGNORE INTO attempts (request_id, number, target_id, outcome, kind, source, input_tokens, output_tokens, \
+         cached_input_tokens, cache_write_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, cost_nanousd, \
+         price_unknown, price_version, started_unix_ms, duration_ms, first_output_ms, http_status, error, \
+         provider_request_id, recorded_unix_ms) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    let tokens = &attempt.tokens;
+    let new = statement.execute(params![
+        request,
+        attempt.number,
+        attempt.target_id,
+        i32::from(attempt.outcome),
+        i32::from(attempt.kind),
+        i32::from(attempt.source),
+        tokens.input,
+        tokens.output,
+        tokens.cached_input,
+        tokens.cache_write,
+        tokens.reasoning,
+        tokens.audio_input,
+        tokens.audio_output,
+        attempt.cost_nanousd,
+        attempt.price_unknown,
+        &*attempt.price_version,
+        attempt.started_unix_ms,
+        attempt.duration_ms,
+        attempt.first_output_ms,
+        attempt.http_status,
+        attempt.error,
+        attempt.provider_request_id,
+        now,
+    ])?;
+    if new > 0 {
+        return Ok(Entered::New);
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT target_id = ? AND input_tokens = ? AND output_tokens = ? AND source = ? \
+         FROM attempts WHERE request_id = ? AND number = ?",
+    )?;
+    let source = i32::from(attempt.source);
+    let same = statement.query_row(
+        params![attempt.target_id, tokens.input, tokens.output, source, request, attempt.number],
+        |row| row.get::<_, bool>(0),
+    )?;
+    Ok(if same { Entered::Again } else { Entered::Differs })
+}
+
+/// One request as it is entered.
+pub(super) struct RequestRow<'a> {
+    pub(super) id: &'a str,
+    pub(super) subject: &'a Subject,
+    pub(super) target: Option<&'a str>,
+    pub(super) details: &'a Details,
+    /// `None` while the request is open.
+    pub(super) outcome: Option<RequestOutcome>,
+}
+
+/// Records a request, once. A row that is open or abandoned gives way to one that knows how the request ended.
+pub(super) fn put_request(connection: &Connection, request: &RequestRow<'_>, now: i64) -> Result<Entered> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO requests (request_id, tenant, principal, team, user, feature, tags, requested_model, target_id, outcome, \
+         cache, saved_nanousd, hit_input_tokens, hit_output_tokens, started_unix_ms, settled_unix_ms, total_ms, \
+         first_output_ms, overhead_us, error_reason, client_request_id, on_allowance) \
+         VALUES (:id, :tenant, :principal, :team, :user, :feature, :tags, :model, :target, :outcome, :cache, :saved, \
+         :hit_input, :hit_output, :started, :now, :total, :first, :overhead, :reason, :client, :allowance) \
+         ON CONFLICT (request_id) DO UPDATE SET target_id = coalesce(excluded.target_id, target_id), \
+         outcome = excluded.outcome, cache = excluded.cache, saved_nanousd = excluded.saved_nanousd, \
+         hit_input_tokens = excluded.hit_input_tokens, hit_output_tokens = excluded.hit_output_tokens, \
+         started_unix_ms = excluded.started_unix_ms, settled_unix_ms = excluded.settled_unix_ms, total_ms = excluded.total_ms, \
+         first_output_ms = excluded.first_output_ms, overhead_us = excluded.overhead_us, \
+         error_reason = excluded.error_reason, client_request_id = excluded.client_request_id, \
+         on_allowance = excluded.on_allowance \
+         WHERE outcome IN (0, :abandoned) AND excluded.outcome != 0 AND outcome != excluded.outcome",
+    )?;
+    let (subject, details) = (request.subject, request.details);
+    let outcome = request.outcome.map_or(0, i32::from);
+    let changed = statement.execute(named_params! {
+        ":id": request.id,
+        ":tenant": &*subject.tenant,
+        ":principal": &*subject.principal,
+        ":team": subject.team.as_deref(),
+        ":user": subject.user,
+        ":feature": subject.feature,
+        ":tags": rows::tags(subject)?,
+        ":model": subject.model,
+        ":target": request.target,
+        ":outcome": outcome,
+        ":cache": i32::from(details.cache),
+        ":saved": details.saved_nanousd,
+        ":hit_input": details.hit_tokens.0,
+        ":hit_output": details.hit_tokens.1,
+        ":started": details.started_unix_ms,
+        ":now": now,
+        ":total": details.total_ms,
+        ":first": details.first_output_ms,
+        ":overhead": details.overhead_us,
+        ":reason": details.error_reason,
+        ":client": details.client_request_id,
+        ":allowance": details.on_allowance,
+        ":abandoned": i32::from(RequestOutcome::Abandoned),
+    })?;
+    if changed > 0 {
+        return Ok(Entered::New);
+    }
+    let known: i32 = connection
+        .prepare_cached("SELECT outcome FROM requests WHERE request_id = ?")?
+        .query_row([request.id], |row| row.get(0))?;
+    // An open or abandoned one that comes late contradicts nothing.
+    let differs = request.outcome.is_some_and(|o| o != RequestOutcome::Abandoned) && known != outcome;
+    Ok(if differs { Entered::Differs } else { Entered::Again })
+}
+
+/// What the ledger knows to be spent by the requests that count against a budget, from a time on. Reads every row from
+/// there, so it is for administrators' calls alone.
+pub(super) fn spent(connection: &Connection, terms: &Terms, from: i64) -> Result<i64> {
+    let amount = match terms.unit {
+        Unit::Nanousd => "a.cost_nanousd",
+        Unit::Tokens => "a.input_tokens + a.output_tokens",
+    };
+    let (scope, value, key) = match &terms.scope {
+        Scope::All => (":value = :value", "", ""),
+        Scope::Principal(value) => ("r.principal = :value", value.as_str(), ""),
+        Scope::Team(value) => ("r.team = :value", value.as_str(), ""),
+        Scope::User(value) => ("r.user = :value", value.as_str(), ""),
+        Scope::Feature(value) => ("r.feature = :value", value.as_str(), ""),
+        Scope::Model(value) => ("r.requested_model = :value", value.as_str(), ""),
+        Scope::Tag { key, value } => {
+            ("(SELECT value FROM json_each(r.tags) WHERE key = :key) = :value", value.as_str(), key.as_str())
+        }
+    };
+    let sql = format!(
+        "SELECT sum({amount}) FROM requests r JOIN attempts a USING (request_id) \
+         WHERE r.started_unix_ms >= :from AND r.tenant = :tenant AND :key = :key AND {scope}"
+    );
+    let found = connection.query_row(
+        &sql,
+        named_params! { ":from": from, ":tenant": &*terms.tenant, ":value": value, ":key": key },
+        |row| row.get::<_, Option<i64>>(0),
+    );
+    Ok(found.optional()?.flatten().unwrap_or(0))
+}

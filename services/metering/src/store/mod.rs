@@ -1,0 +1,233 @@
+//! The embedded store: SQLite behind one writer.
+//!
+//! One thread owns the connection and the [`Books`]. It takes what is queued, does it in one transaction, commits, and only
+//! then answers: whoever got an answer will find it after kill -9. When a commit fails, nobody gets an answer, and the books
+//! are read again from the disk. Questions about usage read beside it.
+
+mod desk;
+mod entries;
+mod reader;
+mod rows;
+mod schema;
+
+use std::{fs::File, path::Path, sync::Arc};
+
+use rusqlite::Connection;
+use signalbox_mesh::Clock;
+use tokio::sync::{mpsc, oneshot};
+
+use self::{desk::News, schema::Database};
+pub(crate) use self::{
+    desk::{Answer, Desk},
+    reader::Reader,
+};
+use crate::{
+    Error, alerts::Alerts, books::Books, budget::Terms, config::Config, counters::Violations,
+    credential::Hash, keys::Keys, refusal::Refusal,
+};
+
+type Done = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce(&mut Desk<'_>) -> rusqlite::Result<Done> + Send>;
+
+enum Item {
+    Job(Job),
+    Close(oneshot::Sender<()>),
+}
+
+/// What a store is opened with.
+pub(crate) struct Setting<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) config: &'a Config,
+    /// The budgets of the configuration file.
+    pub(crate) budgets: Vec<Terms>,
+    /// The first admin credential.
+    pub(crate) admin: Option<Hash>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) alerts: Alerts,
+    pub(crate) violations: Violations,
+}
+
+/// A handle of the writer. Clones are the same. The writer ends when all are gone.
+#[derive(Clone)]
+pub(crate) struct Store {
+    queue: mpsc::Sender<Item>,
+}
+
+impl Store {
+    /// Opens the database and starts its writer.
+    pub(crate) fn open(setting: Setting<'_>) -> Result<(Self, Keys, Reader), Error> {
+        let Database { connection, path, lock } = Database::open(setting.folder)?;
+        let unreadable = |source: rusqlite::Error| match source {
+            rusqlite::Error::FromSqlConversionFailure(_, _, what) => {
+                Error::Damaged { path: path.clone(), what: what.to_string() }
+            }
+            source => Error::Database { path: path.clone(), source },
+        };
+        let keys = Keys::new(rows::keys(&connection).map_err(unreadable)?, setting.admin);
+        let books = load(&connection, setting.config).map_err(unreadable)?;
+        let (queue, jobs) = mpsc::channel(setting.config.store.queue);
+        let mut writer = Writer {
+            connection,
+            books: Some(books),
+            jobs,
+            config: setting.config.clone(),
+            keys: keys.clone(),
+            clock: setting.clock,
+            alerts: setting.alerts,
+            violations: setting.violations,
+            _lock: lock,
+        };
+        let configure = |desk: &mut Desk<'_>| desk.configure(setting.budgets);
+        writer.once(configure).map_err(unreadable)?.map_err(|refusal| Error::Config(refusal.to_string()))?;
+        let reader = Reader::open(&path, setting.config.store.max_groups).map_err(unreadable)?;
+        let thread = std::thread::Builder::new().name("metering-store".to_owned());
+        thread.spawn(move || writer.run()).map_err(Error::Thread)?;
+        Ok((Self { queue }, keys, reader))
+    }
+
+    /// Does something at the desk and waits until it is written. Once queued it is done, also when the caller goes away.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Desk<'_>) -> Answer<T> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (job, answer) = job(work);
+        self.queue.send(Item::Job(job)).await.map_err(|_| Refusal::StoreAway)?;
+        answer.await.unwrap_or(Err(Refusal::StoreAway))
+    }
+
+    /// As [`Store::ask`], but refuses at once when the queue is full.
+    pub(crate) async fn ask_now<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Desk<'_>) -> Answer<T> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (job, answer) = job(work);
+        self.queue.try_send(Item::Job(job)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refusal::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Refusal::StoreAway,
+        })?;
+        answer.await.unwrap_or(Err(Refusal::StoreAway))
+    }
+
+    /// Lets the writer look at the clock: what has expired is given back.
+    pub(crate) async fn tick(&self) {
+        // Every commit begins with that.
+        let _away = self.ask(|_| Ok(Ok(()))).await;
+    }
+
+    /// Ends the writer behind what is queued, and waits for it.
+    pub(crate) async fn close(&self) {
+        let (closed, wait) = oneshot::channel();
+        if self.queue.send(Item::Close(closed)).await.is_ok() {
+            let _gone = wait.await;
+        }
+    }
+}
+
+fn job<T: Send + 'static>(
+    work: impl FnOnce(&mut Desk<'_>) -> Answer<T> + Send + 'static,
+) -> (Job, oneshot::Receiver<Result<T, Refusal>>) {
+    let (reply, answer) = oneshot::channel();
+    let job: Job = Box::new(move |desk| {
+        let value = work(desk)?;
+        Ok(Box::new(move || drop(reply.send(value))))
+    });
+    (job, answer)
+}
+
+fn load(connection: &Connection, config: &Config) -> rusqlite::Result<Books> {
+    let mut books = Books::new(config.grants.clone(), config.allowance.clone());
+    for budget in rows::budgets(connection)? {
+        books.put_budget(budget);
+    }
+    for reservation in rows::reservations(connection)? {
+        books.insert(reservation);
+    }
+    books.take_changed();
+    Ok(books)
+}
+
+struct Writer {
+    connection: Connection,
+    /// Absent after a failed commit, until they are read again.
+    books: Option<Books>,
+    jobs: mpsc::Receiver<Item>,
+    config: Config,
+    keys: Keys,
+    clock: Arc<dyn Clock>,
+    alerts: Alerts,
+    violations: Violations,
+    /// Unlocked after the connection is closed, as fields are dropped in their order.
+    _lock: File,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut batch = Vec::with_capacity(self.config.store.batch);
+        let mut closing = None;
+        while closing.is_none()
+            && let Some(item) = self.jobs.blocking_recv()
+        {
+            let mut next = Some(item);
+            while let Some(item) = next.take() {
+                match item {
+                    Item::Job(job) => batch.push(job),
+                    Item::Close(closed) => closing = Some(closed),
+                }
+                if batch.len() < self.config.store.batch && closing.is_none() {
+                    next = self.jobs.try_recv().ok();
+                }
+            }
+            match self.commit(batch.drain(..)) {
+                Ok(answers) => answers.into_iter().for_each(|answer| answer()),
+                // The answers are dropped: their callers learn that nothing was written.
+                Err(error) => tracing::error!(%error, "a commit failed and was undone"),
+            }
+        }
+        drop(self);
+        if let Some(closed) = closing {
+            let _gone = closed.send(());
+        }
+    }
+
+    /// Does a batch in one transaction, or nothing of it.
+    fn commit(&mut self, jobs: impl Iterator<Item = Job>) -> rusqlite::Result<Vec<Done>> {
+        self.transact(|desk| jobs.map(|job| job(desk)).collect())
+    }
+
+    /// Does one thing in a transaction of its own.
+    fn once<T>(&mut self, work: impl FnOnce(&mut Desk<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        self.transact(work)
+    }
+
+    fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&mut Desk<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let mut books = match self.books.take() {
+            Some(books) => books,
+            None => load(&self.connection, &self.config)?,
+        };
+        let transaction = self.connection.unchecked_transaction()?;
+        let mut desk = Desk {
+            connection: &transaction,
+            books: &mut books,
+            keys: &self.keys,
+            bounds: &self.config.store,
+            violations: &self.violations,
+            now: self.clock.unix_ms(),
+            news: News::default(),
+        };
+        desk.expire()?;
+        let done = work(&mut desk)?;
+        desk.close_day()?;
+        let news = desk.news;
+        transaction.commit()?;
+        self.books = Some(books);
+        news.keys.into_iter().for_each(|key| self.keys.put(key));
+        news.alerts.into_iter().for_each(|alert| self.alerts.tell(alert));
+        Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,361 @@
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use signalbox_mesh::{ManualClock, Random};
+use signalbox_proto::common::v1::{AttemptKind, AttemptOutcome, UsageSource};
+use signalbox_proto::metering::v1::RequestOutcome;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    books::Ask,
+    budget::{Budget, Origin, tests::terms},
+    credential::{self, Credential},
+    keys::{Caller, Key, KeyScope},
+    ledger::{AttemptRecord, Details, Record, Tokens},
+    query::{Dimension, Question},
+    reservation::Quote,
+    subject::tests::subject,
+};
+
+const START: i64 = 1_780_000_000_000;
+
+struct World {
+    folder: PathBuf,
+    clock: ManualClock,
+    store: Store,
+    keys: Keys,
+    reader: Reader,
+    alerts: Alerts,
+    violations: Violations,
+}
+
+impl World {
+    fn open(folder: &Path, clock: &ManualClock, budgets: Vec<Terms>) -> Self {
+        let (alerts, violations) = (Alerts::new(), Violations::default());
+        let setting = Setting {
+            folder,
+            config: &Config {
+                allowance: crate::Allowances { enabled: false, ..Default::default() },
+                ..Config::default()
+            },
+            budgets,
+            admin: None,
+            clock: Arc::new(clock.clone()),
+            alerts: alerts.clone(),
+            violations: violations.clone(),
+        };
+        let (store, keys, reader) = Store::open(setting).unwrap();
+        Self { folder: folder.to_owned(), clock: clock.clone(), store, keys, reader, alerts, violations }
+    }
+
+    fn new(budgets: Vec<Terms>) -> (Self, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        (Self::open(folder.path(), &ManualClock::new(START), budgets), folder)
+    }
+
+    /// What a process would find that took over after this one was killed now: the files as they are.
+    fn after_a_kill(&self) -> (Self, TempDir) {
+        let image = tempfile::tempdir().unwrap();
+        for file in ["metering.db", "metering.db-wal"] {
+            std::fs::copy(self.folder.join(file), image.path().join(file)).unwrap();
+        }
+        (Self::open(image.path(), &self.clock, vec![terms("acme", "b", 1_000)]), image)
+    }
+
+    async fn admit(&self, id: &str, output_tokens: i64) -> Result<i64, Refusal> {
+        let ask = Ask {
+            request_id: id.into(),
+            gateway_id: "".into(),
+            subject: Arc::new(subject("acme", "k1")),
+            quote: Quote { input_tokens: 0, output_tokens, fixed_nanousd: 0, output_picousd: 1_000 },
+        };
+        Ok(self.store.ask(move |desk| desk.admit(&ask)).await?.reservation.granted_output_tokens)
+    }
+
+    async fn settle(&self, record: Record) -> (u32, u32) {
+        let (settled, refused) = self.store.ask(move |desk| desk.settle(&[record])).await.unwrap();
+        assert_eq!(refused, []);
+        (settled.recorded, settled.duplicates)
+    }
+
+    async fn budget(&self) -> Budget {
+        let mut budgets = self.store.ask(|desk| Ok(Ok(desk.budgets("acme")))).await.unwrap();
+        assert_eq!(budgets.len(), 1);
+        budgets.remove(0)
+    }
+
+    /// Requests and cost by outcome.
+    async fn ledger(&self) -> BTreeMap<String, (u64, i64)> {
+        let group_by = vec![Dimension::Outcome];
+        let question = Question { to_unix_ms: i64::MAX, group_by, limit: 100, ..Question::default() };
+        let (groups, truncated) = self.reader.answer(question).await.unwrap();
+        assert!(!truncated);
+        groups.into_iter().map(|g| (g.values[0].clone(), (g.requests, g.cost_nanousd))).collect()
+    }
+}
+
+fn attempt(number: u32, cost_nanousd: i64) -> AttemptRecord {
+    AttemptRecord {
+        number,
+        target_id: "lab/small".to_owned(),
+        outcome: AttemptOutcome::Ok,
+        kind: AttemptKind::First,
+        tokens: Tokens { output: cost_nanousd, ..Tokens::default() },
+        source: UsageSource::Reported,
+        cost_nanousd,
+        price_unknown: false,
+        price_version: "1".into(),
+        started_unix_ms: START,
+        duration_ms: 5,
+        first_output_ms: None,
+        http_status: Some(200),
+        error: None,
+        provider_request_id: None,
+    }
+}
+
+fn record(id: &str, attempts: Vec<AttemptRecord>, closing: Option<RequestOutcome>) -> Record {
+    Record {
+        request_id: id.into(),
+        reservation_id: Some(id.to_owned()),
+        subject: Some(Arc::new(subject("acme", "k1"))),
+        attempts,
+        closing,
+        details: Details { started_unix_ms: START, ..Details::default() },
+    }
+}
+
+fn done(id: &str, cost: i64) -> Record {
+    record(id, vec![attempt(1, cost)], Some(RequestOutcome::Ok))
+}
+
+fn entry(requests: u64, cost: i64) -> (u64, i64) {
+    (requests, cost)
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_kill_and_nothing_leaks() {
+    let (world, _folder) = World::new(vec![terms("acme", "b", 1_000)]);
+    world.admit("settled", 300).await.unwrap();
+    world.admit("running", 200).await.unwrap();
+    world.admit("dead", 100).await.unwrap();
+    assert_eq!(world.settle(done("settled", 120)).await, (1, 0));
+    assert_eq!(world.settle(record("running", vec![attempt(1, 50)], None)).await, (1, 0));
+
+    let (next, _image) = world.after_a_kill();
+    let budget = next.budget().await;
+    assert_eq!((budget.spent, budget.reserved), (170, 250), "exactly what had been answered");
+    assert_eq!(
+        next.settle(done("settled", 120)).await,
+        (0, 1),
+        "delivered once more by a gateway that saw no answer"
+    );
+    assert_eq!(next.settle(record("running", vec![attempt(1, 50)], None)).await, (0, 1));
+    assert_eq!(next.settle(record("running", vec![attempt(2, 70)], Some(RequestOutcome::Ok))).await, (1, 0));
+
+    next.clock.advance(Duration::from_secs(121));
+    let budget = next.budget().await;
+    assert_eq!((budget.spent, budget.reserved), (240, 0));
+    let expected = [("ABANDONED".to_owned(), entry(1, 0)), ("OK".to_owned(), entry(2, 240))];
+    assert_eq!(next.ledger().await, BTreeMap::from(expected));
+    let seen = &next.violations;
+    assert_eq!((seen.m1(), seen.m2(), seen.b1()), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn an_abandoned_request_that_is_settled_late_has_one_row_and_is_paid() {
+    let (world, _folder) = World::new(vec![terms("acme", "b", 1_000)]);
+    world.admit("r", 300).await.unwrap();
+    world.clock.advance(Duration::from_secs(121));
+    world.store.tick().await;
+    assert_eq!(world.ledger().await, BTreeMap::from([("ABANDONED".to_owned(), entry(1, 0))]));
+    assert_eq!(world.settle(done("r", 200)).await, (1, 0));
+    assert_eq!(world.ledger().await, BTreeMap::from([("OK".to_owned(), entry(1, 200))]));
+    let budget = world.budget().await;
+    assert_eq!((budget.spent, budget.reserved, budget.uncovered), (200, 0, 200));
+}
+
+#[tokio::test]
+async fn contradictions_are_counted_and_change_nothing() {
+    let (world, _folder) = World::new(vec![terms("acme", "b", 1_000)]);
+    world.settle(done("r", 100)).await;
+    world.settle(done("r", 101)).await;
+    assert_eq!((world.violations.m1(), world.violations.m2()), (1, 0));
+    world.settle(record("r", vec![], Some(RequestOutcome::Failed))).await;
+    assert_eq!((world.violations.m1(), world.violations.m2()), (1, 1));
+    assert_eq!(world.ledger().await, BTreeMap::from([("OK".to_owned(), entry(1, 100))]));
+    assert_eq!(world.budget().await.spent, 100);
+}
+
+#[tokio::test]
+async fn a_record_on_another_requests_reservation_is_refused_and_the_others_are_kept() {
+    let (world, _folder) = World::new(vec![terms("acme", "b", 1_000)]);
+    world.admit("r1", 100).await.unwrap();
+    let thief = Record { reservation_id: Some("r1".to_owned()), ..done("r2", 10) };
+    let nobody = Record { subject: None, ..done("r3", 10) };
+    let records = [thief, nobody, done("r1", 10)];
+    let (settled, refused) = world.store.ask(move |desk| desk.settle(&records)).await.unwrap();
+    assert_eq!(settled.recorded, 1);
+    let faults: Vec<_> = refused.into_iter().map(|(index, refusal)| (index, refusal.to_string())).collect();
+    assert_eq!(faults.len(), 2);
+    assert!(faults[0].1.starts_with("reservation_id") && faults[1].1.starts_with("principal"), "{faults:?}");
+    assert_eq!(world.budget().await.reserved, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_never_pass_the_budget() {
+    let (world, _folder) = World::new(vec![terms("acme", "b", 100_000)]);
+    let world = Arc::new(world);
+    let tasks: Vec<_> = (0..64)
+        .map(|task| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move {
+                let mut spent = 0;
+                for n in 0..50 {
+                    let id = format!("{task}-{n}");
+                    let Ok(granted) = world.admit(&id, 200).await else { continue };
+                    let cost = granted - i64::from(n % 3);
+                    let budget = world.budget().await;
+                    assert!(budget.spent + budget.reserved <= 100_000, "{budget:?}");
+                    world.settle(done(&id, cost)).await;
+                    spent += cost;
+                }
+                spent
+            })
+        })
+        .collect();
+    let mut spent = 0;
+    for task in tasks {
+        spent += task.await.unwrap();
+    }
+    let budget = world.budget().await;
+    assert_eq!((budget.spent, budget.reserved, budget.uncovered), (spent, 0, 0));
+    assert!(spent > 100_000 - 64, "only less than the least grant is left: {spent}");
+    assert_eq!(world.violations.b1(), 0);
+}
+
+#[tokio::test]
+async fn configured_budgets_follow_the_file_and_keep_their_count() {
+    let (world, folder) = World::new(vec![terms("acme", "b", 1_000)]);
+    world.settle(done("r", 100)).await;
+    let id = world.budget().await.id;
+    let changed =
+        world.store.ask(move |desk| desk.change_budget(id, terms("acme", "b", 5), Origin::Call)).await;
+    assert!(changed.unwrap_err().to_string().contains("configuration file"));
+    assert!(world.store.ask(move |desk| desk.delete_budget(id)).await.is_err());
+    world.store.close().await;
+
+    let raised = World::open(folder.path(), &world.clock, vec![terms("acme", "b", 2_000)]);
+    let budget = raised.budget().await;
+    assert_eq!((budget.id, budget.terms.limit, budget.spent), (id, 2_000, 100));
+    raised.store.close().await;
+    let renamed = World::open(folder.path(), &world.clock, vec![terms("acme", "c", 2_000)]);
+    let budget = renamed.budget().await;
+    assert_eq!((budget.terms.name.as_str(), budget.spent), ("c", 100), "what was spent in its period counts");
+    renamed.store.close().await;
+}
+
+#[tokio::test]
+async fn a_budget_made_in_mid_period_knows_what_was_spent_in_it() {
+    let (world, _folder) = World::new(vec![]);
+    world.settle(done("r", 100)).await;
+    let tokens = Terms { unit: crate::budget::Unit::Tokens, ..terms("acme", "b", 1_000) };
+    let scoped = Terms { scope: crate::subject::Scope::User("u".to_owned()), ..terms("acme", "u", 1_000) };
+    let tagged = crate::subject::Scope::Tag { key: "a".to_owned(), value: "b".to_owned() };
+    let tagged = Terms { scope: tagged, ..terms("acme", "t", 1_000) };
+    let made = world.store.ask(move |desk| {
+        Ok(Ok([tokens, scoped, tagged]
+            .map(|terms| desk.create_budget(terms, Origin::Call).unwrap().unwrap().spent)))
+    });
+    assert_eq!(made.await.unwrap(), [100, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_threshold_is_told_once_in_a_period() {
+    let (world, _folder) = World::new(vec![terms("acme", "b", 1_000)]);
+    let mut news = world.alerts.watch();
+    world.settle(done("r1", 499)).await;
+    world.settle(done("r2", 1)).await;
+    world.settle(done("r3", 1)).await;
+    world.settle(done("r4", 499)).await;
+    let told: Vec<i64> = std::iter::from_fn(|| news.try_recv().ok()).map(|alert| alert.percent).collect();
+    assert_eq!(told, [50, 100]);
+    let (next, _image) = world.after_a_kill();
+    assert_eq!(
+        crate::alerts::Alert::of(&next.budget().await).unwrap().percent,
+        100,
+        "still active after a restart"
+    );
+    world.clock.advance(Duration::from_secs(86_400));
+    world.settle(done("r5", 500)).await;
+    assert_eq!(news.try_recv().unwrap().percent, 50, "a new period tells anew");
+}
+
+#[tokio::test]
+async fn a_revocation_is_not_undone_by_a_change_and_survives() {
+    let (world, folder) = World::new(vec![]);
+    let random = Random::seeded(1);
+    let (id, text) = credential::mint(&random);
+    let key = Key {
+        id: id.as_str().into(),
+        tenant: "acme".into(),
+        name: "n".to_owned(),
+        admin: true,
+        hash: Hash::new(Credential::parse(&text).unwrap(), &random),
+        scope: KeyScope { models: vec!["a*".to_owned()], team: Some("t".into()), ..KeyScope::default() },
+        created_unix_ms: START,
+        expires_unix_ms: Some(i64::MAX),
+        revoked_unix_ms: None,
+    };
+    let made = world.store.ask(move |desk| desk.create_key(key)).await.unwrap();
+    let caller = Caller { credential: &text, loopback: false, peer_ip: "" };
+    assert!(world.keys.identify(caller, START).is_ok());
+    let both = world.store.ask(move |desk| {
+        let revoked = desk.change_key(&id, |key| {
+            key.revoked_unix_ms = Some(START);
+            Ok(())
+        })?;
+        let renamed = desk.change_key(&id, |key| {
+            key.name = "other".to_owned();
+            Ok(())
+        })?;
+        Ok(revoked.and(renamed))
+    });
+    let changed = both.await.unwrap();
+    assert_eq!((changed.revoked_unix_ms, changed.name.as_str()), (Some(START), "other"));
+    assert!(matches!(world.keys.identify(caller, START), Err(Refusal::CredentialRevoked(_))));
+    world.store.close().await;
+    let next = World::open(folder.path(), &world.clock, vec![]);
+    let found = next.keys.get(&made.id).unwrap();
+    assert_eq!(*found, *changed);
+    assert!(matches!(next.keys.identify(caller, START), Err(Refusal::CredentialRevoked(_))));
+    next.store.close().await;
+}
+
+#[tokio::test]
+async fn a_failed_commit_answers_nobody_and_leaves_books_and_disk_agreed() {
+    let (world, _folder) = World::new(vec![terms("acme", "b", 1_000)]);
+    world.admit("r1", 100).await.unwrap();
+    let failed = world.store.ask(|desk| -> Answer<()> {
+        let refused = desk.create_budget(terms("acme", "lost", 1), Origin::Call)?;
+        assert!(refused.is_ok());
+        desk.connection.execute_batch("THIS IS NOT SQL").map(Ok)
+    });
+    assert_eq!(failed.await, Err(Refusal::StoreAway));
+    let budget = world.budget().await;
+    assert_eq!((budget.terms.name.as_str(), budget.reserved), ("b", 100));
+    assert_eq!(world.settle(done("r1", 10)).await, (1, 0));
+}
+
+#[tokio::test]
+async fn a_full_queue_sheds_and_a_closed_store_says_so() {
+    let (world, _folder) = World::new(vec![]);
+    world.store.close().await;
+    assert_eq!(world.admit("r", 1).await, Err(Refusal::StoreAway));
+    let (queue, _jobs) = mpsc::channel(1);
+    let stuck = Store { queue };
+    let waiting = stuck.ask_now(|_| Ok(Ok(())));
+    let mut waiting = std::pin::pin!(waiting);
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    assert_eq!(stuck.ask_now(|_| Ok(Ok(()))).await, Err(Refusal::Overloaded));
+}
