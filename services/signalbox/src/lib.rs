@@ -1,1 +1,101 @@
 //! Signalbox in one process, and its command line.
+//!
+//! [`up`] is the composition root of the all-in-one: it builds the five services, puts each behind a local channel, and
+//! serves the gateway over them. The other modules are commands that talk to a running mesh.
+
+mod chat;
+mod check;
+mod client;
+mod cost;
+mod print;
+pub mod up;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Carries an organisation's traffic to language models: guarded, cached, routed, streamed, accounted for.
+#[derive(Debug, Parser)]
+#[command(
+    name = "signalbox",
+    version,
+    after_help = "Start with `signalbox up`, then ask in another terminal: signalbox chat \"Why is the sky blue?\""
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs all six services in this process, on embedded backends.
+    Up(up::Args),
+    /// Asks a running mesh and streams the answer to the terminal.
+    Chat(chat::Args),
+    /// Prints what was used and what it cost.
+    Usage(usage::Args),
+    /// Looks at configuration files.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Simulates a provider that speaks the OpenAI wire format, with faults on demand.
+    ProviderSim(signalbox_testkit::provider::Args),
+    /// Writes completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Checks a file as all services will read it; names each line and key at fault.
+    Check(check::Args),
+}
+
+/// Runs the command line; status 0 on success, 1 on a failure that was explained, 2 on a usage error.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return print::failure(&format!("the runtime cannot start: {error}")),
+    };
+    let ended = runtime.block_on(run(cli.command));
+    // Blocking work that nobody waits for any more must not hold the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => print::failure(&message),
+    }
+}
+
+/// A command's failure, in words for the person at the terminal.
+type Ended = Result<(), String>;
+
+async fn run(command: Command) -> Ended {
+    match command {
+        Command::Up(args) => up::run(args).await,
+        Command::Chat(args) => chat::run(args).await,
+        Command::Usage(args) => usage::run(args).await,
+        Command::Config(ConfigCommand::Check(args)) => check::run(&args),
+        Command::ProviderSim(args) => {
+            let shutdown = signalbox_mesh::shutdown_signal();
+            signalbox_testkit::provider::run(args, shutdown.cancelled_owned()).await.map_err(|error| error.to_string())
+        }
+        Command::Completions { shell } => {
+            let mut command = <Cli as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "signalbox", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,169 @@
+//! `signalbox chat`: one question, its answer as it comes.
+
+use std::time::Instant;
+
+use signalbox_proto::{
+    common::v1::{
+        CachePolicy, ChatRequest, FinishReason, Finished, Message, Part, Policies, Role, Seam, Started, Text,
+        cache_policy, delta::Content, generate_event::Kind, part,
+    },
+    gateway::v1::{GenerateRequest, gateway_service_client::GatewayServiceClient},
+};
+
+use crate::{Ended, client::Server, cost::dollars, print};
+
+/// Arguments of `signalbox chat`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The question. `-` reads it from standard input.
+    prompt: String,
+    /// The alias, `provider/model`, or `auto`.
+    #[arg(long, short, default_value = "auto")]
+    model: String,
+    /// Instructions for the model.
+    #[arg(long)]
+    system: Option<String>,
+    /// Do not use the cache.
+    #[arg(long)]
+    no_cache: bool,
+    /// Print events as JSON lines instead of text.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Asks and prints; the last line says model, cache state, cost and time to first token.
+pub(crate) async fn run(args: Args) -> Ended {
+    let client = args.server.connect()?;
+    let request = client.request(request(&args)?);
+    let begun = Instant::now();
+    let mut gateway = signalbox_mesh::client!(GatewayServiceClient, client.channel);
+    let mut events = gateway.generate(request).await.map_err(|s| client.explain(&s))?.into_inner();
+    let mut show = Show { json: args.json, begun, started: None, first_ms: None, open_line: false };
+    loop {
+        match events.message().await {
+            Ok(Some(response)) => {
+                if let Some(kind) = response.event.and_then(|event| event.kind) {
+                    show.event(kind);
+                }
+            }
+            Ok(None) => return Ok(()),
+            Err(status) => {
+                show.end_line();
+                return Err(client.explain(&status));
+            }
+        }
+    }
+}
+
+fn request(args: &Args) -> Result<GenerateRequest, String> {
+    let prompt = if args.prompt == "-" {
+        std::io::read_to_string(std::io::stdin()).map_err(|e| format!("standard input cannot be read: {e}"))?
+    } else {
+        args.prompt.clone()
+    };
+    let message = |role: Role, text: String| Message {
+        role: role.into(),
+        parts: vec![Part { kind: Some(part::Kind::Text(Text { text })), ..Part::default() }],
+        ..Message::default()
+    };
+    let system = args.system.clone().map(|text| message(Role::System, text));
+    let chat = ChatRequest {
+        model: args.model.clone(),
+        messages: system.into_iter().chain([message(Role::User, prompt)]).collect(),
+        ..ChatRequest::default()
+    };
+    let mode = if args.no_cache { cache_policy::Mode::Off } else { cache_policy::Mode::Unspecified };
+    let cache = Some(CachePolicy { mode: mode.into(), ..CachePolicy::default() });
+    let policies = Some(Policies { cache, ..Policies::default() });
+    Ok(GenerateRequest { chat: Some(chat), policies, ..GenerateRequest::default() })
+}
+
+struct Show {
+    json: bool,
+    begun: Instant,
+    started: Option<Started>,
+    first_ms: Option<u128>,
+    open_line: bool,
+}
+
+impl Show {
+    fn event(&mut self, kind: Kind) {
+        match kind {
+            Kind::Started(started) => self.started = Some(started),
+            Kind::Delta(delta) => {
+                self.first_ms.get_or_insert_with(|| self.begun.elapsed().as_millis());
+                if let Some(content) = delta.content {
+                    self.content(&content);
+                }
+            }
+            Kind::Notice(notice) => self.aside(&format!("[{}] {}", notice.part, notice.message)),
+            Kind::Seam(Seam { reason, from_model, to_model, .. }) => {
+                self.aside(&format!("[seam] {from_model} ended ({reason}); {to_model} goes on"));
+            }
+            Kind::Finished(finished) => self.finish(&finished),
+        }
+    }
+
+    fn content(&mut self, content: &Content) {
+        let text = match content {
+            Content::Text(text) | Content::Refusal(text) => text.clone(),
+            Content::ToolCall(call) => {
+                let name = call.name.as_ref().map(|name| format!("\n[call {name}] ")).unwrap_or_default();
+                name + &call.arguments
+            }
+            _ => return,
+        };
+        if self.json {
+            print::line(&serde_json::json!({ "text": text }).to_string());
+        } else {
+            self.open_line = !text.ends_with('\n');
+            print::out(&text);
+        }
+    }
+
+    fn finish(&mut self, finished: &Finished) {
+        self.end_line();
+        let started = self.started.take().unwrap_or_default();
+        let cache = started.cache.unwrap_or_default();
+        let state = cache.state().as_str_name().trim_start_matches("CACHE_STATE_").to_lowercase();
+        let similarity = cache.similarity.map(|s| format!(" {s:.3}")).unwrap_or_default();
+        let first = self.first_ms.map_or_else(|| "-".into(), |ms| format!("{ms} ms"));
+        let usage = finished.usage.unwrap_or_default();
+        if self.json {
+            let last = serde_json::json!({
+                "request_id": started.request_id, "model": finished.model, "cache": state,
+                "similarity": cache.similarity, "cost_nanousd": finished.cost_nanousd,
+                "saved_nanousd": finished.saved_nanousd, "first_output_ms": self.first_ms,
+                "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
+                "finish_reason": finished.finish_reason().as_str_name(),
+            });
+            return print::line(&last.to_string());
+        }
+        let cost = match (finished.saved_nanousd, finished.price_unknown) {
+            (saved, _) if saved > 0 => format!("{} (saved {})", dollars(finished.cost_nanousd), dollars(saved)),
+            (_, true) => "price unknown".into(),
+            _ => dollars(finished.cost_nanousd),
+        };
+        let ended = match finished.finish_reason() {
+            FinishReason::Stop | FinishReason::ToolCalls => String::new(),
+            other => format!(" · ended: {}", other.as_str_name().trim_start_matches("FINISH_REASON_").to_lowercase()),
+        };
+        print::aside(&format!(
+            "— {} · cache {state}{similarity} · {cost} · {} in, {} out · first token {first}{ended}",
+            finished.model, usage.input_tokens, usage.output_tokens
+        ));
+    }
+
+    fn aside(&mut self, text: &str) {
+        self.end_line();
+        print::aside(text);
+    }
+
+    fn end_line(&mut self) {
+        if std::mem::take(&mut self.open_line) {
+            print::out("\n");
+        }
+    }
+}

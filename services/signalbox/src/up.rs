@@ -1,0 +1,182 @@
+//! `signalbox up`: all six services in this process.
+//!
+//! The composition root: each part is put behind a local channel, and only the gateway listens. Without provider credentials
+//! a simulator on loopback stands in, clearly labelled.
+
+use std::path::PathBuf;
+
+use signalbox_config::{Document, Live, Shared};
+use signalbox_gateway::Parts;
+use signalbox_launch::Failure;
+use signalbox_mesh::{Channel, ContextTrust, Environment, Part, Server};
+use signalbox_testkit::provider::{self, Provider};
+
+use crate::{Ended, print};
+
+/// Arguments of `signalbox up`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The address of the public door; port 0 takes a free one. On any address but loopback, keys are required.
+    /// [default: 127.0.0.1:8080, or as configured]
+    #[arg(long)]
+    pub listen: Option<String>,
+    /// The configuration file. Default: $SIGNALBOX_CONFIG, else none is needed.
+    #[arg(long, env = "SIGNALBOX_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The folder for state. Default: the user's data folder.
+    #[arg(long, env = "SIGNALBOX_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// A server that speaks the OpenAI API (vLLM, Ollama, llama.cpp, …), for example http://127.0.0.1:11434/v1.
+    #[arg(long)]
+    pub openai_base_url: Option<String>,
+    /// The model to ask there. May be given several times.
+    #[arg(long = "openai-model", requires = "openai_base_url")]
+    pub openai_models: Vec<String>,
+    /// Serve the simulated models too, beside configured ones.
+    #[arg(long)]
+    pub simulate: bool,
+}
+
+/// A mesh in this process, ready to be served.
+pub struct Running {
+    /// The gateway, to be served.
+    pub gateway: Part,
+    /// The other five: guard, cache, router, executor, metering. Metering ends last, because the others' last words go there.
+    pub behind: Vec<Part>,
+    /// The simulator, while it stands in.
+    pub simulator: Option<Provider>,
+}
+
+/// Builds the mesh.
+///
+/// # Errors
+/// A configuration at fault, or state that cannot be opened.
+pub async fn build(
+    document: &Document,
+    mut shared: Shared,
+    gateway: signalbox_gateway::Config,
+    mesh: &signalbox_mesh::Config,
+    environment: Environment,
+    simulate: bool,
+) -> Result<Running, Failure> {
+    let simulator = if simulate { Some(simulate_models(&mut shared).await?) } else { None };
+    let shared = Live::new(shared);
+    let embedder = signalbox_cache::embedder(document.section(signalbox_embed::SECTION)?);
+    let env = || environment.clone();
+    let guard = signalbox_guard::build(shared.clone(), document.section(signalbox_guard::SECTION)?, env()).await?;
+    let cache = signalbox_cache::build(shared.clone(), document.section(signalbox_cache::SECTION)?, embedder, env()).await?;
+    let router = signalbox_router::build(shared.clone(), document.section(signalbox_router::SECTION)?, env()).await?;
+    let executor = signalbox_executor::build(shared.clone(), document.section(signalbox_executor::SECTION)?, env()).await?;
+    let metering = signalbox_metering::build(shared.clone(), document.section(signalbox_metering::SECTION)?, env()).await?;
+    let local = |part: &Part| Channel::local(part, mesh, &environment);
+    let channels = Parts {
+        guard: local(&guard),
+        cache: local(&cache),
+        router: local(&router),
+        executor: local(&executor),
+        metering: local(&metering),
+    };
+    let gateway = signalbox_gateway::build(shared, gateway, channels, env())?;
+    Ok(Running { gateway, behind: vec![guard, cache, router, executor, metering], simulator })
+}
+
+/// Starts the simulator and adds its models.
+async fn simulate_models(shared: &mut Shared) -> Result<Provider, Failure> {
+    let simulator = Provider::start(provider::Config::default()).await?;
+    let added: Shared = simulated(&simulator.base_url())?;
+    for (alias, model) in added.models {
+        shared.models.entry(alias).or_insert(model);
+    }
+    Ok(simulator)
+}
+
+/// The simulated models: a cheap one, a dear one, and one that repeats what it is told.
+fn simulated(base_url: &str) -> Result<Shared, Failure> {
+    let model = |name: &str, input: &str, output: &str| {
+        format!(
+            "[models.{name}]\ndescription = \"simulated: no model answers\"\ntargets = [{{ base_url = \"{base_url}\", model = \"{name}\", \
+             provider = \"simulated\", price = {{ input_usd_per_mtok = \"{input}\", output_usd_per_mtok = \"{output}\" }} }}]\n"
+        )
+    };
+    let text = [
+        model("sim-small", "0.15", "0.60"),
+        model("sim-large", "2.50", "10.00"),
+        model("sim-echo", "0.05", "0.20"),
+    ]
+    .concat();
+    Ok(Document::parse(&text, "built-in simulated models")?.shared()?)
+}
+
+/// Models of an OpenAI-compatible server given on the command line, or of OpenAI itself.
+fn provider_models(args: &Args) -> Result<Option<Shared>, Failure> {
+    let has_key = std::env::var_os("OPENAI_API_KEY").is_some_and(|key| !key.is_empty());
+    let (base_url, models) = match &args.openai_base_url {
+        Some(base_url) if args.openai_models.is_empty() => (base_url.clone(), vec!["default".to_owned()]),
+        Some(base_url) => (base_url.clone(), args.openai_models.clone()),
+        None if has_key => {
+            let models = ["gpt-4.1-mini", "gpt-4.1", "gpt-4.1-nano"].map(str::to_owned).to_vec();
+            ("https://api.openai.com/v1".to_owned(), models)
+        }
+        None => return Ok(None),
+    };
+    let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    let key = if has_key { ", api_key_env = \"OPENAI_API_KEY\"" } else { "" };
+    let text: String = models
+        .iter()
+        .map(|model| {
+            format!(
+                "[models.{}]\ntargets = [{{ base_url = {}, model = {}{key} }}]\n",
+                quote(model),
+                quote(&base_url),
+                quote(model)
+            )
+        })
+        .collect();
+    Ok(Some(Document::parse(&text, "--openai-base-url")?.shared()?))
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args) -> Ended {
+    start(args).await.map_err(|error| error.to_string())
+}
+
+async fn start(args: Args) -> Result<(), Failure> {
+    let document = Document::load(args.config.as_deref())?;
+    let mut shared = document.shared()?;
+    let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION)?;
+    mesh.validate()?;
+    let mut gateway: signalbox_gateway::Config = document.section(signalbox_gateway::SECTION)?;
+    if let Some(listen) = &args.listen {
+        gateway.listen.clone_from(listen);
+    }
+    signalbox_telemetry::init("signalbox", &shared.telemetry);
+    if let Some(given) = provider_models(&args)? {
+        for (alias, model) in given.models {
+            shared.models.entry(alias).or_insert(model);
+        }
+    }
+    let simulate = args.simulate || shared.models.is_empty();
+    let listener = signalbox_launch::bind(&gateway.listen).await?;
+    let environment = Environment::system(signalbox_config::data_dir(args.data_dir.clone())?);
+    let server = Server::new(&mesh.server, &environment).trust(ContextTrust::Public);
+    let Running { gateway, behind, simulator } = build(&document, shared, gateway, &mesh, environment, simulate).await?;
+    greet(simulate && !args.simulate);
+    signalbox_launch::announce("signalbox", listener.local_addr()?);
+    let server = behind.into_iter().fold(server.part(gateway), Server::behind);
+    let served = server.serve(listener, signalbox_mesh::shutdown_signal()).await;
+    if let Some(simulator) = simulator {
+        simulator.shutdown().await;
+    }
+    Ok(served?)
+}
+
+fn greet(simulated: bool) {
+    if simulated {
+        print::aside(
+            "no model is configured: serving SIMULATED ones (sim-small, sim-large, sim-echo).\n\
+             For real ones set OPENAI_API_KEY, or give --openai-base-url http://host:port/v1, or a --config file.",
+        );
+    }
+    print::aside("ask it in another terminal:  signalbox chat \"Why is the sky blue?\"    end it with Ctrl-C");
+}
+
