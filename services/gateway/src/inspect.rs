@@ -48,7 +48,7 @@ impl Inspected {
         };
         if self.redacted > 0 {
             let message =
-                format!("{} values were replaced by placeholders before the model saw them", self.redacted);
+                format!("{} value(s) replaced by placeholders before the model saw the prompt", self.redacted);
             log.notices.push(notice(notice::Kind::Redacted, message, self.redacted, ""));
         }
         for (detector, count) in &self.flagged {
