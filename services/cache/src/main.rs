@@ -1,2 +1,19 @@
-//! x
-fn main(){}
+//! `signalbox-cache`: the cache as a process of its own.
+
+use std::process::ExitCode;
+
+use signalbox_cache::{Config, SECTION, build, embedder};
+use signalbox_launch::{Built, Context};
+use signalbox_mesh::ContextTrust;
+
+fn main() -> ExitCode {
+    signalbox_launch::main("cache", async |context: Context| {
+        let config: Config = context.section(SECTION)?;
+        let listen = context.listen(&config.listen);
+        let embed = context.section(signalbox_embed::SECTION)?;
+        // Half a second of loading, before anything is served.
+        let embedding = tokio::task::spawn_blocking(move || embedder(embed)).await?;
+        let part = build(context.shared, config, embedding, context.environment).await?;
+        Ok(Built { part, listen, trust: ContextTrust::Mesh })
+    })
+}

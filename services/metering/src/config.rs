@@ -104,7 +104,7 @@ impl Default for Allowances {
 ///
 /// Commits are written to SQLite's write-ahead log with `synchronous = NORMAL`: what was answered survives the death of the
 /// process (kill -9). A power failure may lose the last commits before it, at most those since the last checkpoint (about
-/// 4 MB of log); the database stays sound.
+/// 16 MB of log); the database stays sound.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bounds {

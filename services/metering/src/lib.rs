@@ -2,7 +2,7 @@
 //!
 //! What it guarantees:
 //!
-//! - **No overspending** (B1). All budgets that cover a request are checked together by one owner ([`books`]) and held before
+//! - **No overspending** (B1). All budgets that cover a request are checked together by one owner and held before
 //!   the request goes out. Spent and reserved together never pass a hard limit, except by what is settled above its
 //!   reservation or after it expired; that is counted.
 //! - **Nothing counts twice or is lost** (M2). Attempts are written once by request id and number, requests once by their id,
@@ -89,7 +89,7 @@ pub async fn build(shared: Live<Shared>, config: Config, environment: Environmen
 /// written by a newer version.
 pub async fn open(shared: Live<Shared>, config: Config, environment: Environment) -> Result<Metering, Error> {
     config.validate().map_err(Error::Config)?;
-    let admin = admin_key(&config, &environment.random)?;
+    let admin = admin_key(Secret::from_env(ADMIN_KEY_VARIABLE).ok(), &config, &environment.random)?;
     let (violations, alerts) = (Violations::default(), Alerts::new());
     let setting = Setting {
         folder: &environment.data_dir,
@@ -145,18 +145,18 @@ fn watch_clock(store: &Store, shutdown: &Shutdown) {
     });
 }
 
-/// The first admin credential: from the environment, else from a file.
-fn admin_key(config: &Config, random: &Random) -> Result<Option<Hash>, Error> {
-    let (secret, origin) = match (Secret::from_env(ADMIN_KEY_VARIABLE), &config.admin_key_file) {
-        (Ok(secret), _) => (secret, ADMIN_KEY_VARIABLE.to_owned()),
-        (Err(_unset), Some(file)) => {
+/// The first admin credential: the one given, else from a file.
+fn admin_key(given: Option<Secret>, config: &Config, random: &Random) -> Result<Option<Hash>, Error> {
+    let (secret, origin) = match (given, &config.admin_key_file) {
+        (Some(secret), _) => (secret, ADMIN_KEY_VARIABLE.to_owned()),
+        (None, Some(file)) => {
             let origin = "metering.admin_key_file".to_owned();
             match Secret::from_file(file) {
                 Ok(secret) => (secret, origin),
                 Err(error) => return Err(Error::AdminKey { origin, what: error.to_string() }),
             }
         }
-        (Err(_unset), None) => return Ok(None),
+        (None, None) => return Ok(None),
     };
     match Credential::parse(secret.expose()) {
         Some(credential) if credential.id == ADMIN_ID && credential.is_long_enough() => {
@@ -197,4 +197,40 @@ fn budgets(shared: &Shared) -> Vec<Terms> {
         tenant.budgets.iter().map(|budget| terms(name, budget)).collect::<Vec<_>>()
     };
     shared.tenants.iter().flat_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_admin_key_comes_from_the_environment_or_a_file_and_is_never_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("admin.key");
+        let random = Random::seeded(1);
+        let config = Config { admin_key_file: Some(file.clone()), ..Config::default() };
+        let of = |given: Option<&str>, config: &Config| admin_key(given.map(Secret::new), config, &random);
+        assert!(of(None, &Config::default()).unwrap().is_none());
+        let missing = of(None, &config).unwrap_err().to_string();
+        assert!(missing.contains("metering.admin_key_file") && missing.contains("admin.key"), "{missing}");
+        std::fs::write(&file, "sb_admin_0123456789abcdef\n").unwrap();
+        assert!(of(None, &config).unwrap().is_some());
+        for wrong in ["sb_admin_short", "sb_root_0123456789abcdef", "hunter2hunter2hunter2"] {
+            let refused = of(Some(wrong), &config).unwrap_err().to_string();
+            assert!(refused.starts_with(ADMIN_KEY_VARIABLE) && !refused.contains(wrong), "{refused}");
+        }
+    }
+
+    #[test]
+    fn budgets_of_the_file_are_named_by_their_period() {
+        let text = "[tenants.acme]\nbudgets = [{ limit_usd = '1.5' }, { name = 'x', limit_usd = '2', period = 'day', hard = false }]";
+        let shared = signalbox_config::Document::parse(text, "test").unwrap().shared().unwrap();
+        let found: Vec<_> =
+            budgets(&shared).into_iter().map(|t| (t.name, t.limit, t.period, t.hard)).collect();
+        let expected = [
+            ("month".to_owned(), 1_500_000_000, Period::Month, true),
+            ("x".to_owned(), 2_000_000_000, Period::Day, false),
+        ];
+        assert_eq!(found, expected);
+    }
 }

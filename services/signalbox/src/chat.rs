@@ -59,7 +59,8 @@ pub(crate) async fn run(args: Args) -> Ended {
 
 fn request(args: &Args) -> Result<GenerateRequest, String> {
     let prompt = if args.prompt == "-" {
-        std::io::read_to_string(std::io::stdin()).map_err(|e| format!("standard input cannot be read: {e}"))?
+        std::io::read_to_string(std::io::stdin())
+            .map_err(|e| format!("standard input cannot be read: {e}"))?
     } else {
         args.prompt.clone()
     };
@@ -142,13 +143,18 @@ impl Show {
             return print::line(&last.to_string());
         }
         let cost = match (finished.saved_nanousd, finished.price_unknown) {
-            (saved, _) if saved > 0 => format!("{} (saved {})", dollars(finished.cost_nanousd), dollars(saved)),
+            (saved, _) if saved > 0 => {
+                format!("{} (saved {})", dollars(finished.cost_nanousd), dollars(saved))
+            }
             (_, true) => "price unknown".into(),
             _ => dollars(finished.cost_nanousd),
         };
         let ended = match finished.finish_reason() {
             FinishReason::Stop | FinishReason::ToolCalls => String::new(),
-            other => format!(" · ended: {}", other.as_str_name().trim_start_matches("FINISH_REASON_").to_lowercase()),
+            other => format!(
+                " · ended: {}",
+                other.as_str_name().trim_start_matches("FINISH_REASON_").to_lowercase()
+            ),
         };
         print::aside(&format!(
             "— {} · cache {state}{similarity} · {cost} · {} in, {} out · first token {first}{ended}",

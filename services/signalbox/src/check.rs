@@ -72,7 +72,9 @@ mod tests {
 
     #[test]
     fn a_wrong_key_in_any_section_is_named_with_its_line() {
-        for section in ["telemetry", "mesh", "embed", "gateway", "guard", "cache", "router", "executor", "metering"] {
+        for section in
+            ["telemetry", "mesh", "embed", "gateway", "guard", "cache", "router", "executor", "metering"]
+        {
             let found = found(&format!("# a comment\n[{section}]\nno_such_key = 1\n"));
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(found[0].starts_with("f.toml:3:1:") && found[0].contains("`no_such_key`"), "{found:?}");

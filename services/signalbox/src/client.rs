@@ -31,8 +31,14 @@ impl Server {
     pub(crate) fn connect(&self) -> Result<Client, String> {
         let server =
             if self.server.contains("://") { self.server.clone() } else { format!("http://{}", self.server) };
-        let channel = Channel::remote("gateway", std::slice::from_ref(&server), &ClientConfig::default(), &Environment::system(""), &Connector::tcp())
-            .map_err(|error| format!("--server {}: {error}; give it as http://host:port", self.server))?;
+        let channel = Channel::remote(
+            "gateway",
+            std::slice::from_ref(&server),
+            &ClientConfig::default(),
+            &Environment::system(""),
+            &Connector::tcp(),
+        )
+        .map_err(|error| format!("--server {}: {error}; give it as http://host:port", self.server))?;
         let key = match &self.key_file {
             Some(file) => Some(
                 std::fs::read_to_string(file)
@@ -64,7 +70,10 @@ impl Client {
         let reason = signalbox_mesh::error::reason_of(status);
         let hint = match reason {
             Some(ErrorReason::ServiceUnavailable) | None if status.code() == tonic::Code::Unavailable => {
-                format!("\n  is the mesh running at {}? start it with `signalbox up`, or name it with --server", self.server)
+                format!(
+                    "\n  is the mesh running at {}? start it with `signalbox up`, or name it with --server",
+                    self.server
+                )
             }
             Some(ErrorReason::CredentialMissing | ErrorReason::CredentialInvalid) => {
                 "\n  set SIGNALBOX_KEY or --key-file".into()

@@ -3,6 +3,7 @@
 //! [`up`] is the composition root of the all-in-one: it builds the five services, puts each behind a local channel, and
 //! serves the gateway over them. The other modules are commands that talk to a running mesh.
 
+mod bench;
 mod chat;
 mod check;
 mod client;
@@ -40,6 +41,8 @@ enum Command {
     Config(ConfigCommand),
     /// Simulates a provider that speaks the OpenAI wire format, with faults on demand.
     ProviderSim(signalbox_testkit::provider::Args),
+    /// Measures a running mesh, or one that it starts.
+    Bench(bench::Args),
     /// Writes completions for a shell.
     Completions {
         /// The shell.
@@ -80,8 +83,11 @@ async fn run(command: Command) -> Ended {
         Command::Config(ConfigCommand::Check(args)) => check::run(&args),
         Command::ProviderSim(args) => {
             let shutdown = signalbox_mesh::shutdown_signal();
-            signalbox_testkit::provider::run(args, shutdown.cancelled_owned()).await.map_err(|error| error.to_string())
+            signalbox_testkit::provider::run(args, shutdown.cancelled_owned())
+                .await
+                .map_err(|error| error.to_string())
         }
+        Command::Bench(args) => bench::run(args).await,
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "signalbox", &mut std::io::stdout());

@@ -63,11 +63,19 @@ pub async fn build(
     let shared = Live::new(shared);
     let embedder = signalbox_cache::embedder(document.section(signalbox_embed::SECTION)?);
     let env = || environment.clone();
-    let guard = signalbox_guard::build(shared.clone(), document.section(signalbox_guard::SECTION)?, env()).await?;
-    let cache = signalbox_cache::build(shared.clone(), document.section(signalbox_cache::SECTION)?, embedder, env()).await?;
-    let router = signalbox_router::build(shared.clone(), document.section(signalbox_router::SECTION)?, env()).await?;
-    let executor = signalbox_executor::build(shared.clone(), document.section(signalbox_executor::SECTION)?, env()).await?;
-    let metering = signalbox_metering::build(shared.clone(), document.section(signalbox_metering::SECTION)?, env()).await?;
+    let guard =
+        signalbox_guard::build(shared.clone(), document.section(signalbox_guard::SECTION)?, env()).await?;
+    let cache =
+        signalbox_cache::build(shared.clone(), document.section(signalbox_cache::SECTION)?, embedder, env())
+            .await?;
+    let router =
+        signalbox_router::build(shared.clone(), document.section(signalbox_router::SECTION)?, env()).await?;
+    let executor =
+        signalbox_executor::build(shared.clone(), document.section(signalbox_executor::SECTION)?, env())
+            .await?;
+    let metering =
+        signalbox_metering::build(shared.clone(), document.section(signalbox_metering::SECTION)?, env())
+            .await?;
     let local = |part: &Part| Channel::local(part, mesh, &environment);
     let channels = Parts {
         guard: local(&guard),
@@ -159,7 +167,8 @@ async fn start(args: Args) -> Result<(), Failure> {
     let listener = signalbox_launch::bind(&gateway.listen).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir.clone())?);
     let server = Server::new(&mesh.server, &environment).trust(ContextTrust::Public);
-    let Running { gateway, behind, simulator } = build(&document, shared, gateway, &mesh, environment, simulate).await?;
+    let Running { gateway, behind, simulator } =
+        build(&document, shared, gateway, &mesh, environment, simulate).await?;
     greet(simulate && !args.simulate);
     signalbox_launch::announce("signalbox", listener.local_addr()?);
     let server = behind.into_iter().fold(server.part(gateway), Server::behind);
@@ -177,6 +186,7 @@ fn greet(simulated: bool) {
              For real ones set OPENAI_API_KEY, or give --openai-base-url http://host:port/v1, or a --config file.",
         );
     }
-    print::aside("ask it in another terminal:  signalbox chat \"Why is the sky blue?\"    end it with Ctrl-C");
+    print::aside(
+        "ask it in another terminal:  signalbox chat \"Why is the sky blue?\"    end it with Ctrl-C",
+    );
 }
-

@@ -87,9 +87,9 @@ const FIGURES: [&str; 9] =
 pub(crate) async fn run(args: Args) -> Ended {
     let client = args.server.connect()?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let from = args.hours.map_or(0, |hours| {
-        i64::try_from(now.as_millis()).unwrap_or(i64::MAX) - i64::from(hours) * 3_600_000
-    });
+    let from = args
+        .hours
+        .map_or(0, |hours| i64::try_from(now.as_millis()).unwrap_or(i64::MAX) - i64::from(hours) * 3_600_000);
     let request = client.request(QueryUsageRequest {
         from_unix_ms: from,
         group_by: args.by.iter().map(|group| group.dimension().into()).collect(),

@@ -85,50 +85,49 @@ pub(super) struct RequestRow<'a> {
     pub(super) outcome: Option<RequestOutcome>,
 }
 
+/// A row that is open (0) or abandoned (the last parameter) gives way.
+const PUT_REQUEST: &str = "\
+    INSERT INTO requests (request_id, tenant, principal, team, user, feature, tags, requested_model, target_id, outcome, \
+    cache, saved_nanousd, hit_input_tokens, hit_output_tokens, started_unix_ms, settled_unix_ms, total_ms, first_output_ms, \
+    overhead_us, error_reason, client_request_id, on_allowance) \
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+    ON CONFLICT (request_id) DO UPDATE SET target_id = coalesce(excluded.target_id, target_id), outcome = excluded.outcome, \
+    cache = excluded.cache, saved_nanousd = excluded.saved_nanousd, hit_input_tokens = excluded.hit_input_tokens, \
+    hit_output_tokens = excluded.hit_output_tokens, started_unix_ms = excluded.started_unix_ms, \
+    settled_unix_ms = excluded.settled_unix_ms, total_ms = excluded.total_ms, first_output_ms = excluded.first_output_ms, \
+    overhead_us = excluded.overhead_us, error_reason = excluded.error_reason, \
+    client_request_id = excluded.client_request_id, on_allowance = excluded.on_allowance \
+    WHERE outcome IN (0, ?) AND excluded.outcome != 0 AND outcome != excluded.outcome";
+
 /// Records a request, once. A row that is open or abandoned gives way to one that knows how the request ended.
 pub(super) fn put_request(connection: &Connection, request: &RequestRow<'_>, now: i64) -> Result<Entered> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO requests (request_id, tenant, principal, team, user, feature, tags, requested_model, target_id, outcome, \
-         cache, saved_nanousd, hit_input_tokens, hit_output_tokens, started_unix_ms, settled_unix_ms, total_ms, \
-         first_output_ms, overhead_us, error_reason, client_request_id, on_allowance) \
-         VALUES (:id, :tenant, :principal, :team, :user, :feature, :tags, :model, :target, :outcome, :cache, :saved, \
-         :hit_input, :hit_output, :started, :now, :total, :first, :overhead, :reason, :client, :allowance) \
-         ON CONFLICT (request_id) DO UPDATE SET target_id = coalesce(excluded.target_id, target_id), \
-         outcome = excluded.outcome, cache = excluded.cache, saved_nanousd = excluded.saved_nanousd, \
-         hit_input_tokens = excluded.hit_input_tokens, hit_output_tokens = excluded.hit_output_tokens, \
-         started_unix_ms = excluded.started_unix_ms, settled_unix_ms = excluded.settled_unix_ms, total_ms = excluded.total_ms, \
-         first_output_ms = excluded.first_output_ms, overhead_us = excluded.overhead_us, \
-         error_reason = excluded.error_reason, client_request_id = excluded.client_request_id, \
-         on_allowance = excluded.on_allowance \
-         WHERE outcome IN (0, :abandoned) AND excluded.outcome != 0 AND outcome != excluded.outcome",
-    )?;
     let (subject, details) = (request.subject, request.details);
     let outcome = request.outcome.map_or(0, i32::from);
-    let changed = statement.execute(named_params! {
-        ":id": request.id,
-        ":tenant": &*subject.tenant,
-        ":principal": &*subject.principal,
-        ":team": subject.team.as_deref(),
-        ":user": subject.user,
-        ":feature": subject.feature,
-        ":tags": rows::tags(subject)?,
-        ":model": subject.model,
-        ":target": request.target,
-        ":outcome": outcome,
-        ":cache": i32::from(details.cache),
-        ":saved": details.saved_nanousd,
-        ":hit_input": details.hit_tokens.0,
-        ":hit_output": details.hit_tokens.1,
-        ":started": details.started_unix_ms,
-        ":now": now,
-        ":total": details.total_ms,
-        ":first": details.first_output_ms,
-        ":overhead": details.overhead_us,
-        ":reason": details.error_reason,
-        ":client": details.client_request_id,
-        ":allowance": details.on_allowance,
-        ":abandoned": i32::from(RequestOutcome::Abandoned),
-    })?;
+    let changed = connection.prepare_cached(PUT_REQUEST)?.execute(params![
+        request.id,
+        &*subject.tenant,
+        &*subject.principal,
+        subject.team.as_deref(),
+        subject.user,
+        subject.feature,
+        rows::tags(subject)?,
+        subject.model,
+        request.target,
+        outcome,
+        i32::from(details.cache),
+        details.saved_nanousd,
+        details.hit_tokens.0,
+        details.hit_tokens.1,
+        details.started_unix_ms,
+        now,
+        details.total_ms,
+        details.first_output_ms,
+        details.overhead_us,
+        details.error_reason,
+        details.client_request_id,
+        details.on_allowance,
+        i32::from(RequestOutcome::Abandoned),
+    ])?;
     if changed > 0 {
         return Ok(Entered::New);
     }

@@ -1,0 +1,270 @@
+//! The `[cache]` section.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// Name of the section in the configuration file.
+pub const SECTION: &str = "cache";
+
+/// The policy of tenants that name none.
+pub const DEFAULT_POLICY: &str = "default";
+
+/// Configures the cache.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address to listen on, for the gateway alone. Default `127.0.0.1:8082`.
+    pub listen: String,
+    /// Answers to the very same request.
+    pub exact: Exact,
+    /// Answers to questions close in meaning.
+    pub semantic: Semantic,
+    /// Rights to fill an entry.
+    pub lease: Lease,
+    /// Policies by name. Tenants name theirs as `cache_policy`; `default` exists always, and has the defaults of
+    /// [`Policy`] unless it is written here.
+    pub policies: BTreeMap<String, Policy>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8082".into(),
+            exact: Exact::default(),
+            semantic: Semantic::default(),
+            lease: Lease::default(),
+            policies: BTreeMap::new(),
+        }
+    }
+}
+
+/// Bounds what is kept. Entries live in memory only and are gone when the process ends.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Exact {
+    /// Memory for entries of all tenants together, in bytes. What is used least goes first. Default 256 MiB, room for
+    /// about 100,000 short answers.
+    pub max_bytes: u64,
+    /// Largest answer that is kept, in bytes; longer ones are not stored. Default 1 MiB.
+    pub max_entry_bytes: usize,
+    /// How long an entry lives where its policy does not say, in milliseconds. Default 86,400,000 (a day).
+    pub ttl_ms: u64,
+}
+
+impl Default for Exact {
+    fn default() -> Self {
+        Self { max_bytes: 256 << 20, max_entry_bytes: 1 << 20, ttl_ms: 86_400_000 }
+    }
+}
+
+/// Configures the search by meaning.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Semantic {
+    /// Whether there is any. Default true; without an embedding model it is off all the same.
+    pub enabled: bool,
+    /// The least cosine similarity of a hit, 0 to 1; policies and requests may only raise it. Default 0.92. Below 0.9,
+    /// questions that merely share their subject begin to pass.
+    pub threshold: f64,
+    /// Most questions of all tenants together. Default 50,000: about 1.6 kB each.
+    pub max_entries: usize,
+    /// Most questions of one tenant. Default 10,000, whose scan takes about a millisecond.
+    pub max_entries_per_tenant: usize,
+    /// Longest question that is compared by meaning, in bytes. Default 768: the model reads 256 tokens, and what it
+    /// does not read it cannot tell apart.
+    pub max_text_bytes: usize,
+    /// How long a vector may take, in milliseconds; later it is a miss. Default 250, generous for a busy laptop.
+    pub embed_timeout_ms: u64,
+}
+
+impl Default for Semantic {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            threshold: 0.92,
+            max_entries: 50_000,
+            max_entries_per_tenant: 10_000,
+            max_text_bytes: 768,
+            embed_timeout_ms: 250,
+        }
+    }
+}
+
+/// Bounds the rights to fill.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lease {
+    /// How long a lease lasts after it was given, and after each message of its fill, in milliseconds. Default 60,000:
+    /// longer than a model's first token takes.
+    pub ttl_ms: u64,
+    /// Most leases at a time; beyond it, misses get none. Default 16,384.
+    pub max: usize,
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self { ttl_ms: 60_000, max: 16_384 }
+    }
+}
+
+/// How the cache is used, where the request does not narrow it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// How the cache takes part. Default `on`.
+    pub mode: Mode,
+    /// How long an answer is kept, in milliseconds. Default: `exact.ttl_ms`.
+    pub ttl_ms: Option<u64>,
+    /// Whether answers to questions close in meaning count. Default true.
+    pub semantic: bool,
+    /// The least cosine similarity of a hit, 0 to 1. Default, and least: `semantic.threshold`.
+    pub min_similarity: Option<f64>,
+    /// The highest acceptable probability of a wrong hit, 0 to 1. 0 allows exact hits only. Default: none stated.
+    /// Hits are not calibrated yet: values above 0 are accepted and do not change anything.
+    pub max_error: Option<f64>,
+    /// Whether users are kept apart; requests that name no user then pass the cache by. Default false.
+    pub per_user: bool,
+    /// Labels on every entry, for invalidation. At most 16, each at most 64 bytes. Default none.
+    pub tags: Vec<String>,
+    /// Whether requests with a temperature above 1 may be answered by meaning. Default false.
+    pub semantic_high_temperature: bool,
+    /// Whether questions about the present ("today", "latest") may be answered by meaning. Default false.
+    pub semantic_time_bound: bool,
+    /// Whether questions about the asker's own affairs ("my order") may be answered by meaning. Default false; sound
+    /// only together with `per_user`.
+    pub semantic_personal: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            mode: Mode::On,
+            ttl_ms: None,
+            semantic: true,
+            min_similarity: None,
+            max_error: None,
+            per_user: false,
+            tags: Vec::new(),
+            semantic_high_temperature: false,
+            semantic_time_bound: false,
+            semantic_personal: false,
+        }
+    }
+}
+
+/// How the cache takes part by policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Read and write.
+    On,
+    /// Neither.
+    Off,
+    /// Read only.
+    Read,
+    /// Write only.
+    Write,
+}
+
+/// Most labels of an entry from one side.
+pub(crate) const TAGS: usize = 16;
+/// Longest label, in bytes.
+pub(crate) const TAG_BYTES: usize = 64;
+
+impl Config {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// A sentence that names the key and what to change.
+    pub fn validate(&self) -> Result<(), String> {
+        let positive = [
+            ("exact.max_bytes", self.exact.max_bytes),
+            ("exact.max_entry_bytes", self.exact.max_entry_bytes as u64),
+            ("exact.ttl_ms", self.exact.ttl_ms),
+            ("semantic.max_entries", self.semantic.max_entries as u64),
+            ("semantic.max_entries_per_tenant", self.semantic.max_entries_per_tenant as u64),
+            ("semantic.max_text_bytes", self.semantic.max_text_bytes as u64),
+            ("semantic.embed_timeout_ms", self.semantic.embed_timeout_ms),
+            ("lease.ttl_ms", self.lease.ttl_ms),
+            ("lease.max", self.lease.max as u64),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                return Err(format!("cache.{key} is 0; it must be at least 1"));
+            }
+        }
+        if self.exact.max_entry_bytes > MOST_ENTRY_BYTES {
+            return Err(format!("cache.exact.max_entry_bytes is above {MOST_ENTRY_BYTES}; lower it"));
+        }
+        fraction("semantic.threshold", Some(self.semantic.threshold))?;
+        for (name, policy) in &self.policies {
+            policy.validate(&format!("policies.{name}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Largest bound on an entry: it is gathered in memory whole.
+const MOST_ENTRY_BYTES: usize = 256 << 20;
+
+impl Policy {
+    fn validate(&self, at: &str) -> Result<(), String> {
+        fraction(&format!("{at}.min_similarity"), self.min_similarity)?;
+        fraction(&format!("{at}.max_error"), self.max_error)?;
+        if self.ttl_ms == Some(0) {
+            return Err(format!("cache.{at}.ttl_ms is 0; to store nothing set mode = \"read\""));
+        }
+        if self.tags.len() > TAGS {
+            return Err(format!("cache.{at}.tags has {} labels; at most {TAGS} are kept", self.tags.len()));
+        }
+        if self.tags.iter().any(|tag| tag.is_empty() || tag.len() > TAG_BYTES) {
+            return Err(format!(
+                "cache.{at}.tags has a label that is empty or longer than {TAG_BYTES} bytes"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn fraction(key: &str, value: Option<f64>) -> Result<(), String> {
+    match value {
+        Some(value) if !(0.0..=1.0).contains(&value) => {
+            Err(format!("cache.{key} is {value}; set it between 0 and 1"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn nothing_needs_to_be_said() {
+        let config = config("");
+        assert_eq!(config, Config::default());
+        config.validate().unwrap();
+    }
+
+    #[test]
+    fn wrong_keys_and_values_are_named() {
+        let unknown = toml::from_str::<Config>("[semantic]\ntreshold = 0.9").unwrap_err().to_string();
+        assert!(unknown.contains("treshold"), "{unknown}");
+        let wrong = [
+            ("[semantic]\nthreshold = 92", "cache.semantic.threshold"),
+            ("[lease]\nttl_ms = 0", "cache.lease.ttl_ms"),
+            ("[policies.news]\nttl_ms = 0", "cache.policies.news.ttl_ms"),
+            ("[policies.news]\nmin_similarity = 1.5", "cache.policies.news.min_similarity"),
+            ("[policies.news]\ntags = [\"\"]", "cache.policies.news.tags"),
+        ];
+        for (text, key) in wrong {
+            let error = config(text).validate().unwrap_err();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+}

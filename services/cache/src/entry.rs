@@ -1,0 +1,155 @@
+//! What is kept of an answer.
+
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use signalbox_mesh::Random;
+
+use crate::{canonical::Digest, recording::Answer, second_look::Features};
+
+/// Names an entry; 32 hexadecimal digits, drawn at random.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct EntryId(pub(crate) u128);
+
+impl EntryId {
+    pub(crate) fn draw(random: &Random) -> Self {
+        let mut bytes = [0; 16];
+        random.fill(&mut bytes);
+        Self(u128::from_be_bytes(bytes))
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that names no entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoEntryId;
+
+impl FromStr for EntryId {
+    type Err = NoEntryId;
+
+    fn from_str(text: &str) -> Result<Self, NoEntryId> {
+        let digits = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let number = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        number.map(Self).ok_or(NoEntryId)
+    }
+}
+
+/// What was asked, for comparing by meaning.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    pub(crate) partition: Digest,
+    pub(crate) features: Features,
+}
+
+/// An answer and all that decides whom it may answer.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: EntryId,
+    pub(crate) tenant: Arc<str>,
+    pub(crate) key: Digest,
+    pub(crate) answer: Answer,
+    pub(crate) cost_nanousd: i64,
+    pub(crate) created_unix_ms: i64,
+    pub(crate) ttl_ms: u64,
+    pub(crate) tags: Vec<Arc<str>>,
+    /// Absent: answers the very same request only.
+    pub(crate) question: Option<Question>,
+    /// The request whose answer this is: a judgement on it is none on a hit.
+    pub(crate) writer: String,
+    pub(crate) standing: Standing,
+}
+
+/// What changes about an entry.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// Invalidated, whatever store still holds it.
+    dead: AtomicBool,
+    outcomes: Mutex<Vec<Outcome>>,
+}
+
+/// A judgement on one hit.
+#[derive(Debug, Clone)]
+struct Outcome {
+    request_id: String,
+    wrong: bool,
+}
+
+/// Judgements that an entry remembers, so that a repeated one counts once.
+const OUTCOMES: usize = 32;
+/// What an entry costs besides its content: maps, counters, pointers.
+const OVERHEAD: usize = 512;
+
+impl Entry {
+    /// Its age; 0 when the clock was set back meanwhile.
+    pub(crate) fn age_ms(&self, now_unix_ms: i64) -> u64 {
+        u64::try_from(now_unix_ms.saturating_sub(self.created_unix_ms)).unwrap_or(0)
+    }
+
+    /// Whether it may answer now.
+    pub(crate) fn answers(&self, now_unix_ms: i64, max_age_ms: u64) -> bool {
+        let age = self.age_ms(now_unix_ms);
+        !self.standing.dead.load(Ordering::Acquire) && age < self.ttl_ms && age <= max_age_ms
+    }
+
+    pub(crate) fn kill(&self) {
+        self.standing.dead.store(true, Ordering::Release);
+    }
+
+    /// Takes a judgement on a hit and gives the change in the number of wrong ones: −1, 0 or 1. The last word counts.
+    pub(crate) fn judge(&self, request_id: &str, wrong: bool) -> i64 {
+        if request_id == self.writer {
+            return 0;
+        }
+        let mut outcomes = self.standing.outcomes.lock();
+        let known =
+            outcomes.iter_mut().find(|known| !request_id.is_empty() && known.request_id == request_id);
+        if let Some(known) = known {
+            let before = std::mem::replace(&mut known.wrong, wrong);
+            return i64::from(wrong) - i64::from(before);
+        }
+        if outcomes.len() < OUTCOMES {
+            outcomes.push(Outcome { request_id: request_id.to_owned(), wrong });
+        }
+        i64::from(wrong)
+    }
+
+    /// Memory, about, in bytes.
+    pub(crate) fn weight(&self) -> u32 {
+        let tags: usize = self.tags.iter().map(|tag| 2 * tag.len() + 96).sum();
+        let question = self.question.as_ref().map_or(0, |question| question.features.size() + 2_048);
+        u32::try_from(OVERHEAD + self.answer.size() + tags + question).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_read_back_and_nothing_else_does() {
+        let id = EntryId::draw(&Random::seeded(1));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.to_string().len(), 32);
+        for wrong in ["", "1", "+0000000000000000000000000000000", &"g".repeat(32), &"A".repeat(32)] {
+            assert_eq!(wrong.parse::<EntryId>(), Err(NoEntryId), "{wrong}");
+        }
+    }
+}

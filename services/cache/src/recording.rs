@@ -1,0 +1,362 @@
+//! An answer on its way into the cache, and out of it again.
+
+use std::sync::Arc;
+
+use prost::{Message as _, bytes::Bytes};
+use signalbox_proto::{
+    cache::v1::CachedEvents,
+    common::v1::{
+        CacheInfo, Delta, FinishReason, Finished, GenerateEvent, Seam, Started, Timings, Usage, UsageSource,
+        delta, generate_event::Kind, seam,
+    },
+};
+
+/// Events in one message of a replay; the replay's own `started` comes on top of the first.
+const BATCH: usize = 63;
+
+/// Why an answer is not kept (C2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// No `finished`, no known finish reason, or cut off by a limit that is not the request's own.
+    Incomplete,
+    /// The model, the provider, the guard or the budget ended it.
+    Refused,
+    /// It began again: what was recorded is not what its reader kept.
+    Restarted,
+    /// Longer than the configured limit.
+    TooLarge,
+    /// It says nothing.
+    Empty,
+    /// Events out of order, or of a kind that this build does not know.
+    Malformed,
+    /// What it answers was invalidated meanwhile.
+    Invalidated,
+}
+
+impl Flaw {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Incomplete => "incomplete",
+            Self::Refused => "refused",
+            Self::Restarted => "restarted",
+            Self::TooLarge => "too_large",
+            Self::Empty => "empty",
+            Self::Malformed => "malformed",
+            Self::Invalidated => "invalidated",
+        }
+    }
+}
+
+/// A complete answer in its stored form.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// Encoded [`CachedEvents`]: a tenth of the memory of the decoded ones.
+    batches: Vec<Bytes>,
+    /// Who wrote it, as `provider/model`; several when it has seams. The first opened it.
+    pub(crate) models: Vec<Arc<str>>,
+    /// Ended by the request's own output limit: right for this request, too short for a similar one.
+    pub(crate) cut_by_request: bool,
+}
+
+impl Answer {
+    pub(crate) fn size(&self) -> usize {
+        let models: usize = self.models.iter().map(|model| 2 * model.len() + 96).sum();
+        self.batches.iter().map(|batch| batch.len() + size_of::<Bytes>()).sum::<usize>() + models
+    }
+
+    /// How many messages a replay has.
+    pub(crate) fn batches(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Decodes one message of a replay. `None` if there is no such message, or it cannot be decoded.
+    pub(crate) fn batch(
+        &self,
+        index: usize,
+        opening: impl FnOnce() -> (String, CacheInfo),
+    ) -> Option<CachedEvents> {
+        let mut batch = CachedEvents::decode(self.batches.get(index)?.clone()).ok()?;
+        if index == 0 {
+            let (request_id, cache) = opening();
+            let model = self.models.first().map(ToString::to_string).unwrap_or_default();
+            let started = Started { request_id, model, cache: Some(cache), route: None };
+            batch.events.insert(0, GenerateEvent { sequence: 1, kind: Some(Kind::Started(started)) });
+        }
+        Some(batch)
+    }
+}
+
+/// Takes the events of an answer as they come. Memory: the encoded answer, bounded.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    most_bytes: usize,
+    /// The request's own output limit.
+    max_output_tokens: Option<u32>,
+    bytes: usize,
+    sequence: u64,
+    pending: CachedEvents,
+    batches: Vec<Bytes>,
+    models: Vec<Arc<str>>,
+    finished: Option<Finished>,
+    says_something: bool,
+}
+
+impl Recording {
+    pub(crate) fn new(most_bytes: usize, max_output_tokens: Option<u32>) -> Self {
+        Self {
+            most_bytes,
+            max_output_tokens,
+            bytes: 0,
+            sequence: 1,
+            pending: CachedEvents::default(),
+            batches: Vec::new(),
+            models: Vec::new(),
+            finished: None,
+            says_something: false,
+        }
+    }
+
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// A flaw, as soon as it is certain that the answer cannot be kept.
+    pub(crate) fn push(&mut self, event: GenerateEvent) -> Result<(), Flaw> {
+        let kind = event.kind.ok_or(Flaw::Malformed)?;
+        if self.finished.is_some() {
+            return Err(Flaw::Malformed);
+        }
+        match kind {
+            // A replay has a `started` of its own.
+            Kind::Started(started) if self.sequence == 1 && self.models.is_empty() => {
+                self.model(&started.model)
+            }
+            Kind::Started(_) => return Err(Flaw::Malformed),
+            // About the first request, not about the answer.
+            Kind::Notice(_) => {}
+            Kind::Delta(delta) => {
+                self.says_something |= judge(&delta)?;
+                self.record(Kind::Delta(delta))?;
+            }
+            Kind::Seam(seam) => {
+                if seam.kind() != seam::Kind::Continued {
+                    return Err(Flaw::Restarted);
+                }
+                let Seam { from_model, to_model, .. } = &seam;
+                self.model(from_model);
+                self.model(to_model);
+                self.record(Kind::Seam(seam))?;
+            }
+            Kind::Finished(finished) => {
+                self.judge_end(&finished)?;
+                self.model(&finished.model);
+                self.finished = Some(finished);
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes the answer, which cost that much.
+    ///
+    /// # Errors
+    /// A flaw of the whole.
+    pub(crate) fn complete(mut self, cost_nanousd: i64) -> Result<Answer, Flaw> {
+        let finished = self.finished.take().ok_or(Flaw::Incomplete)?;
+        if !self.says_something {
+            return Err(Flaw::Empty);
+        }
+        let cut_by_request = finished.finish_reason() == FinishReason::Length;
+        let usage = finished.usage.map(|usage| Usage { source: UsageSource::Cached.into(), ..usage });
+        self.record(Kind::Finished(Finished {
+            usage,
+            cost_nanousd: 0,
+            saved_nanousd: cost_nanousd,
+            attempts: 0,
+            timings: Some(Timings::default()),
+            ..finished
+        }))?;
+        self.seal();
+        Ok(Answer { batches: self.batches, models: self.models, cut_by_request })
+    }
+
+    fn judge_end(&self, finished: &Finished) -> Result<(), Flaw> {
+        match finished.finish_reason() {
+            FinishReason::Stop | FinishReason::ToolCalls => Ok(()),
+            // Any other limit (the model's, a budget's) says nothing of what the next asker would get.
+            FinishReason::Length => {
+                let used = finished.usage.map_or(0, |usage| usage.output_tokens);
+                let own = self.max_output_tokens.is_some_and(|most| used >= most.into());
+                if own { Ok(()) } else { Err(Flaw::Incomplete) }
+            }
+            FinishReason::Unspecified => Err(Flaw::Incomplete),
+            FinishReason::ContentFilter
+            | FinishReason::Guard
+            | FinishReason::Budget
+            | FinishReason::Refusal => Err(Flaw::Refused),
+        }
+    }
+
+    fn model(&mut self, model: &str) {
+        if !model.is_empty() && !self.models.iter().any(|known| **known == *model) {
+            self.bytes += model.len();
+            self.models.push(model.into());
+        }
+    }
+
+    fn record(&mut self, kind: Kind) -> Result<(), Flaw> {
+        self.sequence += 1;
+        let event = GenerateEvent { sequence: self.sequence, kind: Some(kind) };
+        self.bytes += event.encoded_len();
+        if self.bytes > self.most_bytes {
+            return Err(Flaw::TooLarge);
+        }
+        self.pending.events.push(event);
+        if self.pending.events.len() == BATCH {
+            self.seal();
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self) {
+        if !self.pending.events.is_empty() {
+            self.batches.push(self.pending.encode_to_vec().into());
+            self.pending.events.clear();
+        }
+    }
+}
+
+/// Whether a piece says something.
+fn judge(delta: &Delta) -> Result<bool, Flaw> {
+    use delta::Content;
+    match &delta.content {
+        None => Err(Flaw::Malformed),
+        Some(Content::Refusal(_)) => Err(Flaw::Refused),
+        Some(Content::Text(text)) => Ok(!text.trim().is_empty()),
+        Some(Content::ToolCall(_) | Content::Media(_)) => Ok(true),
+        Some(Content::Reasoning(_) | Content::Citation(_)) => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signalbox_proto::common::v1::{Notice, ReasoningText, ToolCallDelta};
+
+    use super::*;
+
+    fn event(kind: Kind) -> GenerateEvent {
+        GenerateEvent { sequence: 99, kind: Some(kind) }
+    }
+
+    fn started() -> GenerateEvent {
+        event(Kind::Started(Started {
+            request_id: "first".into(),
+            model: "p/m".into(),
+            ..Started::default()
+        }))
+    }
+
+    fn piece(content: delta::Content) -> GenerateEvent {
+        event(Kind::Delta(Delta { content: Some(content), ..Delta::default() }))
+    }
+
+    fn text(text: &str) -> GenerateEvent {
+        piece(delta::Content::Text(text.into()))
+    }
+
+    fn finished(reason: FinishReason, output_tokens: u64) -> GenerateEvent {
+        event(Kind::Finished(Finished {
+            finish_reason: reason.into(),
+            cost_nanousd: 5,
+            attempts: 2,
+            model: "p/m".into(),
+            usage: Some(Usage { output_tokens, source: UsageSource::Reported.into(), ..Usage::default() }),
+            ..Finished::default()
+        }))
+    }
+
+    fn record(events: impl IntoIterator<Item = GenerateEvent>) -> Result<Answer, Flaw> {
+        let mut recording = Recording::new(10_000, Some(10));
+        for event in events {
+            recording.push(event)?;
+        }
+        recording.complete(5)
+    }
+
+    #[test]
+    fn an_answer_comes_out_as_it_went_in() {
+        let notice = event(Kind::Notice(Notice::default()));
+        let pieces = (0..200).map(|i| text(&i.to_string()));
+        let end = finished(FinishReason::Stop, 200);
+        let answer = record([started(), notice].into_iter().chain(pieces).chain([end])).unwrap();
+        let cache = CacheInfo { age_ms: Some(3), ..CacheInfo::default() };
+        let batches: Vec<_> = (0..answer.batches())
+            .map(|i| answer.batch(i, || ("second".into(), cache.clone())).unwrap().events)
+            .collect();
+        assert!(batches.iter().all(|batch| (1..=64).contains(&batch.len())));
+        let events: Vec<_> = batches.concat();
+        assert!(events.iter().map(|event| event.sequence).eq(1..=202));
+        let Some(Kind::Started(opening)) = &events[0].kind else { panic!() };
+        assert_eq!((&*opening.request_id, &*opening.model), ("second", "p/m"));
+        assert_eq!(opening.cache.as_ref().unwrap().age_ms, Some(3));
+        let said: String = events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                Some(Kind::Delta(Delta { content: Some(delta::Content::Text(text)), .. })) => {
+                    Some(text.as_str())
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(said, (0..200).map(|i| i.to_string()).collect::<String>());
+        let Some(Kind::Finished(end)) = &events[201].kind else { panic!() };
+        assert_eq!((end.cost_nanousd, end.saved_nanousd, end.attempts), (0, 5, 0));
+        assert_eq!(end.usage.unwrap().source(), UsageSource::Cached);
+        assert_eq!(end.usage.unwrap().output_tokens, 200);
+    }
+
+    #[test]
+    fn nothing_incomplete_or_refused_is_kept() {
+        let seam = |kind: seam::Kind| event(Kind::Seam(Seam { kind: kind.into(), ..Seam::default() }));
+        let stop = || finished(FinishReason::Stop, 1);
+        let refused = [
+            (vec![started(), text("a")], Flaw::Incomplete),
+            (vec![], Flaw::Incomplete),
+            (vec![text("a"), finished(FinishReason::Unspecified, 1)], Flaw::Incomplete),
+            (vec![text("a"), finished(FinishReason::Length, 9)], Flaw::Incomplete),
+            (vec![text("a"), finished(FinishReason::ContentFilter, 1)], Flaw::Refused),
+            (vec![text("a"), finished(FinishReason::Guard, 1)], Flaw::Refused),
+            (vec![text("a"), finished(FinishReason::Budget, 1)], Flaw::Refused),
+            (vec![text("a"), finished(FinishReason::Refusal, 1)], Flaw::Refused),
+            (vec![piece(delta::Content::Refusal("no".into())), stop()], Flaw::Refused),
+            (vec![text("a"), seam(seam::Kind::Restarted), text("b"), stop()], Flaw::Restarted),
+            (vec![text("a"), seam(seam::Kind::Unspecified), text("b"), stop()], Flaw::Restarted),
+            (vec![started(), stop()], Flaw::Empty),
+            (vec![text(" \n"), stop()], Flaw::Empty),
+            (vec![piece(delta::Content::Reasoning(ReasoningText::default())), stop()], Flaw::Empty),
+            (vec![text("a"), stop(), text("b")], Flaw::Malformed),
+            (vec![text("a"), stop(), stop()], Flaw::Malformed),
+            (vec![started(), text("a"), started(), stop()], Flaw::Malformed),
+            (vec![text("a"), GenerateEvent::default(), stop()], Flaw::Malformed),
+            (vec![event(Kind::Delta(Delta::default())), stop()], Flaw::Malformed),
+            (vec![text(&"a".repeat(10_000)), stop()], Flaw::TooLarge),
+        ];
+        for (events, flaw) in refused {
+            assert_eq!(record(events.clone()).unwrap_err(), flaw, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn complete_answers_of_every_kind_are_kept() {
+        let seam = Seam { kind: seam::Kind::Continued.into(), to_model: "q/n".into(), ..Seam::default() };
+        let two = record([
+            started(),
+            text("a"),
+            event(Kind::Seam(seam)),
+            text("b"),
+            finished(FinishReason::Stop, 1),
+        ]);
+        assert_eq!(two.unwrap().models.iter().map(|model| &**model).collect::<Vec<_>>(), ["p/m", "q/n"]);
+        let call = piece(delta::Content::ToolCall(ToolCallDelta::default()));
+        assert!(!record([call, finished(FinishReason::ToolCalls, 1)]).unwrap().cut_by_request);
+        assert!(record([text("a"), finished(FinishReason::Length, 10)]).unwrap().cut_by_request);
+    }
+}

@@ -1,0 +1,100 @@
+use super::*;
+
+fn look(a: &str, b: &str) -> Result<(), Difference> {
+    let (a, b) = (Features::of(a), Features::of(b));
+    let (there, back) = (agree(&a, &b), agree(&b, &a));
+    assert_eq!(there.is_ok(), back.is_ok(), "the look is symmetric");
+    there
+}
+
+#[test]
+fn the_same_question_in_other_words_passes() {
+    let same = [
+        ("Why is the sky blue?", "What makes the sky blue?"),
+        ("What is cognitive dissonance?", "Can you explain cognitive dissonance?"),
+        ("What is cognitive dissonance?", "Tell me about cognitive dissonance"),
+        ("How do I reset my password?", "how can I reset the password"),
+        ("What is the capital of France?", "Tell me the capital of France, please."),
+        ("What is the capital of France?", "what is the capital of france"),
+        ("How many legs do spiders have?", "How many legs does a spider have?"),
+        ("Convert 1,000 km to miles", "convert 1000 kilometers to miles"),
+        ("How far is 5km in miles?", "How far is 5 km in miles?"),
+        ("Is 5 dollars enough for lunch?", "Is $5 enough for a lunch?"),
+        ("What does `foldl` do?", "Explain what `foldl` does."),
+        ("Why isn't the sky green?", "Why is the sky not green?"),
+        ("Write to <EMAIL_1>.", "Please write to <EMAIL_1>"),
+    ];
+    for (a, b) in same {
+        assert_eq!(look(a, b), Ok(()), "{a} / {b}: {:?} {:?}", Features::of(a), Features::of(b));
+    }
+}
+
+#[test]
+fn what_an_encoder_does_not_see_is_seen() {
+    use Difference as D;
+    let other = [
+        ("How much is 5 km in miles?", "How much is 6 km in miles?", D::Numbers),
+        ("How much is 5 km in miles?", "How much is 5 m in miles?", D::Numbers),
+        ("Is $5 enough?", "Is €5 enough?", D::Numbers),
+        ("Is -5 a natural number?", "Is 5 a natural number?", D::Numbers),
+        ("A recipe for two people", "A recipe for three people", D::Numbers),
+        ("Convert 10 to 20", "Convert 20 to 10", D::Numbers),
+        ("What changed in version 1.2.0?", "What changed in version 1.20?", D::Numbers),
+        ("Write to <EMAIL_1>.", "Write to <EMAIL_2>.", D::Placeholders),
+        ("Does <PERSON_1> owe <PERSON_2>?", "Does <PERSON_2> owe <PERSON_1>?", D::Placeholders),
+        ("Call <PHONE_1>", "Call them", D::Placeholders),
+        ("Translate \"good morning\"", "Translate \"good night\"", D::Quotes),
+        ("What does get_user do?", "What does set_user do?", D::Identifiers),
+        ("Sort a list in C", "Sort a list in C++", D::Identifiers),
+        ("How large is GPT-4o?", "How large is gpt-4?", D::Identifiers),
+        ("Who won the war in Vietnam?", "Who won the war in Korea?", D::Names),
+        ("What happened in May?", "What happened in june?", D::Names),
+        ("Is it safe?", "Is it not safe?", D::Negation),
+        ("Which foods contain gluten?", "Which foods don't contain gluten?", D::Negation),
+        ("Ist Backpulver giftig?", "Ist Backpulver nicht giftig?", D::Negation),
+        ("What should I eat before surgery?", "What should I eat after surgery?", D::Opposites),
+        ("How do I increase my heart rate?", "How do I lower my heart rate?", D::Opposites),
+        ("What are the advantages of tea?", "What are the disadvantages of tea?", D::Opposites),
+        ("Is it legal to own a snake?", "Is it illegal to own a snake?", D::Opposites),
+        ("How do I mount a disk?", "How do I unmount a disk?", D::Opposites),
+        ("Is the method useful?", "Is the method useless?", D::Opposites),
+        ("Sort the list in ascending order", "Sort the list in descending order", D::Opposites),
+        ("Who wrote the book?", "When was the book written?", D::Kind),
+        ("Does aspirin thin blood?", "How does aspirin thin blood?", D::Kind),
+        ("How many people live in Rome?", "Who lives in Rome?", D::Kind),
+        ("Convert json to yaml", "Convert yaml to json", D::Order),
+        ("How do I get from paris to london?", "How do I get from london to paris?", D::Order),
+        ("Does smoking cause cancer?", "Does cancer cause smoking?", D::Order),
+        ("Tea?", "Tea, and then a long story of how it came to be drunk all over the world", D::Extent),
+    ];
+    for (a, b, difference) in other {
+        assert!(look(a, b).is_err(), "{a} / {b}: {:?} {:?}", Features::of(a), Features::of(b));
+        assert_eq!(look(a, b), Err(difference), "{a} / {b}: {:?} {:?}", Features::of(a), Features::of(b));
+    }
+}
+
+#[test]
+fn a_text_agrees_with_itself_whatever_it_is() {
+    for text in [
+        "",
+        "?",
+        "\"",
+        "<",
+        "<>",
+        "<_1>",
+        "--",
+        "()",
+        "1.",
+        "1,",
+        "-",
+        "½",
+        "٣",
+        "’",
+        "n't",
+        "….?!",
+        "`a` b ` c",
+        "I",
+    ] {
+        assert_eq!(look(text, text), Ok(()), "{text}");
+    }
+}
