@@ -128,7 +128,7 @@ impl Recording {
         match kind {
             // A replay has a `started` of its own.
             Kind::Started(started) if self.sequence == 1 && self.models.is_empty() => {
-                self.model(&started.model)
+                self.model(&started.model);
             }
             Kind::Started(_) => return Err(Flaw::Malformed),
             // About the first request, not about the answer.
