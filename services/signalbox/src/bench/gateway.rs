@@ -41,11 +41,7 @@ impl Gateway {
             format!("{} is no address: {error}; give it as http://host:port", self.server)
         })?;
         let connected = endpoint.tcp_nodelay(true).connect_timeout(CONNECT).connect().await;
-        connected.map_err(|error| {
-            let cause =
-                std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            format!("no mesh answers at {}: {cause}", self.server)
-        })
+        connected.map_err(|error| format!("no mesh answers at {}: {}", self.server, root(&error)))
     }
 
     /// Makes so many askers that share the connections in turn.
@@ -62,6 +58,14 @@ impl Gateway {
         }
         request
     }
+}
+
+/// The cause of all causes: what the system said.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 /// Reads a key for the `authorization` header.
@@ -170,7 +174,7 @@ mod tests {
             |server: &str| Gateway { server: server.into(), credential: None, model: "auto".into() };
         let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let error = gateway(&format!("http://{closed}")).connect().await.unwrap_err();
-        assert!(error.contains(&closed.to_string()), "{error}");
+        assert!(error.contains(&closed.to_string()) && error.contains("refused"), "{error}");
         assert!(gateway("not an address").connect().await.unwrap_err().contains("http://host:port"));
     }
 }

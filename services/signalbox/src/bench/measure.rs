@@ -81,7 +81,7 @@ impl<'a> Bench<'a> {
             }
         };
         let trees: Vec<Tree> =
-            self.args.pids.iter().map(|pid| Tree { name: pid.to_string(), pid: *pid }).collect();
+            self.args.pids.iter().map(|pid| Tree { name: format!("pid {pid}"), pid: *pid }).collect();
         if trees.is_empty() {
             self.notes.push(
                 "processor time and memory are unknown without the mesh's processes: give --pid".to_owned(),
@@ -115,8 +115,11 @@ impl<'a> Bench<'a> {
                 provider: Some(Provider::new(simulator.base_url(), MODEL)?),
                 trees: mesh.trees(),
             };
-            self.site(&target).await?;
+            let measured = self.site(&target).await;
+            mesh.end().await;
+            measured?;
         }
+        simulator.end().await;
         Ok(())
     }
 

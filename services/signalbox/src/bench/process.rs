@@ -56,7 +56,7 @@ pub(super) fn available() -> bool {
 pub(super) fn used(trees: &[Tree]) -> Result<Vec<Used>, String> {
     let all = all().map_err(|error| format!("/proc cannot be read: {error}"))?;
     let used = trees.iter().map(|tree| {
-        let gone = || format!("the process {} ({}) has ended", tree.pid, tree.name);
+        let gone = || format!("{}: there is no process {} any more", tree.name, tree.pid);
         let root = all.get(&tree.pid).ok_or_else(gone)?;
         let members: Vec<u32> = std::iter::once(tree.pid).chain(descendants(tree.pid, &all)).collect();
         let below: Duration = members[1..].iter().filter_map(|pid| all.get(pid)).map(|stat| stat.cpu).sum();
@@ -166,6 +166,6 @@ mod tests {
         );
         // Above the largest number that Linux gives to a process.
         let gone = Tree { pid: 1 << 30, ..own };
-        assert!(super::used(&[gone]).unwrap_err().contains("has ended"));
+        assert!(super::used(&[gone]).unwrap_err().contains("no process 1073741824"));
     }
 }

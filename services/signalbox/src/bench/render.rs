@@ -37,24 +37,11 @@ pub(super) fn render(report: &Report) -> String {
     sections.join("\n\n")
 }
 
-/// Rates and latencies, a line a measurement.
+/// Rates and latencies, a line a measurement: what the mesh adds, or where the provider is unknown, what it takes.
 fn latencies(runs: &[Run]) -> String {
-    let head = [
-        "mesh",
-        "semantic",
-        "answer",
-        "load",
-        "req/s",
-        "p50 ms",
-        "p99",
-        "p99.9",
-        "added: p50 ms",
-        "p99",
-        "p99.9",
-        "first: p50 ms",
-        "p99",
-        "p99.9",
-    ];
+    let added = runs.iter().any(|run| run.added.is_some());
+    let head =
+        ["mesh", "semantic", "answer", "load", "req/s", "p50", "p99", "p99.9", "first: p50", "p99", "p99.9"];
     let rows: Vec<Vec<String>> = runs
         .iter()
         .map(|run| {
@@ -63,28 +50,26 @@ fn latencies(runs: &[Run]) -> String {
                 .map_or_else(|| run.load.to_owned(), |rate| format!("open {rate:.0}/s"));
             let mut row = names(&run.site);
             row.extend([run.answer.name().to_owned(), load, format!("{:.0}", run.requests_per_second)]);
-            row.extend(
-                run.latency.map_or_else(absent, |q: Quantiles| [ms(q.p50_us), ms(q.p99_us), ms(q.p999_us)]),
-            );
-            row.extend(run.added.map_or_else(absent, added));
-            row.extend(run.added_first.map_or_else(absent, added));
+            let (all, first) = match added {
+                true => (run.added, run.added_first),
+                false => (
+                    run.latency.map(|q| q.over(&Quantiles::ZERO)),
+                    run.first.map(|q| q.over(&Quantiles::ZERO)),
+                ),
+            };
+            row.extend(cells(all));
+            row.extend(cells(first));
             row
         })
         .collect();
     let right: Vec<bool> = (0..head.len()).map(|column| column > 3).collect();
-    format!(
-        "latency in ms, of the mesh and added over the provider, whose own quantiles are subtracted; first: added to the first \
-         text\n{}",
-        print::table(&head, &right, &rows)
-    )
+    let of =
+        if added { "added over the provider, whose own quantiles are subtracted" } else { "of the mesh" };
+    format!("latency in ms {of}; first: to the first text\n{}", print::table(&head, &right, &rows))
 }
 
-fn added(added: Added) -> [String; 3] {
-    [ms(added.p50_us), ms(added.p99_us), ms(added.p999_us)]
-}
-
-fn absent() -> [String; 3] {
-    ["-".into(), "-".into(), "-".into()]
+fn cells(quantiles: Option<Added>) -> [String; 3] {
+    quantiles.map_or(["-", "-", "-"].map(str::to_owned), |q| [ms(q.p50_us), ms(q.p99_us), ms(q.p999_us)])
 }
 
 /// Three digits that count, of milliseconds.

@@ -43,7 +43,7 @@ pub(super) struct Process {
     pid: u32,
     /// Where it listens, as it announced.
     url: String,
-    _child: Child,
+    child: Child,
     /// Kept open: who writes to a closed pipe fails.
     _stdout: Lines<BufReader<ChildStdout>>,
 }
@@ -82,10 +82,16 @@ impl Process {
             None
         };
         match tokio::time::timeout(START, announced).await {
-            Ok(Some(url)) => Ok(Self { name: name.to_owned(), pid, url, _child: child, _stdout: lines }),
+            Ok(Some(url)) => Ok(Self { name: name.to_owned(), pid, url, child, _stdout: lines }),
             Ok(None) => Err(format!("{name} ended before it listened:\n{}", tail(reader))),
             Err(_) => Err(format!("{name} does not listen after {} s:\n{}", START.as_secs(), tail(reader))),
         }
+    }
+
+    /// Kills it and waits until it is gone, so that nothing is written any more.
+    async fn end(mut self) {
+        // One that cannot be killed has ended by itself.
+        let _gone = self.child.kill().await;
     }
 
     fn tree(&self) -> Tree {
@@ -121,6 +127,11 @@ impl Simulator {
 
     pub(super) fn base_url(&self) -> &str {
         &self.process.url
+    }
+
+    /// Ends it and removes its folder.
+    pub(super) async fn end(self) {
+        self.process.end().await;
     }
 }
 
@@ -170,6 +181,13 @@ impl Mesh {
     /// The processes to account for.
     pub(super) fn trees(&self) -> Vec<Tree> {
         self.processes.iter().map(Process::tree).collect()
+    }
+
+    /// Ends it and removes its data.
+    pub(super) async fn end(self) {
+        for process in self.processes {
+            process.end().await;
+        }
     }
 
     async fn require_semantic(&self, administrator: &Gateway) -> Result<(), String> {
