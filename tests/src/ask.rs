@@ -11,7 +11,11 @@ use tonic::{Status, Streaming};
 
 /// A question by a user.
 pub fn question(model: &str, text: &str) -> GenerateRequest {
-    let chat = ChatRequest { model: model.into(), messages: vec![message(Role::User, text)], ..ChatRequest::default() };
+    let chat = ChatRequest {
+        model: model.into(),
+        messages: vec![message(Role::User, text)],
+        ..ChatRequest::default()
+    };
     GenerateRequest { chat: Some(chat), ..GenerateRequest::default() }
 }
 
@@ -48,6 +52,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// A stream that ended before it began.
+    pub fn refused(status: Status) -> Self {
+        Self { error: Some(status), ..Self::default() }
+    }
+
     /// Reads a stream to its end and checks the order and the numbers of its events (S1).
     pub async fn read(mut stream: Streaming<GenerateResponse>) -> Self {
         let mut seen = Self::default();
@@ -94,7 +103,11 @@ impl Seen {
 
     /// The cache's part.
     pub fn cache(&self) -> signalbox_proto::common::v1::CacheState {
-        self.started.as_ref().and_then(|s| s.cache.as_ref()).map(|c| c.state()).unwrap_or_default()
+        self.started
+            .as_ref()
+            .and_then(|s| s.cache.as_ref())
+            .map(signalbox_proto::common::v1::CacheInfo::state)
+            .unwrap_or_default()
     }
 
     /// The error's reason.

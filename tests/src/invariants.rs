@@ -51,7 +51,8 @@ pub async fn usage(behind: &Behind<'_>) -> UsageRow {
 /// B1 and the part of L1 that is money.
 async fn budgets(behind: &Behind<'_>) {
     let mut metering = signalbox_mesh::client!(MeteringServiceClient, behind.parts.metering);
-    let budgets = metering.list_budgets(behind.request("local", ListBudgetsRequest::default())).await.unwrap();
+    let budgets =
+        metering.list_budgets(behind.request("local", ListBudgetsRequest::default())).await.unwrap();
     for budget in budgets.into_inner().budgets {
         assert_eq!(budget.reserved, 0, "L1: reservations of {} are back", budget.name);
         if let (true, Some(limit)) = (budget.hard, budget.limit_nanousd) {
@@ -68,7 +69,8 @@ async fn idle(behind: &Behind<'_>, tenants: &[&str]) {
         assert_eq!(stats.leases, 0, "L1: the leases of {tenant} are back");
     }
     let mut executor = signalbox_mesh::client!(ExecutorServiceClient, behind.parts.executor);
-    let targets = executor.list_targets(behind.request("local", ListTargetsRequest {})).await.unwrap().into_inner();
+    let targets =
+        executor.list_targets(behind.request("local", ListTargetsRequest {})).await.unwrap().into_inner();
     for target in targets.targets {
         assert_eq!(target.in_flight, 0, "L1: {} is idle", target.target_id);
     }

@@ -1,7 +1,12 @@
 //! The mesh as its users see it: a sandbox that starts it in one process or as six, against the provider simulator, and the
 //! invariants of the design, checked at the end of every scenario.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
 
 pub mod ask;
 pub mod invariants;

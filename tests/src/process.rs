@@ -67,6 +67,10 @@ pub fn binary(name: &str) -> PathBuf {
     // target/<profile>/deps/<test>
     let folder = own.ancestors().nth(2).unwrap();
     let path = folder.join(name);
-    assert!(path.exists(), "{} is not built; run `cargo build --workspace --bins`, or `make test`", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built; run `cargo build --workspace --bins`, or `make test`",
+        path.display()
+    );
     path
 }

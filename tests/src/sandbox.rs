@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use signalbox_app::up;
 use signalbox_config::Document;
 use signalbox_gateway::Parts;
-use signalbox_mesh::{Channel, ClientConfig, Connector, ContextTrust, Environment, Part, RequestContext, Server};
+use signalbox_mesh::{
+    Channel, ClientConfig, Connector, ContextTrust, Environment, Part, RequestContext, Server,
+};
 use signalbox_proto::gateway::v1::{GenerateRequest, gateway_service_client::GatewayServiceClient};
 use signalbox_testkit::provider::{self, Provider};
 use tempfile::TempDir;
@@ -40,7 +42,7 @@ pub struct Sandbox {
 
 enum Runs {
     One { server: JoinHandle<()>, shutdown: CancellationToken, parts: Vec<Part> },
-    Six { gateway: Option<Process>, services: BTreeMap<&'static str, Process> },
+    Six { gateway: Box<Process>, services: BTreeMap<&'static str, Process> },
 }
 
 /// Models that every sandbox has: their simulated namesakes, priced so that costs are easy to compute.
@@ -99,7 +101,7 @@ impl Sandbox {
         }
         match self.gateway().generate(request).await {
             Ok(stream) => Seen::read(stream.into_inner()).await,
-            Err(status) => Seen { error: Some(status), ..Seen::default() },
+            Err(status) => Seen::refused(status),
         }
     }
 
@@ -107,7 +109,7 @@ impl Sandbox {
     pub async fn kill(&mut self, name: &'static str) {
         let Runs::Six { gateway, services } = &mut self.runs else { panic!("only processes can be killed") };
         match name {
-            "gateway" => gateway.as_mut().unwrap().kill().await,
+            "gateway" => gateway.kill().await,
             _ => services.get_mut(name).unwrap().kill().await,
         }
     }
@@ -118,7 +120,7 @@ impl Sandbox {
         let Runs::Six { gateway, services } = &mut self.runs else { panic!("only processes can be revived") };
         if name == "gateway" {
             let listen = self.address.to_string();
-            *gateway = Some(start(name, &listen, &folder, "gateway.toml").await);
+            **gateway = start(name, &listen, &folder, "gateway.toml").await;
         } else {
             let listen = services[name].address.to_string();
             services.insert(name, start(name, &listen, &folder, "services.toml").await);
@@ -147,8 +149,11 @@ impl Sandbox {
                 shutdown.cancel();
                 server.await.unwrap();
                 let environment = Environment::system("");
-                let channel = |part: &Part| Channel::local(part, &signalbox_mesh::Config::default(), &environment);
-                let [guard, cache, router, executor, metering] = parts.as_slice() else { panic!("five parts") };
+                let channel =
+                    |part: &Part| Channel::local(part, &signalbox_mesh::Config::default(), &environment);
+                let [guard, cache, router, executor, metering] = parts.as_slice() else {
+                    panic!("five parts")
+                };
                 let parts_of = Parts {
                     guard: channel(guard),
                     cache: channel(cache),
@@ -162,7 +167,7 @@ impl Sandbox {
                 }
             }
             Runs::Six { gateway, mut services } => {
-                assert!(gateway.unwrap().terminate().await, "the gateway ends well");
+                assert!(gateway.terminate().await, "the gateway ends well");
                 let channel = |name: &'static str| remote(name, services[name].address);
                 let parts = Parts {
                     guard: channel("guard"),
@@ -201,7 +206,8 @@ impl Behind<'_> {
 
 fn remote(name: &str, address: std::net::SocketAddr) -> Channel {
     let address = [format!("http://{address}")];
-    Channel::remote(name, &address, &ClientConfig::default(), &Environment::system(""), &Connector::tcp()).unwrap()
+    Channel::remote(name, &address, &ClientConfig::default(), &Environment::system(""), &Connector::tcp())
+        .unwrap()
 }
 
 async fn one_process(text: &str, folder: &TempDir) -> (Runs, std::net::SocketAddr) {
@@ -233,7 +239,7 @@ async fn six_processes(text: &str, folder: &TempDir) -> (Runs, std::net::SocketA
     std::fs::write(folder.path().join("gateway.toml"), format!("{text}\n{peers}")).unwrap();
     let gateway = start("gateway", "127.0.0.1:0", folder.path(), "gateway.toml").await;
     let address = gateway.address;
-    (Runs::Six { gateway: Some(gateway), services }, address)
+    (Runs::Six { gateway: Box::new(gateway), services }, address)
 }
 
 async fn start(name: &'static str, listen: &str, folder: &std::path::Path, config: &str) -> Process {

@@ -1,0 +1,126 @@
+//! A process dies, the mesh does what it promises without it, and heals when it is back.
+
+use std::time::Duration;
+
+use signalbox_proto::{
+    common::v1::{CacheState, ErrorReason, notice},
+    gateway::v1::GenerateRequest,
+};
+use signalbox_tests::{
+    ask::{Seen, question},
+    sandbox::{Sandbox, Topology},
+};
+use tonic::Code;
+
+use crate::{PROMPT, complete, finish, uncached};
+
+/// Bounds a hang, not the work: a connection is tried again after a tenth of a second.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A sandbox that counts what it is asked, because each admitted request stands in the ledger.
+struct Counting {
+    sandbox: Sandbox,
+    asked: u64,
+}
+
+impl Counting {
+    async fn start() -> Self {
+        Self { sandbox: Sandbox::start(Topology::SixProcesses).await, asked: 0 }
+    }
+
+    async fn ask(&mut self, request: GenerateRequest) -> Seen {
+        self.asked += 1;
+        self.sandbox.ask(request).await
+    }
+
+    /// Brings a process back and asks until an answer is whole and without a notice.
+    async fn heal(&mut self, name: &'static str, request: GenerateRequest) {
+        self.sandbox.revive(name).await;
+        let healed = async {
+            loop {
+                let seen = self.ask(request.clone()).await;
+                if seen.finished.is_some() && seen.notices.is_empty() {
+                    break;
+                }
+            }
+        };
+        let healed = tokio::time::timeout(PATIENCE, healed).await;
+        assert!(healed.is_ok(), "the mesh heals when {name} is back");
+    }
+
+    async fn finish(self) {
+        finish(self.sandbox, self.asked).await;
+    }
+}
+
+/// Asserts that the answer is complete and says which part is away.
+#[track_caller]
+fn without(part: &str, seen: Seen) {
+    let seen = complete(seen);
+    assert!(!seen.text.is_empty());
+    let told: Vec<_> =
+        seen.notices.iter().filter(|n| n.kind() == notice::Kind::Degraded).map(|n| n.part.as_str()).collect();
+    assert_eq!(told, [part]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_without_the_cache() {
+    let mut mesh = Counting::start().await;
+    complete(mesh.ask(question("sim-small", PROMPT)).await);
+    mesh.sandbox.kill("cache").await;
+    without("cache", mesh.ask(question("sim-small", PROMPT)).await);
+    mesh.heal("cache", question("sim-small", PROMPT)).await;
+    let hit = complete(mesh.ask(question("sim-small", PROMPT)).await);
+    assert_eq!(hit.cache(), CacheState::Exact, "it fills again");
+    mesh.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_without_the_router() {
+    let mut mesh = Counting::start().await;
+    mesh.sandbox.kill("router").await;
+    without("router", mesh.ask(uncached("sim-small", PROMPT)).await);
+    mesh.heal("router", uncached("sim-small", PROMPT)).await;
+    mesh.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refuses_without_the_guard() {
+    let mut mesh = Counting::start().await;
+    complete(mesh.ask(question("sim-small", PROMPT)).await);
+    mesh.sandbox.kill("guard").await;
+    let refused = mesh.ask(question("sim-small", PROMPT)).await;
+    assert_eq!(refused.reason(), Some(ErrorReason::ServiceUnavailable), "{:?}", refused.error);
+    assert_eq!(mesh.sandbox.provider.totals().received, 1, "nothing unchecked goes out");
+    mesh.heal("guard", question("sim-small", PROMPT)).await;
+    mesh.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_what_is_cached_without_the_executor() {
+    let mut mesh = Counting::start().await;
+    let first = complete(mesh.ask(question("sim-small", PROMPT)).await);
+    mesh.sandbox.kill("executor").await;
+    let refused = mesh.ask(question("sim-small", "Something else about quetzalcoatl.")).await;
+    assert_eq!(
+        refused.error.as_ref().map(tonic::Status::code),
+        Some(Code::Unavailable),
+        "{:?}",
+        refused.error
+    );
+    let cached = complete(mesh.ask(question("sim-small", PROMPT)).await);
+    assert_eq!((cached.cache(), cached.text), (CacheState::Exact, first.text));
+    mesh.heal("executor", uncached("sim-small", PROMPT)).await;
+    mesh.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spends_an_allowance_without_metering_and_settles_it_later() {
+    let mut mesh = Counting::start().await;
+    complete(mesh.ask(uncached("sim-small", PROMPT)).await);
+    mesh.sandbox.kill("metering").await;
+    without("metering", mesh.ask(uncached("sim-small", PROMPT)).await);
+    without("metering", mesh.ask(uncached("sim-small", PROMPT)).await);
+    mesh.heal("metering", uncached("sim-small", PROMPT)).await;
+    mesh.finish().await;
+}
