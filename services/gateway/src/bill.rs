@@ -13,7 +13,8 @@ use signalbox_proto::{
     common::v1::{GenerateEvent, delta::Content},
     metering::v1::{RequestOutcome, Settlement},
 };
-use tonic::Status;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tonic::{Code, Status};
 
 use crate::{ledger::Ledger, parts::is_away};
 
@@ -23,8 +24,8 @@ struct Running {
     target: Option<String>,
     output_bytes: u64,
     started_unix_ms: i64,
-    /// Whether output was seen since the last attempt ended.
-    begun: bool,
+    /// Whether nothing was reported of it yet: true until an attempt's report, and again from the next output on.
+    unreported: bool,
 }
 
 /// What the answer's source saw. Shared, because the source runs inside the guard's call.
@@ -38,8 +39,12 @@ pub(crate) struct Progress {
 impl Progress {
     /// Notes that an execution begins; `target` is the plan's first.
     pub(crate) fn begin(&mut self, target: String, now_unix_ms: i64) {
-        self.running =
-            Some(Running { target: Some(target), started_unix_ms: now_unix_ms, ..Running::default() });
+        self.running = Some(Running {
+            target: Some(target),
+            started_unix_ms: now_unix_ms,
+            unreported: true,
+            ..Running::default()
+        });
     }
 
     /// Notes an attempt that ended.
@@ -48,7 +53,7 @@ impl Progress {
             self.running = None;
         } else if let Some(running) = &mut self.running {
             running.output_bytes = 0;
-            running.begun = false;
+            running.unreported = false;
             running.started_unix_ms = attempt.started_unix_ms.saturating_add_unsigned(attempt.duration_ms);
         }
         self.attempts.push(attempt);
@@ -57,7 +62,7 @@ impl Progress {
     /// Notes an event of the answer.
     pub(crate) fn event(&mut self, event: &GenerateEvent) {
         let Some(running) = &mut self.running else { return };
-        running.begun = true;
+        running.unreported = true;
         match &event.kind {
             Some(Kind::Started(started)) => running.target = Some(started.model.clone()),
             Some(Kind::Seam(seam)) => running.target = Some(seam.to_model.clone()),
@@ -69,14 +74,19 @@ impl Progress {
         }
     }
 
-    /// Notes that the source broke. A living executor has reported its attempts by then; one that died in the middle
-    /// of an answer could not, so that attempt stays open and is billed as cut.
+    /// Notes that the source broke. A living executor has reported its attempts by then; one that died, or that the deadline
+    /// cut off, could not, so that attempt stays open and is billed as cut.
     pub(crate) fn fail(&mut self, status: Status) {
-        if !is_away(&status) {
+        if !is_away(&status) && status.code() != Code::DeadlineExceeded {
             self.running = None;
         }
-        self.running.take_if(|running| !running.begun);
+        self.running.take_if(|running| !running.unreported);
         self.error = Some(status);
+    }
+
+    /// Notes that the execution was refused: there is no attempt that nobody reported.
+    pub(crate) fn refuse(&mut self) {
+        self.running = None;
     }
 
     /// Notes that the source ended by itself.
@@ -108,12 +118,22 @@ pub(crate) struct Bill {
     progress: Arc<Mutex<Progress>>,
     ledger: Ledger,
     clock: Arc<dyn Clock>,
+    /// Dropped behind everything else.
+    _open: TaskTrackerToken,
 }
 
 impl Bill {
     /// Opens the bill of an admitted request.
     pub(crate) fn open(record: Settlement, input_tokens: u64, ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
-        Self { record, input_tokens, outcome: None, progress: Arc::default(), ledger, clock }
+        Self {
+            record,
+            input_tokens,
+            outcome: None,
+            progress: Arc::default(),
+            _open: ledger.opened(),
+            ledger,
+            clock,
+        }
     }
 
     /// What the source reports to.

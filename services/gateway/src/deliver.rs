@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use signalbox_mesh::{RequestContext, error};
 use signalbox_proto::{
-    cache::v1::Lease,
     common::v1::{
         BlockedBy, ErrorReason, FinishReason, Finished, GenerateEvent, Notice, Started, Timings, Usage,
         UsageSource, generate_event::Kind, notice,
@@ -29,8 +28,8 @@ pub(crate) struct Answer {
     pub(crate) source: Source,
     /// What the client is told first; the source fills in the model.
     pub(crate) started: Started,
-    /// The right to keep the answer.
-    pub(crate) lease: Option<Lease>,
+    /// Keeps the answer, where the cache gave the right to.
+    pub(crate) fill: Option<Fill>,
     /// What a hit saves.
     pub(crate) saved_nanousd: i64,
 }
@@ -108,11 +107,10 @@ pub(crate) async fn deliver(
     log: Log,
     outlet: &mut Outlet,
 ) -> Result<(), Status> {
-    let Answer { source, started, lease, saved_nanousd } = answer;
+    let Answer { source, started, mut fill, saved_nanousd } = answer;
     let hit = started.cache.as_ref().and_then(|c| c.entry_id.clone());
-    let entry_id = hit.or_else(|| lease.as_ref().map(|l| l.entry_id.clone()));
+    let entry_id = hit.or_else(|| fill.as_ref().map(|fill| fill.entry_id().to_owned()));
     let progress = entry.bill.progress();
-    let mut fill = lease.map(|lease| Fill::begin(&mesh.parts, &mesh.tasks, context, lease));
     let events = Events::new(source, progress.clone());
     let mut released = Released::open(mesh, context, events, inspected, entry, call).await?;
     let mut teller = Teller { started: Some(started), log, saved_nanousd, cost_nanousd: 0, finished: false };

@@ -16,12 +16,14 @@ const WAITING: usize = 256;
 /// A fill under way. Dropped without [`Fill::commit`], the cache gets its lease back and keeps nothing.
 pub(crate) struct Fill {
     to: Option<mpsc::Sender<FillRequest>>,
+    entry_id: String,
 }
 
 impl Fill {
     /// Begins to fill under a lease. Without room for another task there is no fill.
     pub(crate) fn begin(parts: &Parts, tasks: &TaskSet, context: &RequestContext, lease: Lease) -> Self {
         let (to, messages) = mpsc::channel(WAITING);
+        let entry_id = lease.entry_id;
         let open = FillRequest { kind: Some(Kind::Open(FillOpen { lease_id: lease.id, tags: Vec::new() })) };
         let request = context.request(tokio_stream::once(open).chain(ReceiverStream::new(messages)));
         let mut cache = parts.cache();
@@ -30,7 +32,12 @@ impl Fill {
                 tracing::debug!(code = ?status.code(), "a fill failed");
             }
         };
-        Self { to: tasks.spawn(filling).then_some(to) }
+        Self { to: tasks.spawn(filling).then_some(to), entry_id }
+    }
+
+    /// The id that the entry will have.
+    pub(crate) fn entry_id(&self) -> &str {
+        &self.entry_id
     }
 
     /// Hands an event on in its stored form.

@@ -47,8 +47,10 @@ impl Inspected {
             r#type: what.into(),
         };
         if self.redacted > 0 {
-            let message =
-                format!("{} value(s) replaced by placeholders before the model saw the prompt", self.redacted);
+            let message = format!(
+                "{} value(s) replaced by placeholders before the model saw the prompt",
+                self.redacted
+            );
             log.notices.push(notice(notice::Kind::Redacted, message, self.redacted, ""));
         }
         for (detector, count) in &self.flagged {

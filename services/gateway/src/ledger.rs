@@ -9,17 +9,22 @@ use signalbox_proto::{
     router::v1::{Report, ReportRequest},
 };
 use tokio::sync::mpsc;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tonic::Code;
 
 use crate::{config, parts::Parts, spool::Spool};
 
 const BATCH: usize = 500;
+/// How long the end waits for records of requests that were cut. Later ones go to the spool.
+const LAST_RECORDS: Duration = Duration::from_secs(2);
 
 /// The way into the ledger; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Ledger {
     queue: mpsc::Sender<Settlement>,
     spool: Arc<Mutex<Spool>>,
+    /// Requests that are not settled yet.
+    open: TaskTracker,
 }
 
 impl Ledger {
@@ -28,19 +33,26 @@ impl Ledger {
     pub(crate) fn start(parts: Parts, spool: Spool, config: &config::Spool, shutdown: &Shutdown) -> Self {
         let (queue, records) = mpsc::channel(config.queue);
         let spool = Arc::new(Mutex::new(spool));
+        let open = TaskTracker::new();
         let delivery = Delivery {
+            open: open.clone(),
             parts,
             spool: Arc::clone(&spool),
             batch: Duration::from_millis(config.batch_ms),
             retry: Duration::from_millis(config.retry_ms),
         };
         shutdown.spawn(delivery.run(records, shutdown.clone()));
-        Self { queue, spool }
+        Self { queue, spool, open }
     }
 
     /// Whether records could no longer be kept, so that nothing new may be begun.
     pub(crate) fn is_full(&self) -> bool {
         self.spool.lock().is_full()
+    }
+
+    /// Marks a request as open; the end waits for it for a moment.
+    pub(crate) fn opened(&self) -> TaskTrackerToken {
+        self.open.token()
     }
 
     /// Takes a record. Called from destructors too, so it never waits: a full queue goes to disk at once.
@@ -62,6 +74,7 @@ fn keep(spool: &Mutex<Spool>, records: &[Settlement]) {
 }
 
 struct Delivery {
+    open: TaskTracker,
     parts: Parts,
     spool: Arc<Mutex<Spool>>,
     batch: Duration,
@@ -90,6 +103,9 @@ impl Delivery {
                 () = tokio::time::sleep(self.retry), if waiting => self.drain_spool().await,
             }
         }
+        // Calls were cut or are done, but what they dropped may still be on its way here.
+        self.open.close();
+        let _late = tokio::time::timeout(LAST_RECORDS, self.open.wait()).await;
         records.close();
         while records.recv_many(&mut batch, BATCH).await > 0 {
             self.deliver(std::mem::take(&mut batch)).await;

@@ -24,6 +24,7 @@ use crate::{
     admission::{Admission, Drawn},
     bill::Bill,
     deliver::{Answer, deliver},
+    fill::Fill,
     inspect::{self, Inspected},
     lookup::{self, Known},
     outlet::Outlet,
@@ -98,12 +99,14 @@ pub(crate) async fn answer(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Resu
                 Answer {
                     source: Source::Cache(stream),
                     started: started(&call, cache, None),
-                    lease: None,
+                    fill: None,
                     saved_nanousd,
                 }
             }
             Known::Miss { cache, lease, vector } => {
                 entry.bill.cache(cache.state(), 0);
+                // From here on a request that fails gives its lease back.
+                let fill = lease.map(|lease| Fill::begin(&mesh.parts, &mesh.tasks, &context, lease));
                 // 3  Which models, in which order.
                 let plan = plan(mesh, &context, &call, &entry, &inspected.chat, vector, &mut log).await?;
                 // 4  One answer from that plan.
@@ -111,7 +114,7 @@ pub(crate) async fn answer(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Resu
                 Answer {
                     source: Source::Executor(stream),
                     started: started(&call, cache, Some(plan.route)),
-                    lease,
+                    fill,
                     saved_nanousd: 0,
                 }
             }
@@ -317,10 +320,19 @@ async fn execute(
         ..ExecuteRequest::default()
     });
     let first = plan.targets.first().map(|t| t.target_id.clone()).unwrap_or_default();
-    let stream = mesh.parts.executor().execute(request).await?.into_inner();
     // From here on a dropped request may have cost something.
-    entry.bill.progress().lock().begin(first, mesh.clock.unix_ms());
-    Ok(stream)
+    let progress = entry.bill.progress();
+    progress.lock().begin(first, mesh.clock.unix_ms());
+    match mesh.parts.executor().execute(request).await {
+        Ok(stream) => Ok(stream.into_inner()),
+        Err(status) => {
+            // A deadline that strikes here struck while a provider was being asked.
+            if status.code() != Code::DeadlineExceeded {
+                progress.lock().refuse();
+            }
+            Err(status)
+        }
+    }
 }
 
 /// Caps the output at what metering granted: the provider itself then keeps the budget.
