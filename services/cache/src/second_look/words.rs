@@ -111,7 +111,7 @@ const OPPOSITES: &[&str] = &[
     "= add adds adding added addition plus | subtract subtracts subtracting subtraction minus remove removes removing removed delete \
        deletes deleting deleted erase",
     "= input inputs | output outputs",
-    "= read reads reading | write writes writing written",
+    "read reads reading | write writes writing written",
     "= push pushes pushing | pull pulls pulling",
     "= credit credits | debit debits",
     "= plaintiff | defendant",

@@ -1,0 +1,10 @@
+//! The service as the gateway sees it, over a local channel.
+
+mod bounds;
+mod fills;
+mod lookups;
+mod meaning;
+mod quality;
+mod removal;
+mod separation;
+mod world;
