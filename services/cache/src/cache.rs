@@ -344,6 +344,12 @@ impl Cache {
             "off: disabled in the configuration"
         }
     }
+
+    /// Lets the exact tier finish what it does now and then: evictions.
+    #[cfg(test)]
+    pub(crate) fn settle(&self) {
+        self.exact.run_pending_tasks();
+    }
 }
 
 /// The smallest `f32` that is not below.

@@ -59,7 +59,7 @@ fn what_an_encoder_does_not_see_is_seen() {
         ("How do I mount a disk?", "How do I unmount a disk?", D::Opposites),
         ("Is the method useful?", "Is the method useless?", D::Opposites),
         ("Sort the list in ascending order", "Sort the list in descending order", D::Opposites),
-        ("Who wrote the book?", "When was the book written?", D::Opposites),
+        ("Who wrote the book?", "When was the book written?", D::Kind),
         ("Does aspirin thin blood?", "How does aspirin thin blood?", D::Kind),
         ("How many people live in Rome?", "Who lives in Rome?", D::Kind),
         ("Convert json to yaml", "Convert yaml to json", D::Order),
@@ -68,7 +68,6 @@ fn what_an_encoder_does_not_see_is_seen() {
         ("Tea?", "Tea, and then a long story of how it came to be drunk all over the world", D::Extent),
     ];
     for (a, b, difference) in other {
-        assert!(look(a, b).is_err(), "{a} / {b}: {:?} {:?}", Features::of(a), Features::of(b));
         assert_eq!(look(a, b), Err(difference), "{a} / {b}: {:?} {:?}", Features::of(a), Features::of(b));
     }
 }

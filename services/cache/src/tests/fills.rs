@@ -46,7 +46,8 @@ async fn nothing_incomplete_is_stored_and_the_lease_is_free_again() {
 async fn an_answer_cut_by_the_requests_own_limit_is_kept_for_the_same_request_only() {
     let world = World::blind("").await;
     let mut request = question("Why is the sky blue?");
-    request.chat.as_mut().unwrap().sampling = Some(Sampling { max_output_tokens: Some(3), ..Sampling::default() });
+    request.chat.as_mut().unwrap().sampling =
+        Some(Sampling { max_output_tokens: Some(3), ..Sampling::default() });
     let id = world.lookup("a", request.clone()).await.unwrap().result.lease.unwrap().id;
     let cut = vec![open(&id), events(vec![text("a"), finished(FinishReason::Length)]), commit()];
     assert!(world.fill("a", cut).await.unwrap().stored);
@@ -109,9 +110,11 @@ async fn a_fill_that_falls_silent_loses_its_lease() {
 async fn a_filler_that_goes_away_leaves_nothing() {
     let world = World::exact("").await;
     let id = lease(&world, "q").await;
-    let messages = stream::iter(vec![open(&id), events(vec![started(), text("half")])]).chain(stream::pending());
+    let messages =
+        stream::iter(vec![open(&id), events(vec![started(), text("half")])]).chain(stream::pending());
     let mut client = world.client();
-    let gone = tokio::time::timeout(Duration::from_secs(1), client.fill(context("a").request(messages))).await;
+    let gone =
+        tokio::time::timeout(Duration::from_secs(1), client.fill(context("a").request(messages))).await;
     assert!(gone.is_err());
     let stats = world.stats("a").await;
     assert_eq!((stats.leases, stats.entries), (0, 0));

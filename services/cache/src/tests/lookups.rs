@@ -53,7 +53,10 @@ async fn modes_do_what_they_say() {
     assert_eq!(reason_of(&only), Some(ErrorReason::NotCached));
 
     assert_eq!(world.ask("a", &with("q", mode(Mode::Write)), "one").await.0, CacheState::Miss);
-    assert_eq!(world.ask("a", &with("q", mode(Mode::OnlyIfCached)), "").await, (CacheState::Exact, "one".into()));
+    assert_eq!(
+        world.ask("a", &with("q", mode(Mode::OnlyIfCached)), "").await,
+        (CacheState::Exact, "one".into())
+    );
     assert_eq!(world.ask("a", &with("q", mode(Mode::Write)), "two").await.0, CacheState::Miss);
     assert_eq!(world.ask("a", &with("q", mode(Mode::Refresh)), "three").await.0, CacheState::Miss);
     assert_eq!(world.ask("a", &with("q", mode(Mode::Read)), "").await, (CacheState::Exact, "three".into()));

@@ -26,7 +26,11 @@ async fn the_same_question_in_other_words_is_answered() {
     assert!((similarity - 1.0).abs() < 1e-6);
 
     let exact = world.lookup("a", question("Why is the sky blue?")).await.unwrap();
-    assert_eq!((exact.state(), exact.result.vector), (CacheState::Exact, None), "no embedding for an exact hit");
+    assert_eq!(
+        (exact.state(), exact.result.vector),
+        (CacheState::Exact, None),
+        "no embedding for an exact hit"
+    );
     let given = LookupRequest { vector: Some(vector()), ..question("Why's the sky blue?") };
     let given = world.lookup("a", given).await.unwrap();
     assert_eq!((given.state(), given.result.vector), (CacheState::Semantic, None), "no news to who gave it");
@@ -69,7 +73,11 @@ async fn a_vector_of_another_model_is_not_used() {
     }
     let far = Vector { model_hash: vec![7; 32].into(), values: vec![0.8, -0.6] };
     let request = LookupRequest { vector: Some(far), ..question("What makes the sky blue?") };
-    assert_eq!(world.lookup("a", request).await.unwrap().state(), CacheState::Miss, "this model's is believed");
+    assert_eq!(
+        world.lookup("a", request).await.unwrap().state(),
+        CacheState::Miss,
+        "this model's is believed"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,14 +110,21 @@ async fn who_does_not_want_it_does_not_get_it() {
 
 #[tokio::test]
 async fn the_real_model_answers_the_same_question_in_other_words() {
-    let Some(embedding) = real_model("the real model answers the same question in other words") else { return };
+    let Some(embedding) = real_model("the real model answers the same question in other words") else {
+        return;
+    };
     let world = World::with("", embedding).await;
     world.ask("a", &question("Why is the sky blue?"), "Rayleigh scattering.").await;
     let hit = world.lookup("a", question("What makes the sky blue?")).await.unwrap();
     println!("similarity {:?}", hit.result.cache.as_ref().unwrap().similarity);
     assert_eq!((hit.state(), &*hit.text()), (CacheState::Semantic, "Rayleigh scattering."));
-    for other in ["Why is the sea blue?", "Why is the sky not blue?", "Why is the sky red?", "Is the sky blue?"] {
+    for other in
+        ["Why is the sea blue?", "Why is the sky not blue?", "Why is the sky red?", "Is the sky blue?"]
+    {
         assert_eq!(world.lookup("a", question(other)).await.unwrap().state(), CacheState::Miss, "{other}");
     }
-    assert_eq!(world.lookup("b", question("What makes the sky blue?")).await.unwrap().state(), CacheState::Miss);
+    assert_eq!(
+        world.lookup("b", question("What makes the sky blue?")).await.unwrap().state(),
+        CacheState::Miss
+    );
 }

@@ -81,7 +81,10 @@ async fn labelled_pairs() {
     let (right, wrong) = (of(1, |c| c.hits), of(0, |c| c.hits));
     println!("hits {right} of {} right pairs; wrong {wrong} of {} hits", of(1, |c| c.pairs), right + wrong);
     assert_eq!(by_kind[&("near_miss_number".to_owned(), 0)].hits, 0);
-    assert!(by_kind[&("near_miss_number".to_owned(), 0)].close > 900, "the threshold alone stops few of them");
+    assert!(
+        by_kind[&("near_miss_number".to_owned(), 0)].close > 900,
+        "the threshold alone stops few of them"
+    );
     assert!(wrong * 100 <= right + wrong, "at most 1 % wrong on these pairs");
     assert!(right > 0);
 }

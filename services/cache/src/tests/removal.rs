@@ -33,13 +33,10 @@ async fn entry(world: &World) -> String {
 #[tokio::test(start_paused = true)]
 async fn entries_are_removed_by_what_names_them() {
     let world = World::blind("").await;
-    let ways: Vec<fn(String) -> By> = vec![
-        By::EntryId,
-        |_| By::Tag("news".into()),
-        |_| By::Model("p/m".into()),
-        |_| By::All(true),
-        |_| By::Like(LikeText { text: "anything".into(), min_similarity: None }),
-    ];
+    let ways: Vec<fn(String) -> By> =
+        vec![By::EntryId, |_| By::Tag("news".into()), |_| By::Model("p/m".into()), |_| By::All(true), |_| {
+            By::Like(LikeText { text: "anything".into(), min_similarity: None })
+        }];
     for way in ways {
         world.ask("a", &tagged(FIRST, "news"), "Rayleigh.").await;
         world.ask("b", &tagged(FIRST, "news"), "Theirs.").await;
@@ -50,7 +47,10 @@ async fn entries_are_removed_by_what_names_them() {
         assert_eq!(world.invalidate("a", by.clone()).await.unwrap(), 0, "{by:?}");
         let gone = world.stats("a").await;
         assert_eq!((gone.entries, gone.bytes), (0, 0));
-        assert_eq!((state(&world, FIRST).await, state(&world, SIMILAR).await), (CacheState::Miss, CacheState::Miss));
+        assert_eq!(
+            (state(&world, FIRST).await, state(&world, SIMILAR).await),
+            (CacheState::Miss, CacheState::Miss)
+        );
         let theirs = world.lookup("b", question(FIRST)).await.unwrap();
         assert_eq!((theirs.state(), &*theirs.text()), (CacheState::Exact, "Theirs."));
         // The leases that the checks took.
@@ -66,7 +66,8 @@ async fn entries_are_removed_by_what_names_them() {
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_with_a_removal_is_named() {
     let world = World::exact("").await;
-    let wrong = [By::All(false), By::Tag(String::new()), By::EntryId("no id".into()), By::Model("x".repeat(300))];
+    let wrong =
+        [By::All(false), By::Tag(String::new()), By::EntryId("no id".into()), By::Model("x".repeat(300))];
     for by in wrong {
         let status = world.invalidate("a", by).await.unwrap_err();
         assert_eq!(reason_of(&status), Some(ErrorReason::InvalidRequest));
@@ -121,12 +122,18 @@ async fn a_wrong_hit_is_not_given_again() {
     assert_eq!(state(&world, SIMILAR).await, CacheState::Semantic);
     judge(&world, "a", &id, "r1", 1.0).await.unwrap();
     assert_eq!(world.stats("a").await.wrong_hits, 0);
-    assert_eq!(reason_of(&judge(&world, "b", &id, "r1", -1.0).await.unwrap_err()), Some(ErrorReason::NotFound));
+    assert_eq!(
+        reason_of(&judge(&world, "b", &id, "r1", -1.0).await.unwrap_err()),
+        Some(ErrorReason::NotFound)
+    );
 
     judge(&world, "a", &id, "r1", -0.5).await.unwrap();
     judge(&world, "a", &id, "r1", -0.5).await.unwrap();
     assert_eq!(world.stats("a").await.wrong_hits, 1, "said twice, counted once");
-    assert_eq!((state(&world, SIMILAR).await, state(&world, FIRST).await), (CacheState::Miss, CacheState::Exact));
+    assert_eq!(
+        (state(&world, SIMILAR).await, state(&world, FIRST).await),
+        (CacheState::Miss, CacheState::Exact)
+    );
     judge(&world, "a", &id, "r1", 0.5).await.unwrap();
     assert_eq!(world.stats("a").await.wrong_hits, 0, "the last word counts");
 

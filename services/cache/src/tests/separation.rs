@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use signalbox_proto::{
     cache::v1::LookupRequest,
-    common::v1::{CacheState, ChatRequest, ResponseFormat, Role, Sampling, TextFormat, Tool, response_format},
+    common::v1::{
+        CacheState, ChatRequest, ResponseFormat, Role, Sampling, TextFormat, Tool, response_format,
+    },
 };
 
 use super::world::*;
@@ -62,7 +64,10 @@ impl Setting {
             messages,
             tools,
             response_format: self.format.then_some(format),
-            sampling: Some(Sampling { temperature: Some(f64::from(self.temperature)), ..Sampling::default() }),
+            sampling: Some(Sampling {
+                temperature: Some(f64::from(self.temperature)),
+                ..Sampling::default()
+            }),
             ..ChatRequest::default()
         };
         LookupRequest {

@@ -8,13 +8,13 @@ use signalbox_embed::{EmbedConfig, EmbedError, Embedder};
 use signalbox_mesh::{Channel, Environment, ManualClock, Part, RequestContext};
 use signalbox_proto::{
     cache::v1::{
-        CachedEvents, FillAbort, FillCommit, FillOpen, FillRequest, FillResponse, InvalidateRequest, LookupRequest,
-        LookupResult, StatsRequest, StatsResponse, cache_service_client::CacheServiceClient, fill_request,
-        invalidate_request::By, lookup_response::Kind,
+        CachedEvents, FillAbort, FillCommit, FillOpen, FillRequest, FillResponse, InvalidateRequest,
+        LookupRequest, LookupResult, StatsRequest, StatsResponse, cache_service_client::CacheServiceClient,
+        fill_request, invalidate_request::By, lookup_response::Kind,
     },
     common::v1::{
-        CacheState, ChatRequest, Delta, FinishReason, Finished, GenerateEvent, Message, Part as Piece, Role, Started,
-        Text, Usage, UsageSource, delta, generate_event, part,
+        CacheState, ChatRequest, Delta, FinishReason, Finished, GenerateEvent, Message, Part as Piece, Role,
+        Started, Text, Usage, UsageSource, delta, generate_event, part,
     },
 };
 use tonic::Status;
@@ -54,7 +54,8 @@ impl World {
 
     /// Without an embedding model.
     pub(super) async fn exact(config: &str) -> Self {
-        let error = EmbedError::Unavailable { what: "no model at /secret/path".into(), remedy: "get one".into() };
+        let error =
+            EmbedError::Unavailable { what: "no model at /secret/path".into(), remedy: "get one".into() };
         Self::with(config, Err(error).into()).await
     }
 
@@ -69,7 +70,9 @@ impl World {
 
     pub(super) async fn lookup(&self, tenant: &str, request: LookupRequest) -> Result<Looked, Status> {
         let mut stream = self.client().lookup(context(tenant).request(request)).await?.into_inner();
-        let Some(Kind::Result(result)) = stream.message().await?.unwrap().kind else { panic!("no result first") };
+        let Some(Kind::Result(result)) = stream.message().await?.unwrap().kind else {
+            panic!("no result first")
+        };
         let mut looked = Looked { result, events: Vec::new(), messages: 0 };
         while let Some(message) = stream.message().await? {
             let Some(Kind::Events(events)) = message.kind else { panic!("no events") };
@@ -80,13 +83,22 @@ impl World {
         Ok(looked)
     }
 
-    pub(super) async fn fill(&self, tenant: &str, messages: Vec<FillRequest>) -> Result<FillResponse, Status> {
+    pub(super) async fn fill(
+        &self,
+        tenant: &str,
+        messages: Vec<FillRequest>,
+    ) -> Result<FillResponse, Status> {
         let request = context(tenant).request(stream::iter(messages));
         Ok(self.client().fill(request).await?.into_inner())
     }
 
     /// Asks, and lets the model answer where the cache does not; gives the text.
-    pub(super) async fn ask(&self, tenant: &str, request: &LookupRequest, answer: &str) -> (CacheState, String) {
+    pub(super) async fn ask(
+        &self,
+        tenant: &str,
+        request: &LookupRequest,
+        answer: &str,
+    ) -> (CacheState, String) {
         let looked = self.lookup(tenant, request.clone()).await.unwrap();
         let state = looked.state();
         if state == CacheState::Miss {
@@ -116,9 +128,9 @@ impl Looked {
 
     pub(super) fn text(&self) -> String {
         let text = |event: &GenerateEvent| match &event.kind {
-            Some(generate_event::Kind::Delta(Delta { content: Some(delta::Content::Text(text)), .. })) => {
-                Some(text.clone())
-            }
+            Some(generate_event::Kind::Delta(Delta {
+                content: Some(delta::Content::Text(text)), ..
+            })) => Some(text.clone()),
             _ => None,
         };
         self.events.iter().filter_map(text).collect()
@@ -194,7 +206,13 @@ pub(super) fn abort(reason: &str) -> FillRequest {
 /// A whole fill.
 pub(super) fn filling(lease: &str, answer: &str) -> Vec<FillRequest> {
     let pieces: Vec<GenerateEvent> = answer.split_inclusive(' ').map(text).collect();
-    vec![open(lease), events(vec![started()]), events(pieces), events(vec![finished(FinishReason::Stop)]), commit()]
+    vec![
+        open(lease),
+        events(vec![started()]),
+        events(pieces),
+        events(vec![finished(FinishReason::Stop)]),
+        commit(),
+    ]
 }
 
 /// The real model, or a visible line and nothing.
