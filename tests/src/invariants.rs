@@ -38,7 +38,9 @@ pub async fn check(behind: &Behind<'_>, expected: Expected) {
     }
     budgets(behind).await;
     idle(behind, expected.tenants).await;
-    assert!(!behind.logs.contains(SENTINEL), "G2: nothing of a prompt or an answer is logged");
+    for (name, log) in &behind.logs {
+        assert!(!log.contains(SENTINEL), "G2: {name} logs nothing of a prompt or an answer");
+    }
 }
 
 /// All usage as one row.
@@ -46,6 +48,14 @@ pub async fn usage(behind: &Behind<'_>) -> UsageRow {
     let mut metering = signalbox_mesh::client!(MeteringServiceClient, behind.parts.metering);
     let answer = metering.query_usage(behind.request("local", QueryUsageRequest::default())).await.unwrap();
     answer.into_inner().rows.into_iter().next().unwrap_or_default()
+}
+
+/// What all budgets have reserved, in nano-dollars or tokens.
+pub async fn reserved(behind: &Behind<'_>) -> i64 {
+    let mut metering = signalbox_mesh::client!(MeteringServiceClient, behind.parts.metering);
+    let budgets =
+        metering.list_budgets(behind.request("local", ListBudgetsRequest::default())).await.unwrap();
+    budgets.into_inner().budgets.iter().map(|budget| budget.reserved).sum()
 }
 
 /// B1 and the part of L1 that is money.

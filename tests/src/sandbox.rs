@@ -127,16 +127,16 @@ impl Sandbox {
         }
     }
 
-    /// What all processes logged so far; empty in one process.
-    pub fn logs(&self) -> String {
-        let mut logs = String::new();
-        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|e| e == "log") {
-                logs.push_str(&std::fs::read_to_string(path).unwrap());
-            }
-        }
-        logs
+    /// What each process logged so far, by its name; empty in one process.
+    pub fn logs(&self) -> BTreeMap<String, String> {
+        let paths = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .map(|path| {
+                let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+                (name, std::fs::read_to_string(path).unwrap())
+            })
+            .collect()
     }
 
     /// Ends the mesh as an operator would: the gateway drains first, so that everything is settled; `check` then looks at the
@@ -193,8 +193,8 @@ pub struct Behind<'a> {
     pub parts: Parts,
     /// The provider.
     pub provider: &'a Provider,
-    /// What was logged.
-    pub logs: String,
+    /// What was logged, by process.
+    pub logs: BTreeMap<String, String>,
 }
 
 impl Behind<'_> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use signalbox_embed::{EmbedConfig, EmbedError, Embedder, ModelHash, Vector};
 use signalbox_proto::common::v1;
 
-use crate::question::Skip;
+use crate::{config::Config, question::Skip};
 
 /// The embedding model, or why there is none. Cheap to clone: several services of one process share it.
 #[derive(Debug, Clone)]
@@ -15,16 +15,27 @@ pub struct Embedding(State);
 enum State {
     Ready(Embedder),
     Off(EmbedError),
+    /// Nobody wants vectors, so no model was loaded.
+    Unwanted,
     /// Every text has the same vector: the encoder that makes most mistakes.
     #[cfg(test)]
     Constant,
 }
 
-/// Loads the embedding model. Blocks for about half a second; a missing model is no error here but a semantic tier that
-/// is off, see [`crate::build`].
-#[must_use]
-pub fn embedder(config: EmbedConfig) -> Embedding {
-    Embedder::load(config).into()
+/// Loads the embedding model, about half a second on a thread of its own, unless the semantic tier is switched off.
+///
+/// A missing model is no error here but a semantic tier that is off, see [`crate::build`]. Cancel safe.
+pub async fn embedder(config: &Config, embed: EmbedConfig) -> Embedding {
+    if !config.semantic.enabled {
+        return Embedding(State::Unwanted);
+    }
+    match tokio::task::spawn_blocking(move || Embedder::load(embed)).await {
+        Ok(loaded) => loaded.into(),
+        Err(error) => Embedding(State::Off(EmbedError::Broken {
+            what: "the embedding model".to_owned(),
+            reason: format!("loading it failed: {error}"),
+        })),
+    }
 }
 
 impl From<Result<Embedder, EmbedError>> for Embedding {
@@ -68,7 +79,7 @@ impl Embedding {
     pub(crate) fn hash(&self) -> Option<Hash> {
         match &self.0 {
             State::Ready(embedder) => Some(*ModelHash::as_bytes(&embedder.model_hash())),
-            State::Off(_) => None,
+            State::Off(_) | State::Unwanted => None,
             #[cfg(test)]
             State::Constant => Some([7; 32]),
         }
@@ -78,7 +89,7 @@ impl Embedding {
     pub(crate) async fn embed(&self, text: &str, most: Duration) -> Result<Vector, Skip> {
         let embedder = match &self.0 {
             State::Ready(embedder) => embedder,
-            State::Off(_) => return Err(Skip::Unavailable),
+            State::Off(_) | State::Unwanted => return Err(Skip::Unavailable),
             #[cfg(test)]
             State::Constant => return Vector::from_unit(vec![0.6, 0.8]).map_err(|_| Skip::Failed),
         };
@@ -114,6 +125,7 @@ impl Embedding {
             State::Off(EmbedError::Unavailable { .. }) => {
                 "off: the embedding model or its runtime is missing; run `make setup`, or see [embed]"
             }
+            State::Unwanted => "off: disabled in the configuration",
             State::Off(_) => "off: the embedding model cannot be used; the log says why",
             _ => "on",
         }

@@ -10,9 +10,7 @@ fn main() -> ExitCode {
     signalbox_launch::main("cache", async |context: Context| {
         let config: Config = context.section(SECTION)?;
         let listen = context.listen(&config.listen);
-        let embed = context.section(signalbox_embed::SECTION)?;
-        // Half a second of loading, before anything is served.
-        let embedding = tokio::task::spawn_blocking(move || embedder(embed)).await?;
+        let embedding = embedder(&config, context.section(signalbox_embed::SECTION)?).await;
         let part = build(context.shared, config, embedding, context.environment).await?;
         Ok(Built { part, listen, trust: ContextTrust::Mesh })
     })

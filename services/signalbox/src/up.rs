@@ -61,13 +61,12 @@ pub async fn build(
 ) -> Result<Running, Failure> {
     let simulator = if simulate { Some(simulate_models(&mut shared).await?) } else { None };
     let shared = Live::new(shared);
-    let embedder = signalbox_cache::embedder(document.section(signalbox_embed::SECTION)?);
+    let cache: signalbox_cache::Config = document.section(signalbox_cache::SECTION)?;
+    let embedder = signalbox_cache::embedder(&cache, document.section(signalbox_embed::SECTION)?).await;
     let env = || environment.clone();
     let guard =
         signalbox_guard::build(shared.clone(), document.section(signalbox_guard::SECTION)?, env()).await?;
-    let cache =
-        signalbox_cache::build(shared.clone(), document.section(signalbox_cache::SECTION)?, embedder, env())
-            .await?;
+    let cache = signalbox_cache::build(shared.clone(), cache, embedder, env()).await?;
     let router =
         signalbox_router::build(shared.clone(), document.section(signalbox_router::SECTION)?, env()).await?;
     let executor =

@@ -8,6 +8,7 @@ use signalbox_proto::{
 };
 use signalbox_tests::{
     ask::{Seen, question},
+    invariants,
     sandbox::{Sandbox, Topology},
 };
 use tonic::Code;
@@ -123,4 +124,41 @@ async fn spends_an_allowance_without_metering_and_settles_it_later() {
     without("metering", mesh.ask(uncached("sim-small", PROMPT)).await);
     mesh.heal("metering", uncached("sim-small", PROMPT)).await;
     mesh.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_gateway_leaves_nothing_behind() {
+    let config = "[tenants.local]\nbudgets = [{ limit_usd = \"1\" }]\n\
+                  [metering.grants]\nttl_ms = 1000\n[metering.allowance]\nenabled = false\n";
+    let mut sandbox = Sandbox::with(Topology::SixProcesses, &["sim-small+stall=2"], config).await;
+    let request = question("sim-small+stall=2", PROMPT);
+    let mut stream = sandbox.gateway().generate(request).await.unwrap().into_inner();
+    let mut seen = Seen::default();
+    while seen.deltas == 0 {
+        assert!(seen.next(&mut stream).await, "output comes before the silence: {:?}", seen.error);
+    }
+    sandbox.kill("gateway").await;
+    while seen.next(&mut stream).await {}
+    assert_eq!(seen.error.map(|error| error.code()), Some(Code::Unavailable), "the client is told at once");
+    sandbox.provider.wait_for(|totals| totals.client_gone == 1).await;
+
+    sandbox.revive("gateway").await;
+    complete(sandbox.ask(uncached("sim-small", PROMPT)).await);
+    sandbox
+        .finish(async |behind| {
+            let freed = async { while invariants::reserved(&behind).await > 0 {} };
+            let freed = tokio::time::timeout(PATIENCE, freed).await;
+            assert!(freed.is_ok(), "L1: what the dead gateway had reserved returns by itself");
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn goes_on_without_the_guard_where_the_tenant_says_so() {
+    let config = "[tenants.local]\nguard_unavailable = \"open\"";
+    let mut sandbox = Sandbox::with(Topology::SixProcesses, &[], config).await;
+    sandbox.kill("guard").await;
+    without("guard", sandbox.ask(uncached("sim-small", PROMPT)).await);
+    sandbox.revive("guard").await;
+    finish(sandbox, 1).await;
 }

@@ -193,6 +193,26 @@ async fn never_spends_more_than_a_hard_budget(topology: Topology) {
     finish(sandbox, answered as u64).await;
 }
 
+/// In one process the mesh's own tests look at it: logs belong to a whole process.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_trace_spans_all_processes() {
+    let config = "[telemetry]\nlog_level = \"signalbox::call=debug\"";
+    let sandbox = Sandbox::with(Topology::SixProcesses, &[], config).await;
+    let mut request = tonic::Request::new(question("sim-small", PROMPT));
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    request.metadata_mut().insert("traceparent", format!("00-{trace}-b7ad6b7169203331-01").parse().unwrap());
+    let stream = sandbox.gateway().generate(request).await.unwrap().into_inner();
+    complete(Seen::read(stream).await);
+    sandbox
+        .finish(async |behind| {
+            assert_eq!(behind.logs.len(), 6);
+            for (name, log) in &behind.logs {
+                assert!(log.contains(trace), "{name} logs the trace");
+            }
+        })
+        .await;
+}
+
 async fn ignores_context_metadata_of_a_client(topology: Topology) {
     let sandbox = Sandbox::start(topology).await;
     let mut request = tonic::Request::new(question("sim-small", PROMPT));

@@ -162,7 +162,7 @@ impl Inbound {
             answering: Some(answering),
             refused: None,
             timer: Timer::new(patience),
-            rest: Some(Rest { span, grpc, _permit: permit }),
+            rest: Some(Rest { span, grpc, _permit: permit, began: Instant::now() }),
             until: own.then(|| shared.draining.clone().cancelled_owned()),
         }
     }
@@ -216,6 +216,14 @@ struct Rest {
     grpc: bool,
     /// None for our own services under overload.
     _permit: Option<Permit>,
+    began: Instant,
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let elapsed_us = self.began.elapsed().as_micros();
+        self.span.in_scope(|| tracing::debug!(target: "signalbox::call", elapsed_us, "ended"));
+    }
 }
 
 pin_project! {
