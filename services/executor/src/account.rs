@@ -1,6 +1,6 @@
 //! What an answer used and cost.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use signalbox_proto::common::v1::delta::Content;
@@ -9,54 +9,61 @@ use tokio::time::Instant;
 
 use crate::target::Target;
 
-/// What was written so far, to count its tokens where the provider reports none.
+/// What an attempt wrote, to count its tokens where the provider reports none. The answer's text is kept elsewhere, once.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
-    text: String,
+    /// Reasoning, tool calls and refusals.
+    rest: String,
     most: usize,
-    /// Bytes beyond `most`.
+    /// Bytes of `rest` beyond `most`.
     beyond: u64,
-    /// Bytes of answer text.
-    pub(crate) answer_bytes: u64,
-    /// Whether anything was forwarded.
-    pub(crate) any: bool,
+    /// Where in the delivered text this attempt's begins.
+    from: usize,
+    /// Bytes of answer text, delivered or left out as repeated.
+    text_bytes: u64,
 }
 
 /// Bytes per token where text is only measured, not counted.
 const BYTES_PER_TOKEN: u64 = 4;
 
 impl Written {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { most, ..Self::default() }
+    pub(crate) fn new(most: usize, from: usize) -> Self {
+        Self { most, from, ..Self::default() }
     }
 
-    /// Notes a delta on its way to the client.
-    pub(crate) fn note(&mut self, delta: &Delta) {
-        self.any = true;
+    /// Notes a delta on its way to the client, and returns its size in bytes.
+    pub(crate) fn note(&mut self, delta: &Delta) -> u64 {
         let text = match &delta.content {
             Some(Content::Text(text)) => {
-                self.answer_bytes += text.len() as u64;
-                text
+                self.text_bytes += text.len() as u64;
+                return text.len() as u64;
             }
             Some(Content::Reasoning(reasoning)) => &reasoning.text,
             Some(Content::ToolCall(call)) => &call.arguments,
             Some(Content::Refusal(text)) => text,
-            Some(Content::Citation(_) | Content::Media(_)) | None => return,
+            Some(Content::Citation(_) | Content::Media(_)) | None => return 1,
         };
-        if self.text.len() + text.len() <= self.most {
-            self.text.push_str(text);
+        if self.rest.len() + text.len() <= self.most {
+            self.rest.push_str(text);
         } else {
             self.beyond += text.len() as u64;
         }
+        text.len() as u64
     }
 
-    fn tokens(&self, target: &Target) -> u64 {
-        target.tokens(&self.text) + self.beyond.div_ceil(BYTES_PER_TOKEN)
-    }
-
-    /// Counts what the provider did not report.
-    pub(crate) fn usage(&self, target: &Target, input_tokens: u64, source: UsageSource) -> Usage {
-        Usage { input_tokens, output_tokens: self.tokens(target), source: source.into(), ..Usage::default() }
+    /// Counts what the provider did not report; `delivered` is all text that the client has.
+    pub(crate) fn usage(
+        &self,
+        target: &Target,
+        delivered: &str,
+        input_tokens: u64,
+        source: UsageSource,
+    ) -> Usage {
+        let own = delivered.get(self.from..).unwrap_or_default();
+        let measured = self.text_bytes.saturating_sub(own.len() as u64) + self.beyond;
+        let output_tokens =
+            target.tokens(own) + target.tokens(&self.rest) + measured.div_ceil(BYTES_PER_TOKEN);
+        Usage { input_tokens, output_tokens, source: source.into(), ..Usage::default() }
     }
 }
 
@@ -110,11 +117,23 @@ pub(crate) struct Record {
     pub(crate) began: Instant,
     pub(crate) unix_ms: i64,
     pub(crate) first_output: Option<Duration>,
-    pub(crate) http_status: Option<u16>,
+    /// Filled in as soon as the provider's headers come, also for an attempt that is cancelled later.
+    pub(crate) seen: Arc<OnceLock<Seen>>,
+}
+
+/// Is what the head of a provider's answer says.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) http_status: u16,
     pub(crate) request_id: Option<String>,
 }
 
 impl Record {
+    /// Whether the provider had begun to answer: then it bills the input.
+    pub(crate) fn accepted(&self) -> bool {
+        self.seen.get().is_some_and(|seen| (200..300).contains(&seen.http_status))
+    }
+
     /// Ends the attempt.
     pub(crate) fn end(&self, outcome: AttemptOutcome, usage: Usage, error: String) -> Attempt {
         let cost = self.target.cost(&usage);
@@ -130,9 +149,9 @@ impl Record {
             started_unix_ms: self.unix_ms,
             duration_ms: millis(self.began.elapsed()),
             first_output_ms: self.first_output.map(millis),
-            http_status: self.http_status.map(u32::from),
+            http_status: self.seen.get().map(|seen| u32::from(seen.http_status)),
             error,
-            provider_request_id: self.request_id.clone(),
+            provider_request_id: self.seen.get().and_then(|seen| seen.request_id.clone()),
             kind: self.kind.into(),
         }
     }

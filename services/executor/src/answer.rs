@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::error::Error as _;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -13,9 +14,11 @@ use signalbox_proto::common::v1::Delta;
 use signalbox_wire::{Decoder, Dialect, ErrorClass, Limits, ProviderError, Summary, redact};
 use tokio::time::Instant;
 
+use crate::account::Seen;
 use crate::client::Client;
 use crate::config::Bounds;
 use crate::failure::Failure;
+use crate::stats::Stats;
 use crate::watch::Watch;
 
 /// How long to wait for usage and end marker once the finish reason came.
@@ -58,14 +61,6 @@ pub(crate) enum Next {
     Error(ProviderError),
 }
 
-/// Is the head of an answer.
-#[derive(Debug, Default)]
-pub(crate) struct Head {
-    pub(crate) status: Option<u16>,
-    pub(crate) request_id: Option<String>,
-    pub(crate) headers: HeaderMap,
-}
-
 /// Is why there is no answer.
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
@@ -92,15 +87,17 @@ pub(crate) struct Ask<'a> {
     pub(crate) until: Instant,
     /// For a `Retry-After` that names a date.
     pub(crate) now: SystemTime,
+    /// Filled in as soon as headers come.
+    pub(crate) seen: &'a OnceLock<Seen>,
+    pub(crate) stats: &'a Stats,
 }
 
 impl Ask<'_> {
-    /// Sends a request and reads the head of its answer, and of a failure all of it. `head` is filled as it comes.
+    /// Sends a request and reads the head of its answer, and of a failure all of it.
     pub(crate) async fn send(
         &self,
         request: Request<Full<Bytes>>,
         watch: &mut Watch,
-        head: &mut Head,
     ) -> Result<Response<Incoming>, NoAnswer> {
         let response = match watch.until(self.until, self.client.send(request)).await {
             None => return Err(NoAnswer::Elapsed),
@@ -108,9 +105,9 @@ impl Ask<'_> {
             Some(Ok(response)) => response,
         };
         let status = response.status().as_u16();
-        head.status = Some(status);
-        head.request_id = request_id(response.headers());
-        head.headers.clone_from(response.headers());
+        let seen = Seen { http_status: status, request_id: request_id(response.headers()) };
+        self.seen.get_or_init(|| seen);
+        self.stats.headroom(response.headers());
         if response.status().is_success() {
             return Ok(response);
         }
@@ -129,9 +126,8 @@ impl Ask<'_> {
         &self,
         request: Request<Full<Bytes>>,
         watch: &mut Watch,
-        head: &mut Head,
     ) -> Result<Answer, NoAnswer> {
-        let response = self.send(request, watch, head).await?;
+        let response = self.send(request, watch).await?;
         if let Some(coding) = response.headers().get(header::CONTENT_ENCODING).filter(|v| *v != "identity") {
             let words = format!("an answer compressed with {coding:?}, which was not asked for");
             return Err(Failure::seen(ErrorClass::Protocol, &words).accepted().into());

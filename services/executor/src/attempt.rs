@@ -1,32 +1,34 @@
 //! One attempt at one target, up to its first piece of output.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use signalbox_proto::common::v1::{ChatRequest, FinishReason, TimeLimits};
+use signalbox_proto::common::v1::{ChatRequest, Delta, FinishReason};
 use signalbox_wire::{ErrorClass, ProviderError};
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::account::Record;
-use crate::answer::{Answer, Head, Next, NoAnswer};
+use crate::account::Seen;
+use crate::answer::{Answer, Next, NoAnswer};
 use crate::breaker::Permit;
 use crate::core::{Core, Held};
 use crate::failure::Failure;
 use crate::target::Target;
 use crate::watch::Watch;
 
-/// Is what an attempt asks for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish<'a> {
-    pub(crate) chat: &'a ChatRequest,
-    pub(crate) limits: &'a TimeLimits,
+/// Is what an attempt asks for, and of whom.
+pub(crate) struct Wish {
+    pub(crate) core: Arc<Core>,
+    pub(crate) target: Arc<Target>,
+    pub(crate) chat: Arc<ChatRequest>,
+    /// The request's end; how long to wait for the first piece is decided outside.
     pub(crate) deadline: Instant,
     /// Whether an answer that a content filter emptied counts as a failure.
     pub(crate) around_filter: bool,
+    /// To be filled in as soon as the provider's headers come.
+    pub(crate) seen: Arc<OnceLock<Seen>>,
 }
 
 /// Is an attempt that has spoken.
@@ -34,9 +36,10 @@ pub(crate) struct Wish<'a> {
 pub(crate) struct Spoken {
     pub(crate) answer: Answer,
     /// The first piece. `None`: the answer is complete, and empty.
-    pub(crate) first: Option<signalbox_proto::common::v1::Delta>,
+    pub(crate) first: Option<Delta>,
     pub(crate) permit: Permit,
     pub(crate) held: Held,
+    pub(crate) watch: Watch,
 }
 
 /// Is why an attempt has nothing to say.
@@ -45,56 +48,41 @@ pub(crate) enum Missed {
     /// The target was not asked.
     Unasked(Box<Failure>),
     Failed(Permit, Box<Failure>),
-    /// Nothing came within the time given. `accepted`: the provider had begun to answer.
-    Silent {
-        permit: Permit,
-        patience: Duration,
-        accepted: bool,
-    },
+    /// The request's time is up.
+    Late,
     /// The request cannot be said in the target's dialect.
     Unsayable(Status),
 }
 
-/// Asks a target and waits for its first output. Fills `record` as it goes.
-pub(crate) async fn attempt(
-    core: &Core,
-    wish: Wish<'_>,
-    record: &mut Record,
-    watch: &mut Watch,
-) -> Result<Spoken, Missed> {
-    let target = Arc::clone(&record.target);
-    let (permit, held) = core.admit(&target, record.began).map_err(Missed::Unasked)?;
-    let request = request(&target, wish.chat).map_err(Missed::Unsayable)?;
-    let patience = core.first_output(&target, wish.limits);
-    let until = (record.began + patience).min(wish.deadline);
-    let mut head = Head::default();
-    let opened = core.ask(&target, until).answer(request, watch, &mut head).await;
-    target.memory.stats.headroom(&head.headers);
-    record.http_status = head.status;
-    record.request_id = head.request_id;
+/// Asks a target and waits for its first output. Dropping the future ends the exchange.
+pub(crate) async fn attempt(wish: Wish) -> Result<Spoken, Missed> {
+    let Wish { core, target, chat, deadline, around_filter, seen } = wish;
+    let (permit, held) = core.admit(&target, Instant::now()).map_err(Missed::Unasked)?;
+    let request = request(&target, &chat).map_err(Missed::Unsayable)?;
+    drop(chat);
+    let mut watch = Watch::default();
+    let opened = core.ask(&target, deadline, &seen).answer(request, &mut watch).await;
     let mut answer = match opened {
         Ok(answer) => answer,
         Err(NoAnswer::Failed(failed)) => return Err(Missed::Failed(permit, failed)),
-        Err(NoAnswer::Elapsed) => {
-            let accepted = head.status.is_some_and(|s| (200..300).contains(&s));
-            return Err(Missed::Silent { permit, patience, accepted });
-        }
+        Err(NoAnswer::Elapsed) => return Err(Missed::Late),
     };
-    let first = answer.next(watch, until).await;
+    let first = answer.next(&mut watch, deadline).await;
     let complete = answer.summary().finish_reason;
+    let spoken = |answer, first| Spoken { answer, first, permit, held, watch };
     let failed = match first {
-        Next::Delta(delta) => return Ok(Spoken { answer, first: Some(delta), permit, held }),
+        Next::Delta(delta) => return Ok(spoken(answer, Some(delta))),
         Next::Error(error) => Failure::new(error.without(target.credential.secret())),
         // An empty answer is one, unless the filter emptied it and the request wants it elsewhere.
-        _ if wish.around_filter && complete == Some(FinishReason::ContentFilter) => {
+        _ if around_filter && complete == Some(FinishReason::ContentFilter) => {
             Failure::seen(ErrorClass::ContentFilter, "the content filter left nothing of the answer")
         }
-        _ if complete.is_some() => return Ok(Spoken { answer, first: None, permit, held }),
-        Next::Elapsed => return Err(Missed::Silent { permit, patience, accepted: true }),
+        _ if complete.is_some() => return Ok(spoken(answer, None)),
+        Next::Elapsed => return Err(Missed::Late),
         Next::Cut(error) => Failure::new(error),
         Next::End => Failure::new(ended_early(&answer)),
     };
-    Err(Missed::Failed(permit, Box::new(failed.accepted())))
+    Err(Missed::Failed(spoken(answer, None).permit, Box::new(failed.accepted())))
 }
 
 fn request(target: &Target, chat: &ChatRequest) -> Result<Request<Full<Bytes>>, Status> {

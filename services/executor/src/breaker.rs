@@ -75,6 +75,12 @@ impl Breaker {
         Ok(Permit { breaker: Arc::clone(self), settings, probe })
     }
 
+    /// Notes that the target did not speak in time, for an attempt whose permit is gone.
+    pub(crate) fn late(self: &Arc<Self>, settings: config::Breaker, now: Instant) {
+        let probe = self.state.lock().open_until.is_some();
+        Permit { breaker: Arc::clone(self), settings, probe }.failed(ErrorClass::Timeout, None, now);
+    }
+
     /// Tells the state and why it is so.
     pub(crate) fn read(&self, now: Instant) -> (BreakerState, String) {
         let state = self.state.lock();

@@ -17,6 +17,8 @@ pub struct Config {
     pub limits: Limits,
     /// When and how often a provider is asked again.
     pub retry: Retry,
+    /// How broken streams go on.
+    pub rescue: Rescue,
     /// When a failing target is left alone.
     pub breaker: Breaker,
     /// Bounds on what is kept in memory.
@@ -31,6 +33,7 @@ impl Default for Config {
             listen: "127.0.0.1:8084".to_owned(),
             limits: Limits::default(),
             retry: Retry::default(),
+            rescue: Rescue::default(),
             breaker: Breaker::default(),
             bounds: Bounds::default(),
             pool: Pool::default(),
@@ -52,6 +55,10 @@ pub struct Limits {
     pub idle_ms: u64,
     /// From the request's arrival to its end; a caller's nearer deadline goes before it. Default: 600,000.
     pub total_ms: u64,
+    /// How much waiting for output is looked at together to find a stream that only drips; 0: not at all. Default: 30,000.
+    pub drip_ms: u64,
+    /// The least output in `drip_ms` of waiting, in bytes; with less the stream counts as stalled. Default: 30.
+    pub drip_bytes: u64,
 }
 
 impl Default for Limits {
@@ -62,6 +69,8 @@ impl Default for Limits {
             first_output_reasoning_ms: 90_000,
             idle_ms: 15_000,
             total_ms: 600_000,
+            drip_ms: 30_000,
+            drip_bytes: 30,
         }
     }
 }
@@ -98,6 +107,20 @@ impl Default for Retry {
     }
 }
 
+/// Configures the rescue of streams that break after output was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rescue {
+    /// How often one answer is rescued; 0: never. Default: 3.
+    pub attempts: u32,
+}
+
+impl Default for Rescue {
+    fn default() -> Self {
+        Self { attempts: 3 }
+    }
+}
+
 /// Configures the breaker of each target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -130,7 +153,8 @@ pub struct Bounds {
     pub malformed_chunks: u32,
     /// An answer that is not streamed, and vectors, in bytes. Default: 33,554,432.
     pub answer_bytes: usize,
-    /// Delivered text that is kept for counting tokens, in bytes; past it they are estimated by length. Default: 65,536.
+    /// Delivered text that is kept, in bytes; past it a broken stream is not rescued any more, and tokens that the provider
+    /// does not report are estimated by length. Default: 65,536.
     pub delivered_bytes: usize,
 }
 

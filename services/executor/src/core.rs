@@ -1,6 +1,6 @@
 //! What all requests share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use signalbox_mesh::{Clock, Random};
@@ -9,6 +9,7 @@ use signalbox_wire::ErrorClass;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::account::Seen;
 use crate::answer::Ask;
 use crate::breaker::Permit;
 use crate::budget::Budget;
@@ -68,7 +69,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn ask<'a>(&'a self, target: &'a Target, until: Instant) -> Ask<'a> {
+    pub(crate) fn ask<'a>(&'a self, target: &'a Target, until: Instant, seen: &'a OnceLock<Seen>) -> Ask<'a> {
         Ask {
             client: &self.client,
             dialect: target.dialect,
@@ -76,6 +77,8 @@ impl Core {
             secret: target.credential.secret(),
             until,
             now: self.now(),
+            seen,
+            stats: &target.memory.stats,
         }
     }
 

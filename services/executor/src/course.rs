@@ -26,12 +26,22 @@ pub(crate) struct Step {
     pub(crate) kind: AttemptKind,
     /// How long to wait before.
     pub(crate) wait: Duration,
+    /// Whether the target may be given the beginning of its answer.
+    pub(crate) prefill: bool,
+}
+
+/// Is a target of a plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) target: Arc<Target>,
+    /// Whether it may be given the beginning of its answer.
+    pub(crate) prefill: bool,
 }
 
 /// Walks a plan. Never goes back to a candidate that it left.
 #[derive(Debug)]
 pub(crate) struct Course {
-    plan: Vec<Arc<Target>>,
+    plan: Vec<Candidate>,
     at: usize,
     /// Attempts at the current candidate.
     here: u32,
@@ -65,7 +75,7 @@ pub(crate) struct Means {
 
 impl Course {
     /// Starts at the first candidate.
-    pub(crate) fn new(plan: Vec<Arc<Target>>, means: Means) -> Self {
+    pub(crate) fn new(plan: Vec<Candidate>, means: Means) -> Self {
         let Means { retry, around_filter, deadline, context, budget, random } = means;
         Self {
             plan,
@@ -86,14 +96,24 @@ impl Course {
 
     /// Returns the first attempt.
     pub(crate) fn first(&self) -> Option<Step> {
-        let target = Arc::clone(self.plan.first()?);
-        Some(Step { target, kind: AttemptKind::First, wait: Duration::ZERO })
+        self.plan.first()?;
+        Some(self.step(AttemptKind::First, Duration::ZERO))
+    }
+
+    /// Returns the candidate whose turn it is.
+    #[cfg(test)]
+    pub(crate) fn here(&self) -> Arc<Target> {
+        Arc::clone(&self.plan[self.at].target)
+    }
+
+    fn step(&self, kind: AttemptKind, wait: Duration) -> Step {
+        let Candidate { target, prefill } = &self.plan[self.at];
+        Step { target: Arc::clone(target), kind, wait, prefill: *prefill }
     }
 
     /// Decides what follows a failed attempt: another one, or the error that ends the request.
-    pub(crate) fn after(&mut self, failed: &Failure) -> Result<Step, Status> {
-        let Some(target) = self.plan.get(self.at).cloned() else { return Err(failure::late(&self.summary)) };
-        self.note(&target, failed);
+    pub(crate) fn after(&mut self, target: &Arc<Target>, failed: &Failure) -> Result<Step, Status> {
+        self.note(target, failed);
         let class = failed.error.class;
         let mut remedy = if failed.sent { row(class).remedy } else { Remedy::Next };
         if failed.sent {
@@ -106,10 +126,35 @@ impl Course {
             Remedy::Stop => None,
             Remedy::Next => self.next_candidate(None),
             Remedy::Larger => self.next_candidate(target.window),
-            Remedy::RetryHere => self.again(&target, failed).or_else(|| self.next_candidate(None)),
-            Remedy::NextElseWait => self.next_candidate(None).or_else(|| self.again(&target, failed)),
+            Remedy::RetryHere => self.again(target, failed).or_else(|| self.next_candidate(None)),
+            Remedy::NextElseWait => self.next_candidate(None).or_else(|| self.again(target, failed)),
         };
         step.ok_or_else(|| self.give_up(failed, target))
+    }
+
+    /// Decides who goes on after a stream that broke: the next candidate, else the same one again unless it fell silent.
+    pub(crate) fn rescue(&mut self, target: &Arc<Target>, failed: &Failure) -> Option<Step> {
+        self.note(target, failed);
+        self.asked.push(self.at);
+        match row(failed.error.class).remedy {
+            Remedy::Stop => None,
+            Remedy::Larger => self.next_candidate(target.window),
+            Remedy::Next => self.next_candidate(None),
+            Remedy::RetryHere | Remedy::NextElseWait => {
+                self.next_candidate(None).or_else(|| self.again(target, failed))
+            }
+        }
+    }
+
+    /// Chooses whom to ask beside one that is slow; paid from the retry budget.
+    pub(crate) fn hedge(&mut self) -> Option<Step> {
+        if self.at + 1 >= self.plan.len() || !self.pay() {
+            return None;
+        }
+        self.asked.push(self.at);
+        self.at += 1;
+        self.here = 1;
+        Some(self.step(AttemptKind::Hedge, Duration::ZERO))
     }
 
     /// Returns the attempts so far in few words: `a/b overloaded 503; a/b timeout`.
@@ -132,7 +177,9 @@ impl Course {
     }
 
     fn again(&mut self, target: &Arc<Target>, failed: &Failure) -> Option<Step> {
-        if self.here >= self.retry.attempts_per_target {
+        // Another was asked beside it: it is no longer the one whose turn it is.
+        let left = self.plan.get(self.at).is_none_or(|here| here.target.id != target.id);
+        if left || self.here >= self.retry.attempts_per_target {
             return None;
         }
         let wait = wait(self.retry, failed.error.retry_after, self.here - 1, &self.random)?;
@@ -140,13 +187,13 @@ impl Course {
             return None;
         }
         self.here += 1;
-        Some(Step { target: Arc::clone(target), kind: AttemptKind::Retry, wait })
+        Some(self.step(AttemptKind::Retry, wait))
     }
 
     /// Goes on to the next candidate; beyond `window`, to one that is known to take more, or of which nothing is known.
     fn next_candidate(&mut self, window: Option<u64>) -> Option<Step> {
         for next in self.at + 1..self.plan.len() {
-            let target = Arc::clone(&self.plan[next]);
+            let target = &self.plan[next].target;
             let larger = match (window, target.window) {
                 (Some(before), Some(after)) => after > before,
                 _ => true,
@@ -154,13 +201,13 @@ impl Course {
             if !larger {
                 continue;
             }
-            let known = self.asked.iter().any(|i| self.plan[*i].base.origin == target.base.origin);
+            let known = self.asked.iter().any(|i| self.plan[*i].target.base.origin == target.base.origin);
             if known && !self.pay() {
                 continue;
             }
             self.at = next;
             self.here = 1;
-            return Some(Step { target, kind: AttemptKind::Fallback, wait: Duration::ZERO });
+            return Some(self.step(AttemptKind::Fallback, Duration::ZERO));
         }
         None
     }
@@ -176,11 +223,11 @@ impl Course {
     }
 
     /// Chooses the error: one that says what is wrong with the request, else the first one, which is nearest to the cause.
-    fn give_up(&mut self, last: &Failure, target: Arc<Target>) -> Status {
+    fn give_up(&mut self, last: &Failure, target: &Arc<Target>) -> Status {
         let telling = matches!(row(last.error.class).remedy, Remedy::Stop | Remedy::Larger);
         let (failed, target) = match self.first.take() {
             Some(first) if !telling => first,
-            _ => (last.clone(), target),
+            _ => (last.clone(), Arc::clone(target)),
         };
         if self.refused && !telling {
             return failure::no_budget(&failed, &target.id, &self.summary);

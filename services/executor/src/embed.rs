@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use crate::account::{Record, Tally, millis};
-use crate::answer::{Head, NoAnswer};
+use crate::answer::NoAnswer;
 use crate::core::Core;
 use crate::course::{Course, Step};
 use crate::failure::{self, Failure};
@@ -58,7 +58,7 @@ pub(crate) async fn embed(
                 let usage = Usage { source: UsageSource::Partial.into(), ..Usage::default() };
                 let ended = record.end(failed.outcome, usage, failed.error.message.clone());
                 close(&mut tally, &mut attempts, ended, failed.sent);
-                step = Some(course.after(&failed)?);
+                step = Some(course.after(&next.target, &failed)?);
             }
         }
     }
@@ -73,8 +73,7 @@ fn record(core: &Core, step: &Step, before: usize) -> Record {
         began: Instant::now(),
         unix_ms: core.clock.unix_ms(),
         first_output: None,
-        http_status: None,
-        request_id: None,
+        seen: Arc::default(),
     }
 }
 
@@ -103,10 +102,10 @@ async fn attempt(
         .map_err(Missed::Request)?;
     let sent = target.request(encoded).map_err(|words| Missed::Request(RequestError::new("plan", words)))?;
     let patience = core.first_output(&target, &Default::default());
-    let ask = core.ask(&target, (record.began + patience).min(deadline));
-    let (mut watch, mut head) = (Watch::default(), Head::default());
+    let ask = core.ask(&target, (record.began + patience).min(deadline), &record.seen);
+    let mut watch = Watch::default();
     let answered = async {
-        let response = ask.send(sent, &mut watch, &mut head).await?;
+        let response = ask.send(sent, &mut watch).await?;
         let body = ask.whole(response, &mut Watch::default()).await?;
         let vectors = target.dialect.vectors(&body, request.inputs.len());
         vectors.map_err(|error| {
@@ -114,9 +113,6 @@ async fn attempt(
         })
     }
     .await;
-    target.memory.stats.headroom(&head.headers);
-    record.http_status = head.status;
-    record.request_id = head.request_id;
     let failed = match answered {
         Ok(vectors) => {
             permit.succeeded();

@@ -55,6 +55,16 @@ impl Failure {
         self.accepted = true;
         self
     }
+
+    /// Says in one word how a stream broke.
+    pub(crate) fn cause(&self) -> &'static str {
+        match self.outcome {
+            AttemptOutcome::Cut => "cut",
+            AttemptOutcome::Stalled => "stall",
+            AttemptOutcome::Protocol => "garbage",
+            _ => "error",
+        }
+    }
 }
 
 /// The error of a request that no candidate answered.
@@ -98,7 +108,7 @@ pub(crate) fn broken(failure: &Failure, target: &str, delivered_bytes: u64, summ
         format!("the stream of {target} broke after {delivered_bytes} bytes: {}", failure.error.message);
     error::status(Code::Unavailable, ErrorReason::StreamBroken, words)
         .with_metadata("target", target)
-        .with_metadata("cause", cause(failure.outcome))
+        .with_metadata("cause", failure.cause())
         .with_metadata("delivered_bytes", delivered_bytes.to_string())
         .with_metadata("attempts", summary)
         .into()
@@ -113,13 +123,4 @@ pub(crate) fn late(summary: &str) -> Status {
     )
     .with_metadata("attempts", summary)
     .into()
-}
-
-fn cause(outcome: AttemptOutcome) -> &'static str {
-    match outcome {
-        AttemptOutcome::Cut => "cut",
-        AttemptOutcome::Stalled => "stall",
-        AttemptOutcome::Protocol => "garbage",
-        _ => "error",
-    }
 }

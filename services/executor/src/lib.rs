@@ -2,8 +2,10 @@
 //!
 //! What it guarantees:
 //!
-//! - **Nothing cut off is called complete** (S1). `finished` is sent only if the provider gave a finish reason; a stream that
-//!   breaks after output ends with `STREAM_BROKEN`.
+//! - **Nothing cut off is called complete** (S1). `finished` is sent only if a provider gave a finish reason.
+//! - **A stream that breaks goes on** with another model from what was delivered, so that nothing is repeated or lost; where
+//!   that cannot be, it ends with `STREAM_BROKEN` (`rescue.rs`, `joint.rs`).
+//! - **A late answer is not given up** but gets company: whoever speaks first wins (`race.rs`).
 //! - **Retries are bounded** (R1) by attempts per target, one budget over all requests, and the request's deadline; what
 //!   the provider says about waiting is obeyed. One table decides what follows a failure (`policy.rs`).
 //! - **Every attempt is reported once**, with its usage as given, or counted and marked so.
@@ -15,6 +17,7 @@
 
 mod account;
 mod answer;
+mod asking;
 mod attempt;
 mod breaker;
 mod budget;
@@ -26,7 +29,11 @@ mod embed;
 mod error;
 mod execute;
 mod failure;
+mod joint;
 mod policy;
+mod race;
+mod relaying;
+mod rescue;
 mod service;
 mod stats;
 mod target;
@@ -43,7 +50,7 @@ use crate::budget::Budget;
 use crate::client::Client;
 pub use crate::client::{Connector, Io};
 use crate::config::ms;
-pub use crate::config::{Bounds, Breaker, Config, Limits, Pool, Retry, SECTION};
+pub use crate::config::{Bounds, Breaker, Config, Limits, Pool, Rescue, Retry, SECTION};
 use crate::core::Core;
 pub use crate::error::Error;
 use crate::service::Executor;

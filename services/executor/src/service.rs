@@ -9,16 +9,18 @@ use signalbox_mesh::{RequestContext, error};
 use signalbox_proto::common::v1::{ChatRequest, ErrorReason, RescuePolicy, TimeLimits};
 use signalbox_proto::executor::v1::executor_service_server::ExecutorService;
 use signalbox_proto::executor::v1::{
-    EmbedRequest, EmbedResponse, ExecuteRequest, ExecuteResponse, ListTargetsRequest, ListTargetsResponse,
-    PlannedTarget, Target as Listed,
+    DeliveredPrefix, EmbedRequest, EmbedResponse, ExecuteRequest, ExecuteResponse, ListTargetsRequest,
+    ListTargetsResponse, PlannedTarget, Target as Listed,
 };
+use signalbox_wire::redact;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 
 use crate::core::Core;
-use crate::course::{Course, Means};
+use crate::course::{Candidate, Course, Means};
 use crate::embed;
 use crate::execute::{Checked, Execution};
+use crate::rescue::{Delivered, Rescue, Way};
 use crate::target::{Credential, Target};
 
 /// The most candidates of a plan.
@@ -27,6 +29,9 @@ const CANDIDATES: usize = 32;
 const TEXTS: usize = 2_048;
 /// How many known targets an error names.
 const NAMED: usize = 10;
+/// How much of a delivered prefix's reason and model is kept, in bytes.
+const REASON: usize = 64;
+const MODEL: usize = 256;
 
 /// The service.
 pub(crate) struct Executor(pub(crate) Arc<Core>);
@@ -41,16 +46,8 @@ impl ExecutorService for Executor {
         let arrived = Instant::now();
         let context = RequestContext::from_request(&request);
         let request = request.into_inner();
-        if request.delivered.is_some() {
-            return Err(error::status(
-                Code::Unimplemented,
-                ErrorReason::NotSupported,
-                "going on from a delivered prefix is not supported by this build",
-            )
-            .with_metadata("field", "delivered")
-            .into());
-        }
         let chat = chat(request.chat)?;
+        let prefix = request.delivered.map(|prefix| self.prefix(prefix)).transpose()?;
         let plan = self.plan(&request.plan)?;
         let limits = request.limits.unwrap_or_default();
         let rescue = request.rescue.unwrap_or_default();
@@ -61,9 +58,11 @@ impl ExecutorService for Executor {
             request_id,
             input_tokens: request.input_tokens,
             limits,
-            around_filter: rescue.route_around_content_filter,
+            policy: rescue,
+            hedge: request.hedge,
             arrived,
             deadline,
+            prefix,
         };
         let execution = Execution::new(Arc::clone(&self.0), checked, course);
         Ok(Response::new(Box::pin(execution.into_stream())))
@@ -96,7 +95,7 @@ impl ExecutorService for Executor {
 }
 
 impl Executor {
-    fn plan(&self, plan: &[PlannedTarget]) -> Result<Vec<Arc<Target>>, Status> {
+    fn plan(&self, plan: &[PlannedTarget]) -> Result<Vec<Candidate>, Status> {
         if !(1..=CANDIDATES).contains(&plan.len()) {
             return Err(error::invalid(
                 "plan",
@@ -107,7 +106,9 @@ impl Executor {
         let mut found = Vec::with_capacity(plan.len());
         for planned in plan {
             match self.0.targets.find(&planned.target_id) {
-                Some(target) if seen.insert(planned.target_id.as_str()) => found.push(target),
+                Some(target) if seen.insert(planned.target_id.as_str()) => {
+                    found.push(Candidate { target, prefill: planned.prefill });
+                }
                 Some(_) => {}
                 // A plan may be older than the configuration: the others may do.
                 None => tracing::warn!("a plan names a target that is not configured"),
@@ -116,7 +117,7 @@ impl Executor {
         if !found.is_empty() {
             return Ok(found);
         }
-        let asked = signalbox_wire::redact::bounded(&plan[0].target_id, 256);
+        let asked = redact::bounded(&plan[0].target_id, 256);
         let known: Vec<String> = self.0.targets.all().keys().take(NAMED).cloned().collect();
         let words = format!("`{asked}` is not configured; use one of the configured targets");
         Err(error::status(Code::NotFound, ErrorReason::ModelUnknown, words)
@@ -125,9 +126,21 @@ impl Executor {
             .into())
     }
 
+    /// Takes over an answer that another execution began.
+    fn prefix(&self, prefix: DeliveredPrefix) -> Result<(Delivered, Rescue), Status> {
+        let DeliveredPrefix { text, model, reason } = prefix;
+        let most = self.0.config.bounds.delivered_bytes;
+        let Some(delivered) = Delivered::from_prefix(text, most) else {
+            let words = format!("an answer of more than {most} bytes cannot be gone on from");
+            return Err(error::invalid("delivered.text", words));
+        };
+        let reason = redact::bounded(&reason, REASON);
+        Ok((delivered, Rescue::after(Way::Continue, redact::bounded(&model, MODEL), reason)))
+    }
+
     fn course(
         &self,
-        plan: Vec<Arc<Target>>,
+        plan: Vec<Candidate>,
         context: RequestContext,
         limits: &TimeLimits,
         rescue: &RescuePolicy,
@@ -136,7 +149,7 @@ impl Executor {
         let core = &self.0;
         core.budget.offered();
         let deadline = match plan.first() {
-            Some(first) => core.deadline(first, limits, context.deadline(), now),
+            Some(first) => core.deadline(&first.target, limits, context.deadline(), now),
             None => now,
         };
         let means = Means {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::HeaderMap;
+use parking_lot::Mutex;
 
 /// Stands for "unknown" in a counter that may be unknown.
 const UNKNOWN: u64 = u64::MAX;
@@ -17,6 +18,7 @@ pub(crate) struct Stats {
     failures: AtomicU64,
     /// Microseconds, smoothed.
     first_output: AtomicU64,
+    recent: Mutex<Recent>,
     remaining_requests: AtomicU64,
     remaining_tokens: AtomicU64,
 }
@@ -28,9 +30,45 @@ impl Default for Stats {
             attempts: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             first_output: AtomicU64::new(UNKNOWN),
+            recent: Mutex::default(),
             remaining_requests: AtomicU64::new(UNKNOWN),
             remaining_tokens: AtomicU64::new(UNKNOWN),
         }
+    }
+}
+
+/// How many times to first output are remembered.
+const RECENT: usize = 64;
+/// Nothing is slow that is quicker than this: a second question would cost more than it gains.
+const QUICK: Duration = Duration::from_millis(50);
+/// With fewer of them nothing is said about what is slow.
+const ENOUGH: usize = 20;
+
+/// The last times to first output, in microseconds.
+#[derive(Debug, Default)]
+struct Recent {
+    took: Vec<u32>,
+    next: usize,
+}
+
+impl Recent {
+    fn add(&mut self, micros: u32) {
+        if self.took.len() < RECENT {
+            self.took.push(micros);
+        } else {
+            self.took[self.next] = micros;
+        }
+        self.next = (self.next + 1) % RECENT;
+    }
+
+    /// The 95th percentile.
+    fn slow(&self) -> Option<u32> {
+        if self.took.len() < ENOUGH {
+            return None;
+        }
+        let mut sorted = self.took.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() * 95 / 100).copied()
     }
 }
 
@@ -64,6 +102,12 @@ impl Stats {
         let old = self.first_output.load(Relaxed);
         let smoothed = if old == UNKNOWN { new } else { old - old / 8 + new / 8 };
         self.first_output.store(smoothed, Relaxed);
+        self.recent.lock().add(u32::try_from(new).unwrap_or(u32::MAX));
+    }
+
+    /// Returns what only one answer in twenty takes longer than to begin; `None` while too few are known.
+    pub(crate) fn slow_first_output(&self) -> Option<Duration> {
+        self.recent.lock().slow().map(|micros| Duration::from_micros(micros.into()).max(QUICK))
     }
 
     /// Reads the provider's remaining rate limits.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use signalbox_proto::{
-    common::v1::{CacheState, ChatRequest, ErrorReason, FinishReason, Sampling, UsageSource, notice, part},
+    common::v1::{
+        CacheState, ChatRequest, ErrorReason, FinishReason, Sampling, UsageSource, notice, part, seam,
+    },
     gateway::v1::{CompleteRequest, CountTokensRequest, GenerateRequest, ListModelsRequest},
     metering::v1::{QueryUsageRequest, UsageDimension, metering_service_client::MeteringServiceClient},
 };
@@ -42,6 +44,7 @@ both!(
     blocks_an_injection_before_the_provider_sees_it,
     hides_an_address_from_the_provider_and_gives_it_back,
     falls_back_to_the_next_target,
+    goes_on_with_another_model_when_a_stream_breaks,
     ends_a_cut_stream_with_an_error_and_does_not_cache_it,
     lets_the_provider_go_when_the_client_leaves,
     ends_at_the_deadline,
@@ -125,6 +128,36 @@ async fn falls_back_to_the_next_target(topology: Topology) {
     assert_eq!(finished.model, "sim/sim-large");
     assert_eq!(sandbox.provider.requests().last().unwrap().model, "sim-large");
     finish(sandbox, 1).await;
+}
+
+async fn goes_on_with_another_model_when_a_stream_breaks(topology: Topology) {
+    for (fault, reason) in [("+cut=4", "cut"), ("+stall=4", "stall"), ("+error-event=4", "error")] {
+        let first = format!("sim-echo{fault}");
+        let alias = format!("rescued>{first}|sim-large+answer64={}", base64(PROMPT));
+        let config = "[executor.limits]\nidle_ms = 300";
+        let sandbox = Sandbox::with(topology, &[&alias], config).await;
+        let seen = complete(sandbox.ask(question("rescued", PROMPT)).await);
+        assert_eq!(seen.text, PROMPT, "{fault}");
+        assert_eq!(seen.seams.len(), 1, "{:?}", seen.seams);
+        let seam = &seen.seams[0];
+        assert_eq!((seam.kind(), seam.reason.as_str()), (seam::Kind::Continued, reason));
+        assert_eq!(seam.from_model, format!("sim/{first}"));
+        let finished = seen.finished.unwrap();
+        assert_eq!((finished.attempts, finished.model.as_str()), (2, seam.to_model.as_str()));
+        let again = complete(sandbox.ask(question("rescued", PROMPT)).await);
+        assert_eq!(
+            (again.cache(), again.text.as_str()),
+            (CacheState::Exact, PROMPT),
+            "a whole answer is kept"
+        );
+        finish(sandbox, 2).await;
+    }
+}
+
+/// Base64url, as the simulator's model names take it.
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
 }
 
 async fn ends_a_cut_stream_with_an_error_and_does_not_cache_it(topology: Topology) {

@@ -151,7 +151,7 @@ impl Inbound {
         if deadline.is_some_and(|_| patience.has_ended(Instant::now())) {
             return Serving::refused(grpc, deadline_passed());
         }
-        let span = span(&parts, &context);
+        let span = span(&parts, &context, shared.in_process);
         parts.extensions.insert(context);
 
         let meter = grpc.then(|| Meter::new(shared.max_message_bytes));
@@ -186,8 +186,12 @@ where
     }
 }
 
-/// Costs a branch when nobody listens.
-fn span(parts: &Parts, context: &RequestContext) -> Span {
+/// Costs a branch when nobody listens. Within a process the caller's span is around this one already and says the same, so
+/// that a second one is only for who looks for details.
+fn span(parts: &Parts, context: &RequestContext, in_process: bool) -> Span {
+    if in_process && !Span::current().is_none() {
+        return tracing::debug_span!(target: "signalbox::call", "call", method = parts.uri.path());
+    }
     tracing::info_span!(
         target: "signalbox::call",
         "call",

@@ -86,6 +86,8 @@ struct Shaping<'a> {
     answer: Option<&'a str>,
     tools: bool,
     json: bool,
+    overlap: usize,
+    again: bool,
 }
 
 impl<'a> Shaping<'a> {
@@ -97,6 +99,8 @@ impl<'a> Shaping<'a> {
                 Shape::Answer(text) => shaping.answer = Some(text),
                 Shape::Tools => shaping.tools = true,
                 Shape::Json => shaping.json = true,
+                Shape::Overlap(bytes) => shaping.overlap = usize::try_from(*bytes).unwrap_or(usize::MAX),
+                Shape::Again => shaping.again = true,
                 Shape::Cached(_) | Shape::Reasoning(_) | Shape::Tag(_) => {}
             }
         }
@@ -131,7 +135,14 @@ fn call(chat: &Chat, tool: &Tool, dice: &mut Dice) -> Answer {
     Answer { content, finish: Some(finish), pieces, opening_tokens }
 }
 
-fn text(chat: &Chat, model: &Model, shape: &Shaping<'_>, dice: &mut Dice) -> Answer {
+/// Is a text, and what it is made of.
+struct Written {
+    text: String,
+    generated: bool,
+    is_json: bool,
+}
+
+fn write(chat: &Chat, model: &Model, shape: &Shaping<'_>, dice: &mut Dice) -> Written {
     let structured = match &chat.format {
         Format::Schema(schema) => Some(schema::instance(schema, "simulated").to_string()),
         Format::Object => Some(object(chat, model)),
@@ -151,6 +162,25 @@ fn text(chat: &Chat, model: &Model, shape: &Shaping<'_>, dice: &mut Dice) -> Ans
         Some(count) if generated => text = of_words(&text, count),
         _ => {}
     }
+    Written { text, generated, is_json }
+}
+
+/// Goes on with an answer that is the beginning of what this model would say; `None`: it is not.
+fn go_on(chat: &Chat, model: &Model, shape: &Shaping<'_>, dice: &mut Dice) -> Option<Written> {
+    let unfinished = chat.unfinished.as_ref()?;
+    let before = Chat { last_user: unfinished.question.clone(), unfinished: None, ..chat.clone() };
+    let whole = write(&before, model, shape, dice);
+    if !whole.text.starts_with(&unfinished.answer) {
+        return None;
+    }
+    let from = unfinished.answer.len().saturating_sub(shape.overlap);
+    let from = if shape.again { 0 } else { whole.text.floor_char_boundary(from) };
+    Some(Written { text: whole.text[from..].to_owned(), ..whole })
+}
+
+fn text(chat: &Chat, model: &Model, shape: &Shaping<'_>, dice: &mut Dice) -> Answer {
+    let written = go_on(chat, model, shape, dice).unwrap_or_else(|| write(chat, model, shape, dice));
+    let Written { mut text, generated, is_json } = written;
     if let Some(at) =
         chat.stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop)).min()
     {

@@ -63,6 +63,7 @@ impl Prepared {
             obfuscation: false,
             last_user: String::new(),
             tool_result: None,
+            unfinished: None,
             prompt_tokens: PROMPT_TOKENS,
             tools: Vec::new(),
             choice: ToolChoice::Auto,

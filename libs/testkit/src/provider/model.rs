@@ -41,6 +41,10 @@ pub enum Shape {
     Cached(u32),
     /// `reasoning=N`: reasoning tokens.
     Reasoning(u32),
+    /// `overlap=N`: asked to go on with its own answer, repeats the last N bytes of it first.
+    Overlap(u32),
+    /// `again`: asked to go on with its own answer, starts over.
+    Again,
     /// `tag=NAME`: nothing but a name of its own.
     Tag(String),
 }
@@ -117,6 +121,8 @@ impl fmt::Display for Shape {
             Self::Json => f.write_str("json"),
             Self::Cached(tokens) => write!(f, "cached={tokens}"),
             Self::Reasoning(tokens) => write!(f, "reasoning={tokens}"),
+            Self::Overlap(bytes) => write!(f, "overlap={bytes}"),
+            Self::Again => f.write_str("again"),
             Self::Tag(name) => write!(f, "tag={name}"),
         }
     }
@@ -150,7 +156,9 @@ impl FromStr for Shape {
             ("answer" | "answer64", None) => return Err(wanted("a text")),
             ("tools", None) => Self::Tools,
             ("json", None) => Self::Json,
-            ("tools" | "json", Some(_)) => return Err(wanted("no value")),
+            ("overlap", _) => Self::Overlap(number(name, value, 0..=100_000)?),
+            ("again", None) => Self::Again,
+            ("tools" | "json" | "again", Some(_)) => return Err(wanted("no value")),
             ("cached", _) => Self::Cached(number(name, value, 0..=u32::MAX)?),
             ("reasoning", _) => Self::Reasoning(number(name, value, 0..=1_000_000)?),
             ("tag", Some(tag)) if !tag.is_empty() => Self::Tag(tag.to_owned()),
@@ -258,6 +266,8 @@ mod tests {
             Just(Shape::Json),
             any::<u32>().prop_map(Shape::Cached),
             (0..=1_000_000u32).prop_map(Shape::Reasoning),
+            (0..=100_000u32).prop_map(Shape::Overlap),
+            Just(Shape::Again),
             "[a-z0-9]{1,8}".prop_map(Shape::Tag),
         ]
     }

@@ -15,12 +15,22 @@ pub(super) struct Chat {
     pub(super) last_user: String,
     /// Text of the last message where its role is `tool`.
     pub(super) tool_result: Option<String>,
+    /// An answer that may be meant to be gone on with.
+    pub(super) unfinished: Option<Unfinished>,
     pub(super) prompt_tokens: u64,
     pub(super) tools: Vec<Tool>,
     pub(super) choice: ToolChoice,
     pub(super) max_tokens: Option<u64>,
     pub(super) stop: Vec<String>,
     pub(super) format: Format,
+}
+
+/// A last message of role `assistant`, or one that a single message follows.
+#[derive(Debug, Clone)]
+pub(super) struct Unfinished {
+    /// Text of the message of role `user` before it.
+    pub(super) question: String,
+    pub(super) answer: String,
 }
 
 /// A function that may be called.
@@ -58,7 +68,7 @@ impl Chat {
     /// The provider's own answer, which names the parameter at fault.
     pub(super) fn read(body: &Value) -> Checked<Self> {
         let body = body.as_object().ok_or_else(Problem::unreadable)?;
-        let (last_user, tool_result, message_tokens) = messages(body)?;
+        let Messages { last_user, tool_result, unfinished, tokens: message_tokens } = messages(body)?;
         let (tools, tool_tokens) = tools(body)?;
         let stream = boolean(body, "stream")?.unwrap_or(false);
         let options = body.get("stream_options").filter(|options| !options.is_null());
@@ -78,6 +88,7 @@ impl Chat {
             obfuscation: option("include_obfuscation").unwrap_or(true),
             last_user,
             tool_result,
+            unfinished,
             prompt_tokens: message_tokens + tool_tokens,
             choice: tool_choice(body, &tools)?,
             tools,
@@ -106,8 +117,16 @@ fn in_range(body: &Map<String, Value>, name: &str, low: f64, high: f64) -> Check
     Err(Problem::wrong_value(name, &format!("expected a decimal from {low} to {high}")))
 }
 
-/// Returns the last user text, the last message's text where it is a tool's, and the tokens of all.
-fn messages(body: &Map<String, Value>) -> Checked<(String, Option<String>, u64)> {
+/// What the messages of a request say.
+#[derive(Default)]
+struct Messages {
+    last_user: String,
+    tool_result: Option<String>,
+    unfinished: Option<Unfinished>,
+    tokens: u64,
+}
+
+fn messages(body: &Map<String, Value>) -> Checked<Messages> {
     let messages = body.get("messages").ok_or_else(|| Problem::missing("messages"))?;
     let messages =
         messages.as_array().ok_or_else(|| Problem::wrong_type("messages", "an array of objects"))?;
@@ -115,7 +134,7 @@ fn messages(body: &Map<String, Value>) -> Checked<(String, Option<String>, u64)>
         let wanted = "expected an array with minimum length 1, but got an empty array instead";
         return Err(Problem::wrong_value("messages", wanted));
     }
-    let (mut last_user, mut tool_result, mut tokens) = (String::new(), None, 3);
+    let mut read = Messages { tokens: 3, ..Messages::default() };
     let mut tools_called = false;
     for (index, message) in messages.iter().enumerate() {
         let at = format!("messages[{index}]");
@@ -131,21 +150,26 @@ fn messages(body: &Map<String, Value>) -> Checked<(String, Option<String>, u64)>
         // Results of parallel calls follow one another.
         tools_called = calls.is_some() || (role == "tool" && tools_called);
         let (text, parts) = content(message, &at, role == "assistant")?;
-        tokens += 3 + count_tokens(&text) + 85 * parts;
+        read.tokens += 3 + count_tokens(&text) + 85 * parts;
         for call in calls.into_iter().flatten() {
             let function = call.get("function").and_then(Value::as_object);
             let function =
                 function.ok_or_else(|| Problem::missing(format!("{at}.tool_calls[0].function")))?;
-            tokens += ["name", "arguments"]
+            read.tokens += ["name", "arguments"]
                 .into_iter()
                 .filter_map(|name| function.get(name)?.as_str())
                 .map(count_tokens)
                 .sum::<u64>();
         }
-        tool_result = None;
+        read.tool_result = None;
+        // What the last answer was, if nothing but one question follows it.
+        let last = index + 2 >= messages.len();
         match role {
-            "user" => last_user = text,
-            "tool" => tool_result = Some(text),
+            "user" => read.last_user = text,
+            "tool" => read.tool_result = Some(text),
+            "assistant" if last && calls.is_none() && !text.is_empty() => {
+                read.unfinished = Some(Unfinished { question: read.last_user.clone(), answer: text });
+            }
             "system" | "developer" | "assistant" | "function" => {}
             _ => {
                 let wanted = "supported values are: 'system', 'developer', 'assistant', 'user', 'function' \
@@ -154,7 +178,7 @@ fn messages(body: &Map<String, Value>) -> Checked<(String, Option<String>, u64)>
             }
         }
     }
-    Ok((last_user, tool_result, tokens))
+    Ok(read)
 }
 
 /// Returns the text of a message and how many of its parts are not text.

@@ -7,10 +7,11 @@ use signalbox_mesh::{Random, RequestContext, error};
 use signalbox_proto::common::v1::{AttemptKind, ErrorReason};
 use signalbox_wire::{Dialect, ErrorClass};
 use tokio::time::Instant;
+use tonic::Status;
 
 use crate::budget::Budget;
 use crate::config::Retry;
-use crate::course::{Course, Means, Step};
+use crate::course::{Candidate, Course, Means, Step};
 use crate::failure::Failure;
 use crate::target::{Base, Credential, Limits, Memory, Target};
 
@@ -18,7 +19,7 @@ use crate::target::{Base, Credential, Limits, Memory, Target};
 fn course(plan: &[(&str, Option<u64>)], around_filter: bool) -> Course {
     let targets = plan.iter().map(|(name, window)| {
         let (model, host) = name.split_once('@').unwrap();
-        Arc::new(Target {
+        let target = Arc::new(Target {
             id: format!("sim/{model}"),
             provider: "sim".into(),
             model: model.into(),
@@ -30,7 +31,8 @@ fn course(plan: &[(&str, Option<u64>)], around_filter: bool) -> Course {
             limits: Limits::default(),
             price: None,
             memory: Arc::new(Memory::new(10)),
-        })
+        });
+        Candidate { target, prefill: false }
     });
     let means = Means {
         retry: Retry::default(),
@@ -47,8 +49,14 @@ fn failed(class: ErrorClass) -> Failure {
     Failure::seen(class, "because")
 }
 
+/// Fails where the course stands.
+fn after(course: &mut Course, failed: &Failure) -> Result<Step, Status> {
+    let here = course.here();
+    course.after(&here, failed)
+}
+
 fn step(course: &mut Course, class: ErrorClass) -> Option<(String, AttemptKind)> {
-    let Step { target, kind, .. } = course.after(&failed(class)).ok()?;
+    let Step { target, kind, .. } = after(course, &failed(class)).ok()?;
     Some((target.model.clone(), kind))
 }
 
@@ -59,14 +67,14 @@ async fn too_long_goes_to_a_larger_window_only() {
     let mut course = course(&plan, false);
     assert_eq!(step(&mut course, ErrorClass::ContextTooLong).unwrap().0, "large");
     assert_eq!(step(&mut course, ErrorClass::ContextTooLong).unwrap().0, "unknown");
-    let status = course.after(&failed(ErrorClass::ContextTooLong)).unwrap_err();
+    let status = after(&mut course, &failed(ErrorClass::ContextTooLong)).unwrap_err();
     assert_eq!(error::reason_of(&status), Some(ErrorReason::ContextTooLong));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_content_filter_is_routed_around_only_if_asked() {
     let plan = [("one@a", None), ("two@b", None)];
-    let status = course(&plan, false).after(&failed(ErrorClass::ContentFilter)).unwrap_err();
+    let status = after(&mut course(&plan, false), &failed(ErrorClass::ContentFilter)).unwrap_err();
     assert_eq!(error::reason_of(&status), Some(ErrorReason::ProviderContentFilter));
     assert_eq!(step(&mut course(&plan, true), ErrorClass::ContentFilter).unwrap().0, "two");
 }
@@ -81,7 +89,7 @@ async fn asking_the_same_provider_again_costs_and_asking_another_does_not() {
         "the one there is"
     );
     assert_eq!(step(&mut course, ErrorClass::Overloaded), Some(("three".into(), AttemptKind::Fallback)));
-    let status = course.after(&failed(ErrorClass::Overloaded)).unwrap_err();
+    let status = after(&mut course, &failed(ErrorClass::Overloaded)).unwrap_err();
     assert_eq!(error::reason_of(&status), Some(ErrorReason::RetryBudgetExhausted));
     let attempts = "sim/one overloaded; sim/one overloaded; sim/three overloaded";
     assert_eq!(error::metadata_of(&status, "attempts").as_deref(), Some(attempts));
@@ -92,11 +100,11 @@ async fn the_error_is_the_first_one_unless_a_later_one_says_what_to_change() {
     let plan = [("one@a", None), ("two@b", None)];
     let mut first = course(&plan, false);
     step(&mut first, ErrorClass::Timeout);
-    let status = first.after(&failed(ErrorClass::Credential)).unwrap_err();
+    let status = after(&mut first, &failed(ErrorClass::Credential)).unwrap_err();
     assert_eq!(error::reason_of(&status), Some(ErrorReason::ProviderTimeout));
     let mut later = course(&plan, false);
     step(&mut later, ErrorClass::Timeout);
-    let status = later.after(&failed(ErrorClass::Rejected)).unwrap_err();
+    let status = after(&mut later, &failed(ErrorClass::Rejected)).unwrap_err();
     assert_eq!(error::reason_of(&status), Some(ErrorReason::ProviderRejected));
     assert_eq!(error::metadata_of(&status, "target").as_deref(), Some("sim/two"));
 }
@@ -106,7 +114,7 @@ async fn no_wait_goes_beyond_the_deadline() {
     let mut course = course(&[("one@a", None)], false);
     let mut limited = failed(ErrorClass::RateLimited);
     limited.error.retry_after = Some(Duration::from_secs(6));
-    let status = course.after(&limited).unwrap_err();
+    let status = after(&mut course, &limited).unwrap_err();
     assert_eq!(error::reason_of(&status), Some(ErrorReason::ProviderRateLimited));
     assert_eq!(error::retry_after(&status), Some(Duration::from_secs(6)));
 }

@@ -1,7 +1,10 @@
 //! Every fault of the simulator.
 
 use signalbox_mesh::error::retry_after;
-use signalbox_proto::common::v1::{AttemptKind, AttemptOutcome, ErrorReason, FinishReason, UsageSource};
+use signalbox_proto::common::v1::rescue_policy::Mode;
+use signalbox_proto::common::v1::{
+    AttemptKind, AttemptOutcome, ErrorReason, FinishReason, RescuePolicy, UsageSource,
+};
 
 use super::world::{PROMPT, World, quick, request, run};
 use crate::config::Config;
@@ -101,7 +104,9 @@ async fn what_breaks_after_output_is_never_called_complete() {
     ] {
         let faulty = format!("sim-echo{fault}");
         let world = World::new(&[&faulty, "sim-small"]).await;
-        let ran = world.run(&[&faulty, "sim-small"]).await;
+        let mut request = request(&[&faulty, "sim-small"]);
+        request.rescue = Some(RescuePolicy { mode: Mode::None.into(), ..Default::default() });
+        let ran = run(&world.executors, request).await;
         assert_eq!(ran.reason(), Some(ErrorReason::StreamBroken), "{fault}: {ran:?}");
         assert_eq!((ran.outcomes(), ran.metadata("cause").as_str()), (vec![outcome], cause), "{fault}");
         assert!(!ran.text.is_empty() && PROMPT.starts_with(&ran.text), "{fault}: {}", ran.text);

@@ -2,6 +2,8 @@
 
 mod course;
 mod faults;
+mod race;
+mod rescue;
 mod scripted;
 mod service;
 mod world;

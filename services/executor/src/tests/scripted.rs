@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Uri;
 use parking_lot::Mutex;
-use signalbox_proto::common::v1::{AttemptOutcome, ErrorReason, FinishReason, UsageSource};
+use signalbox_proto::common::v1::{AttemptKind, AttemptOutcome, ErrorReason, FinishReason, UsageSource};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 use tower::service_fn;
@@ -66,6 +66,48 @@ async fn play(mut pipe: tokio::io::DuplexStream, script: Vec<Say>) {
 
 fn answer() -> Vec<Say> {
     vec![Say::Bytes(HEAD), Say::Bytes(HELLO), Say::Bytes(STOP), Say::Bytes(DONE)]
+}
+
+fn answer_after(millis: u64) -> Vec<Say> {
+    vec![Say::Bytes(HEAD), Say::Pause(millis), Say::Bytes(HELLO), Say::Bytes(STOP), Say::Bytes(DONE)]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_is_hedged_and_the_loser_is_accounted_for() {
+    let usual = (0..20).map(|_| answer_after(200));
+    let scripts = usual.chain([answer_after(5_000), answer_after(100), answer_after(5_000)]).collect();
+    let (executors, times) = scripted(Config::default(), scripts);
+    let mut hedged = request(&["a", "b"]);
+    hedged.hedge = true;
+    for _ in 0..20 {
+        let ran = run(&executors, hedged.clone()).await;
+        assert_eq!(ran.attempts.len(), 1, "the usual is not slow: {ran:?}");
+    }
+    let begin = Instant::now();
+    let ran = run(&executors, hedged).await;
+    assert_eq!(begin.elapsed().as_millis(), 300, "after the usual 200 ms another is asked");
+    assert_eq!(ran.started.unwrap().model, "sim/b");
+    let kinds: Vec<_> = ran.attempts.iter().map(|a| (a.number, a.kind(), a.outcome())).collect();
+    let lost = (1, AttemptKind::First, AttemptOutcome::Cancelled);
+    assert_eq!(kinds, [lost, (2, AttemptKind::Hedge, AttemptOutcome::Ok)]);
+    assert_eq!(ran.attempts[0].usage.unwrap().input_tokens, 20);
+
+    let unasked = run(&executors, request(&["a", "b"])).await;
+    assert_eq!(unasked.attempts.len(), 1, "off by default");
+    assert_eq!(times.lock().len(), 23);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_only_drips_has_stalled() {
+    let drops = (0..60).flat_map(|_| {
+        [Say::Bytes("data: {\"choices\":[{\"delta\":{\"content\":\".\"}}]}\n\n"), Say::Pause(2_000)]
+    });
+    let script = [Say::Bytes(HEAD)].into_iter().chain(drops).collect();
+    let (executors, _) = scripted(Config::default(), vec![script]);
+    let begin = Instant::now();
+    let ran = run(&executors, request(&["a"])).await;
+    assert_eq!((ran.reason(), ran.metadata("cause").as_str()), (Some(ErrorReason::StreamBroken), "stall"));
+    assert_eq!(begin.elapsed().as_secs(), 30);
 }
 
 fn gaps(times: &Mutex<Vec<Instant>>) -> Vec<u64> {

@@ -33,9 +33,12 @@ async fn bad_requests_name_the_field() {
         ),
         (request(&["nobody"]), ErrorReason::ModelUnknown, "`sim/nobody` is not configured"),
         (
-            ExecuteRequest { delivered: Some(DeliveredPrefix::default()), ..full() },
-            ErrorReason::NotSupported,
-            "going on from a delivered prefix",
+            ExecuteRequest {
+                delivered: Some(DeliveredPrefix { text: "x".repeat(70_000), ..Default::default() }),
+                ..full()
+            },
+            ErrorReason::InvalidRequest,
+            "delivered.text: ",
         ),
     ] {
         let ran = run(&world.executors, request).await;

@@ -9,7 +9,7 @@ use signalbox_mesh::{Channel, Environment, ManualClock, RequestContext};
 use signalbox_proto::common::v1::delta::Content;
 use signalbox_proto::common::v1::{
     Attempt, AttemptOutcome, ChatRequest, ErrorReason, Finished, GenerateEvent, Message, Part as Piece, Role,
-    Started, Text, generate_event, part,
+    Seam, Started, Text, generate_event, part,
 };
 use signalbox_proto::executor::v1::executor_service_client::ExecutorServiceClient;
 use signalbox_proto::executor::v1::{
@@ -108,6 +108,8 @@ pub(super) struct Ran {
     pub(super) text: String,
     pub(super) finished: Option<Finished>,
     pub(super) notices: usize,
+    /// With the length of the text before each.
+    pub(super) seams: Vec<(Seam, usize)>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) status: Option<Status>,
 }
@@ -130,7 +132,7 @@ impl Ran {
     fn take(&mut self, message: ExecuteResponse, last: &mut u64) {
         let event = match message.kind.unwrap() {
             execute_response::Kind::Attempt(attempt) => {
-                assert_eq!(attempt.number as usize, self.attempts.len() + 1);
+                assert!(self.attempts.iter().all(|before| before.number != attempt.number));
                 assert!(self.finished.is_none());
                 return self.attempts.push(attempt);
             }
@@ -150,7 +152,7 @@ impl Ran {
             }
             generate_event::Kind::Notice(_) => self.notices += 1,
             generate_event::Kind::Finished(finished) => self.finished = Some(finished),
-            generate_event::Kind::Seam(_) => unreachable!("no rescue yet"),
+            generate_event::Kind::Seam(seam) => self.seams.push((seam, self.text.len())),
         }
     }
 }
