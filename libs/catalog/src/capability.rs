@@ -15,11 +15,14 @@ pub enum Capability {
     Reasoning,
     /// Hears or speaks.
     Audio,
+    /// Goes on from the beginning of its own answer, given as the last message.
+    Prefill,
 }
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Tools, Self::Vision, Self::JsonSchema, Self::Reasoning, Self::Audio];
+    pub const ALL: [Self; 6] =
+        [Self::Tools, Self::Vision, Self::JsonSchema, Self::Reasoning, Self::Audio, Self::Prefill];
 
     /// Returns the name in configuration and contracts.
     #[must_use]
@@ -30,6 +33,7 @@ impl Capability {
             Self::JsonSchema => "json_schema",
             Self::Reasoning => "reasoning",
             Self::Audio => "audio",
+            Self::Prefill => "prefill",
         }
     }
 
@@ -49,7 +53,7 @@ impl fmt::Display for Capability {
 /// What is known of a model by its family, from the providers' model pages. A model that is not known here is taken to
 /// speak tools and JSON schema, because most servers of open models do; configuration says better.
 pub(crate) fn of_model(model: &str) -> Vec<Capability> {
-    use Capability::{Audio, JsonSchema, Reasoning, Tools, Vision};
+    use Capability::{Audio, JsonSchema, Prefill, Reasoning, Tools, Vision};
     let model = model.rsplit('/').next().unwrap_or(model).to_lowercase();
     let is = |names: &[&str]| names.iter().any(|name| model.starts_with(name));
     if is(&["gpt-4o-audio", "gpt-audio", "gpt-realtime"]) {
@@ -60,6 +64,10 @@ pub(crate) fn of_model(model: &str) -> Vec<Capability> {
     }
     if is(&["o1"]) {
         return vec![Tools, JsonSchema, Reasoning];
+    }
+    // Anthropic's documentation: from Claude 4.6 on a last message of the assistant is refused.
+    if is(&["claude-3", "claude-sonnet-4-2", "claude-opus-4-2", "claude-opus-4-1", "claude-haiku-4-5"]) {
+        return vec![Tools, Vision, JsonSchema, Prefill];
     }
     if is(&["gpt-4o", "gpt-4.1", "gpt-4-turbo", "claude-", "gemini", "pixtral", "llama-4"]) {
         return vec![Tools, Vision, JsonSchema];

@@ -30,7 +30,24 @@ pub struct TargetInfo {
     pub price: Option<Price>,
     /// Whether a simulator answers.
     pub simulated: bool,
+    /// The share of requests among deployments.
+    pub weight: u32,
+    /// Limits of its own on time.
+    pub limits: TimeLimits,
     target: Target,
+    /// Further deployments of the same model.
+    others: Vec<TargetInfo>,
+}
+
+/// Limits of a target's own on time, in milliseconds; absent ones are the executor's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimeLimits {
+    /// From an attempt's start to its first output.
+    pub first_output_ms: Option<u64>,
+    /// Between two pieces of output.
+    pub idle_ms: Option<u64>,
+    /// From a request's arrival to its end.
+    pub total_ms: Option<u64>,
 }
 
 impl TargetInfo {
@@ -42,10 +59,22 @@ impl TargetInfo {
         self.target.secret()
     }
 
-    /// Whether a credential is there, or none is needed.
+    /// Whether a credential is there, or none is needed, at any deployment.
     #[must_use]
     pub fn has_credential(&self) -> bool {
-        self.secret().is_ok()
+        self.deployments().any(|deployment| deployment.secret().is_ok())
+    }
+
+    /// Returns this one and all other deployments of the same model: other addresses or credentials.
+    pub fn deployments(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// Names where the credential comes from: a variable or a file. Empty: none is needed. Holds nothing secret.
+    #[must_use]
+    pub fn credential_source(&self) -> String {
+        let file = self.target.api_key_file.as_ref().map(|path| path.display().to_string());
+        self.target.api_key_env.clone().or(file).unwrap_or_default()
     }
 
     fn new(target: &Target) -> Self {
@@ -69,6 +98,13 @@ impl TargetInfo {
             max_output: target.max_output_tokens.unwrap_or(ASSUMED_MAX_OUTPUT),
             price: price.or_else(|| known.and_then(|k| k.price)),
             simulated: provider == "simulated",
+            weight: target.weight.unwrap_or(1),
+            limits: TimeLimits {
+                first_output_ms: target.first_output_ms,
+                idle_ms: target.idle_ms,
+                total_ms: target.total_ms,
+            },
+            others: Vec::new(),
             model: target.model.clone(),
             dialect: target.dialect,
             base_url: target.base_url.clone(),
@@ -91,8 +127,16 @@ impl Catalog {
     /// Lays a configuration over the known models.
     #[must_use]
     pub fn new(shared: &Shared) -> Self {
-        let targets =
-            |alias: &signalbox_config::ModelAlias| alias.targets.iter().map(TargetInfo::new).collect();
+        let targets = |alias: &signalbox_config::ModelAlias| {
+            let mut targets: Vec<TargetInfo> = Vec::with_capacity(alias.targets.len());
+            for target in alias.targets.iter().map(TargetInfo::new) {
+                match targets.iter_mut().find(|known| known.id == target.id) {
+                    Some(known) => known.others.push(target),
+                    None => targets.push(target),
+                }
+            }
+            targets
+        };
         Self { aliases: shared.models.iter().map(|(name, alias)| (name.clone(), targets(alias))).collect() }
     }
 
@@ -149,6 +193,11 @@ mod tests {
               { base_url = 'http://127.0.0.1:1/v1', model = 'llama', provider = 'lab',
                 price = { input_usd_per_mtok = '0.02', output_usd_per_mtok = '0.04' }, capabilities = ['vision'] },
             ]
+            [models.twice]
+            targets = [
+              { base_url = 'http://127.0.0.1:1/v1', model = 'm', provider = 'two', api_key_env = 'UNSET_ONE' },
+              { base_url = 'http://127.0.0.1:2/v1', model = 'm', provider = 'two', weight = 3, idle_ms = 7 },
+            ]
             [models.again]
             targets = [{ base_url = 'https://api.openai.com/v1', model = 'gpt-4.1-mini' }]";
         Catalog::new(&Document::parse(text, "t").unwrap().shared().unwrap())
@@ -161,7 +210,12 @@ mod tests {
             |model: &str| catalog.resolve(model).map(|t| t.iter().map(|t| t.id.clone()).collect::<Vec<_>>());
         assert_eq!(ids("fast").unwrap(), ["openai/gpt-4.1-mini", "lab/llama"]);
         assert_eq!(ids("lab/llama").unwrap(), ["lab/llama"]);
-        assert_eq!(ids("auto").unwrap().len(), 2, "each target once");
+        assert_eq!(ids("auto").unwrap().len(), 3, "each target once");
+        let twice = catalog.resolve("twice").unwrap();
+        assert_eq!(twice.len(), 1, "two deployments are one target");
+        let deployments: Vec<_> = twice[0].deployments().map(|d| (d.weight, d.limits.idle_ms)).collect();
+        assert_eq!(deployments, [(1, None), (3, Some(7))]);
+        assert!(twice[0].has_credential(), "one of them can be asked");
         assert_eq!(ids("slow"), None);
         assert_eq!(ids("openai/gpt-9"), None);
     }

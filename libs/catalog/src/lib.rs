@@ -11,6 +11,6 @@ pub mod tokens;
 
 pub use crate::{
     capability::Capability,
-    catalog::{Catalog, TargetInfo},
+    catalog::{Catalog, TargetInfo, TimeLimits},
     price::{Cost, Price, Usage},
 };

@@ -51,8 +51,17 @@ pub struct Target {
     pub context_window_tokens: Option<u64>,
     /// The most output tokens. Default: from the catalog.
     pub max_output_tokens: Option<u64>,
-    /// What it can do: `tools`, `vision`, `json_schema`, `reasoning`, `audio`. Default: from the catalog.
+    /// What it can do: `tools`, `vision`, `json_schema`, `reasoning`, `audio`, `prefill`. Default: from the catalog.
     pub capabilities: Option<Vec<String>>,
+    /// The share of requests among deployments of one model: targets of an alias with the same provider and model, but
+    /// another address or credential. Default: 1.
+    pub weight: Option<u32>,
+    /// How long an attempt may take to its first output, in milliseconds. Default: `[executor.limits]`.
+    pub first_output_ms: Option<u64>,
+    /// How long a stream may be silent, in milliseconds. Default: `[executor.limits]`.
+    pub idle_ms: Option<u64>,
+    /// How long a whole request may take that begins here, in milliseconds. Default: `[executor.limits]`.
+    pub total_ms: Option<u64>,
 }
 
 /// The wire format of a provider.

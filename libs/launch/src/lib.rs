@@ -10,6 +10,10 @@ use signalbox_config::{Document, Live, Shared};
 use signalbox_mesh::{ContextTrust, Environment, Part, Server};
 use tonic::transport::server::TcpIncoming;
 
+/// The allocator of every binary, the whole mesh in one process included.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Arguments of a service.
 #[derive(Debug, Clone, Parser)]
 #[command(

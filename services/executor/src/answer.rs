@@ -107,7 +107,7 @@ impl Ask<'_> {
         let status = response.status().as_u16();
         let seen = Seen { http_status: status, request_id: request_id(response.headers()) };
         self.seen.get_or_init(|| seen);
-        self.stats.headroom(response.headers());
+        self.stats.headroom(response.headers(), Instant::now());
         if response.status().is_success() {
             return Ok(response);
         }

@@ -1,7 +1,7 @@
 //! The breaker of one target.
 //!
 //! ```text
-//! closed ──(n failures in a row, or n rate limits in a row)──▶ open
+//! closed ──(n failures in a row, n rate limits in a row, or a share of failures)──▶ open
 //! open ──(its time has passed)──▶ half open: exactly one probe
 //! half open ──(the probe gets output)──▶ closed
 //! half open ──(the probe fails)──▶ open again
@@ -31,6 +31,10 @@ pub(crate) struct Breaker {
 struct State {
     failures: u32,
     rate_limits: u32,
+    /// The last attempts, a bit each, the youngest lowest: set where it failed.
+    recent: u64,
+    /// How many of them there are, at most 64.
+    known: u32,
     /// When a probe may be made. `None`: closed.
     open_until: Option<Instant>,
     probing: bool,
@@ -93,14 +97,30 @@ impl Breaker {
     }
 }
 
+impl State {
+    fn note(&mut self, failed: bool) {
+        self.recent = self.recent << 1 | u64::from(failed);
+        self.known = (self.known + 1).min(u64::BITS);
+    }
+
+    /// Counts the failures among the last attempts; `None` while too few are known.
+    fn failed_of(&self, window: u32) -> Option<u32> {
+        let window = window.clamp(1, u64::BITS);
+        (self.known >= window).then(|| (self.recent << (u64::BITS - window)).count_ones())
+    }
+}
+
 impl Permit {
     /// Notes that the target spoke.
     pub(crate) fn succeeded(&mut self) {
         let mut state = self.breaker.state.lock();
         state.failures = 0;
         state.rate_limits = 0;
+        state.note(false);
         if self.probe {
             state.open_until = None;
+            // What was before says nothing any more.
+            state.known = 0;
             "a probe was answered".clone_into(&mut state.reason);
             state.probing = false;
             self.probe = false;
@@ -113,33 +133,39 @@ impl Permit {
         if threshold == 0 {
             return;
         }
-        let (count, text) = {
-            let mut state = self.breaker.state.lock();
-            match class {
-                ErrorClass::RateLimited => {
-                    state.rate_limits += 1;
-                    (state.rate_limits, "rate limits in a row")
-                }
-                ErrorClass::Credential
-                | ErrorClass::Overloaded
-                | ErrorClass::Transport
-                | ErrorClass::Timeout
-                | ErrorClass::ModelMissing
-                | ErrorClass::Protocol => {
-                    state.failures += 1;
-                    (state.failures, "failures in a row")
-                }
-                ErrorClass::Rejected | ErrorClass::ContextTooLong | ErrorClass::ContentFilter => {
-                    drop(state);
-                    return self.succeeded();
-                }
+        let mut state = self.breaker.state.lock();
+        let window = self.settings.window;
+        let (count, mut text) = match class {
+            ErrorClass::RateLimited => {
+                state.rate_limits += 1;
+                (state.rate_limits, format!("{} rate limits in a row", state.rate_limits))
+            }
+            ErrorClass::Credential
+            | ErrorClass::Overloaded
+            | ErrorClass::Transport
+            | ErrorClass::Timeout
+            | ErrorClass::ModelMissing
+            | ErrorClass::Protocol => {
+                state.failures += 1;
+                state.note(true);
+                (state.failures, format!("{} failures in a row", state.failures))
+            }
+            ErrorClass::Rejected | ErrorClass::ContextTooLong | ErrorClass::ContentFilter => {
+                drop(state);
+                return self.succeeded();
             }
         };
-        if self.probe || count >= threshold {
-            let mut state = self.breaker.state.lock();
+        let share = state.failed_of(window).filter(|failed| {
+            let percent = self.settings.failure_percent;
+            percent > 0 && failed * 100 >= percent * window
+        });
+        if let (Some(failed), true) = (share, count < threshold) {
+            text = format!("{failed} failures among {window}");
+        }
+        if self.probe || count >= threshold || share.is_some() {
             let open = ms(self.settings.open_ms).max(wait.unwrap_or_default());
             state.open_until = Some(now + open);
-            state.reason = format!("{count} {text}, the last: {}", class.label());
+            state.reason = format!("{text}, the last: {}", class.label());
             if self.probe {
                 state.probing = false;
                 self.probe = false;
@@ -160,7 +186,8 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
-    const SETTINGS: config::Breaker = config::Breaker { failures: 3, open_ms: 10_000 };
+    const SETTINGS: config::Breaker =
+        config::Breaker { failures: 3, failure_percent: 50, window: 20, open_ms: 10_000 };
 
     fn fail(breaker: &Arc<Breaker>, class: ErrorClass) {
         breaker.admit(SETTINGS, Instant::now()).unwrap().failed(class, None, Instant::now());
@@ -220,5 +247,17 @@ mod tests {
             fail(&breaker, ErrorClass::Rejected);
         }
         assert_eq!(breaker.read(Instant::now()).0, BreakerState::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_share_of_failures_opens_it_too() {
+        let breaker = Arc::new(Breaker::default());
+        for round in 0..10 {
+            assert_eq!(breaker.read(Instant::now()).0, BreakerState::Closed, "round {round}");
+            breaker.admit(SETTINGS, Instant::now()).unwrap().succeeded();
+            fail(&breaker, ErrorClass::Overloaded);
+        }
+        let open = breaker.admit(SETTINGS, Instant::now()).unwrap_err();
+        assert_eq!(open.reason, "10 failures among 20, the last: overloaded");
     }
 }

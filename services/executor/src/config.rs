@@ -127,13 +127,17 @@ impl Default for Rescue {
 pub struct Breaker {
     /// Failures in a row that open it; rate limits are counted apart, to the same number. 0: no breaker. Default: 5.
     pub failures: u32,
+    /// The share of failures, in percent, among the last `window` attempts that opens it too; 0: not at all. Default: 50.
+    pub failure_percent: u32,
+    /// How many attempts are looked at, at most 64. Default: 20.
+    pub window: u32,
     /// How long it stays open before one probe is let through. Default: 10,000.
     pub open_ms: u64,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { failures: 5, open_ms: 10_000 }
+        Self { failures: 5, failure_percent: 50, window: 20, open_ms: 10_000 }
     }
 }
 
@@ -200,6 +204,9 @@ impl Config {
         }
         if self.bounds.header_bytes < 8_192 {
             return Err("executor.bounds.header_bytes: must be at least 8192".to_owned());
+        }
+        if !(1..=64).contains(&self.breaker.window) || self.breaker.failure_percent > 100 {
+            return Err("executor.breaker: window must be 1 to 64 and failure_percent at most 100".to_owned());
         }
         let zero = [
             ("limits.connect_ms", self.limits.connect_ms),

@@ -178,7 +178,7 @@ impl Course {
 
     fn again(&mut self, target: &Arc<Target>, failed: &Failure) -> Option<Step> {
         // Another was asked beside it: it is no longer the one whose turn it is.
-        let left = self.plan.get(self.at).is_none_or(|here| here.target.id != target.id);
+        let left = self.plan.get(self.at).is_none_or(|here| !Arc::ptr_eq(&here.target, target));
         if left || self.here >= self.retry.attempts_per_target {
             return None;
         }

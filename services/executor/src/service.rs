@@ -89,7 +89,7 @@ impl ExecutorService for Executor {
         _request: Request<ListTargetsRequest>,
     ) -> Result<Response<ListTargetsResponse>, Status> {
         let now = Instant::now();
-        let targets = self.0.targets.all().values().map(|target| listed(target, now)).collect();
+        let targets = self.0.targets.all().values().flatten().map(|target| listed(target, now)).collect();
         Ok(Response::new(ListTargetsResponse { targets }))
     }
 }
@@ -105,9 +105,10 @@ impl Executor {
         let mut seen = HashSet::new();
         let mut found = Vec::with_capacity(plan.len());
         for planned in plan {
-            match self.0.targets.find(&planned.target_id) {
-                Some(target) if seen.insert(planned.target_id.as_str()) => {
-                    found.push(Candidate { target, prefill: planned.prefill });
+            match self.0.targets.choose(&planned.target_id, &self.0.random, Instant::now()) {
+                Some(targets) if seen.insert(planned.target_id.as_str()) => {
+                    let prefill = planned.prefill;
+                    found.extend(targets.into_iter().map(|target| Candidate { target, prefill }));
                 }
                 Some(_) => {}
                 // A plan may be older than the configuration: the others may do.
@@ -189,5 +190,7 @@ fn listed(target: &Target, now: Instant) -> Listed {
         remaining_requests: counts.remaining_requests,
         remaining_tokens: counts.remaining_tokens,
         has_credential: !matches!(target.credential, Credential::Missing(_)),
+        credential_source: target.credential_source.clone(),
+        weight: target.weight,
     }
 }

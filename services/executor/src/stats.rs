@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// Stands for "unknown" in a counter that may be unknown.
 const UNKNOWN: u64 = u64::MAX;
@@ -21,7 +22,12 @@ pub(crate) struct Stats {
     recent: Mutex<Recent>,
     remaining_requests: AtomicU64,
     remaining_tokens: AtomicU64,
+    /// When they were told last.
+    told: Mutex<Option<Instant>>,
 }
+
+/// How long what a provider said of its limits is taken for true.
+const NEWS: Duration = Duration::from_secs(30);
 
 impl Default for Stats {
     fn default() -> Self {
@@ -33,6 +39,7 @@ impl Default for Stats {
             recent: Mutex::default(),
             remaining_requests: AtomicU64::new(UNKNOWN),
             remaining_tokens: AtomicU64::new(UNKNOWN),
+            told: Mutex::default(),
         }
     }
 }
@@ -111,16 +118,26 @@ impl Stats {
     }
 
     /// Reads the provider's remaining rate limits.
-    pub(crate) fn headroom(&self, headers: &HeaderMap) {
+    pub(crate) fn headroom(&self, headers: &HeaderMap, now: Instant) {
         let pairs = [
             ("x-ratelimit-remaining-requests", &self.remaining_requests),
             ("x-ratelimit-remaining-tokens", &self.remaining_tokens),
+            ("anthropic-ratelimit-requests-remaining", &self.remaining_requests),
+            ("anthropic-ratelimit-tokens-remaining", &self.remaining_tokens),
         ];
         for (name, slot) in pairs {
             if let Some(n) = headers.get(name).and_then(|v| v.to_str().ok()?.parse().ok()) {
                 slot.store(n, Relaxed);
+                *self.told.lock() = Some(now);
             }
         }
+    }
+
+    /// Whether the provider said of late that nothing is left.
+    pub(crate) fn exhausted(&self, now: Instant) -> bool {
+        let none = |slot: &AtomicU64| slot.load(Relaxed) == 0;
+        (none(&self.remaining_requests) || none(&self.remaining_tokens))
+            && self.told.lock().is_some_and(|told| now.saturating_duration_since(told) < NEWS)
     }
 
     pub(crate) fn read(&self) -> Counts {

@@ -8,11 +8,17 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
 use signalbox_catalog::{Cost, Price, tokens};
 use signalbox_proto::common::v1::Usage;
+use signalbox_proto::executor::v1::BreakerState;
 use signalbox_wire::{Dialect, Encoded, redact};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::breaker::Breaker;
 use crate::stats::Stats;
+
+/// Added to what deployments take, in milliseconds: one that was never asked is no wonder of speed, and small differences do
+/// not matter.
+const UNKNOWN_MS: f64 = 100.0;
 
 /// The user agent that providers see.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("signalbox/", env!("CARGO_PKG_VERSION")));
@@ -33,6 +39,12 @@ pub(crate) struct Target {
     /// Whether it reasons before it speaks, and so may take long.
     pub(crate) reasoning: bool,
     pub(crate) limits: Limits,
+    /// The share of requests among deployments of the same id.
+    pub(crate) weight: u32,
+    /// Together with `credential_source` what tells deployments apart.
+    pub(crate) base_url: String,
+    /// The name of a variable or a file. Empty: no credential.
+    pub(crate) credential_source: String,
     /// `None`: unknown.
     pub(crate) price: Option<Price>,
     pub(crate) memory: Arc<Memory>,
@@ -137,6 +149,21 @@ impl Target {
     /// Returns whom a request is written for.
     pub(crate) fn wire(&self) -> signalbox_wire::Target<'_> {
         signalbox_wire::Target { provider: &self.provider, model: &self.model }
+    }
+
+    /// Returns how burdened this deployment is: the work under way times the time that it takes, by weight. One that has
+    /// no credential, no headroom, or a breaker that is open comes last.
+    pub(crate) fn burden(&self, now: Instant) -> f64 {
+        let counts = self.memory.stats.read();
+        let unavailable = matches!(self.credential, Credential::Missing(_))
+            || self.memory.breaker.read(now).0 == BreakerState::Open
+            || self.memory.stats.exhausted(now);
+        if unavailable {
+            return f64::MAX;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let (under_way, took) = (counts.in_flight as f64, counts.first_output_ms.unwrap_or(0) as f64);
+        (under_way + 1.0) * (took + UNKNOWN_MS) / f64::from(self.weight)
     }
 
     /// Returns what a usage costs here.

@@ -7,13 +7,16 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use signalbox_catalog::{Capability, Catalog, TargetInfo};
 use signalbox_config::{Live, Shared};
+use signalbox_mesh::Random;
 use signalbox_wire::Dialect;
+use tokio::time::Instant;
 
+use crate::config::ms;
 use crate::error::Error;
 use crate::target::{Base, Credential, Limits, Memory, Target};
 
-/// Targets by id.
-pub(crate) type Known = BTreeMap<String, Arc<Target>>;
+/// Deployments by the id of their target.
+pub(crate) type Known = BTreeMap<String, Vec<Arc<Target>>>;
 
 /// Finds targets. Follows changes of the configuration; what is remembered of a target outlives them.
 pub(crate) struct Targets {
@@ -38,7 +41,7 @@ impl Targets {
     pub(crate) fn new(shared: Live<Shared>, places: usize) -> Result<Self, Error> {
         let version = shared.version();
         let known = Arc::new(ready(&Catalog::new(&shared.load()), &Known::new(), places)?);
-        for target in known.values() {
+        for target in known.values().flatten() {
             if let Credential::Missing(why) = &target.credential {
                 tracing::warn!(target_id = %target.id, why, "a target has no credential and is not asked");
             }
@@ -47,9 +50,21 @@ impl Targets {
         Ok(Self { shared, places, present, changing: Mutex::new(()) })
     }
 
-    /// Returns a target by its id.
-    pub(crate) fn find(&self, id: &str) -> Option<Arc<Target>> {
-        self.all().get(id).cloned()
+    /// Returns the deployments of a target, in the order in which they are to be asked: the first by the power of two choices,
+    /// so that load spreads without a herd, then the others, the best first.
+    pub(crate) fn choose(&self, id: &str, random: &Random, now: Instant) -> Option<Vec<Arc<Target>>> {
+        let known = self.all();
+        let deployments = known.get(id)?;
+        if let [only] = deployments.as_slice() {
+            return Some(vec![Arc::clone(only)]);
+        }
+        let mut rest: Vec<(f64, Arc<Target>)> =
+            deployments.iter().map(|target| (target.burden(now), Arc::clone(target))).collect();
+        let one = random.below(rest.len());
+        let other = (one + 1 + random.below(rest.len() - 1)) % rest.len();
+        let (_, first) = rest.swap_remove(if rest[one].0 <= rest[other].0 { one } else { other });
+        rest.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Some([first].into_iter().chain(rest.into_iter().map(|(_, target)| target)).collect())
     }
 
     /// Returns all targets.
@@ -84,11 +99,19 @@ impl Targets {
 fn ready(catalog: &Catalog, before: &Known, places: usize) -> Result<Known, Error> {
     let mut known = Known::new();
     for info in catalog.targets() {
-        let memory = match before.get(&info.id) {
-            Some(target) => Arc::clone(&target.memory),
-            None => Arc::new(Memory::new(places)),
-        };
-        known.insert(info.id.clone(), Arc::new(target(info, memory)?));
+        let mut deployments = Vec::new();
+        for deployment in info.deployments() {
+            let place = (deployment.base_url.as_str(), deployment.credential_source());
+            let same = |target: &&Arc<Target>| {
+                (target.base_url.as_str(), &target.credential_source) == (place.0, &place.1)
+            };
+            let memory = match before.get(&info.id).and_then(|known| known.iter().find(same)) {
+                Some(target) => Arc::clone(&target.memory),
+                None => Arc::new(Memory::new(places)),
+            };
+            deployments.push(Arc::new(target(deployment, memory)?));
+        }
+        known.insert(info.id.clone(), deployments);
     }
     Ok(known)
 }
@@ -115,7 +138,14 @@ fn target(info: &TargetInfo, memory: Arc<Memory>) -> Result<Target, Error> {
         credential,
         window: (info.context_window > 0).then_some(info.context_window),
         reasoning: info.capabilities.contains(&Capability::Reasoning),
-        limits: Limits::default(),
+        limits: Limits {
+            first_output: info.limits.first_output_ms.map(ms),
+            idle: info.limits.idle_ms.map(ms),
+            total: info.limits.total_ms.map(ms),
+        },
+        weight: info.weight.max(1),
+        base_url: info.base_url.clone(),
+        credential_source: info.credential_source(),
         price: info.price,
         memory,
     })
@@ -138,26 +168,29 @@ mod tests {
     #[test]
     fn targets_are_made_ready_and_a_missing_key_is_no_error() {
         let targets = Targets::new(Live::new(shared(ONE)), 10).unwrap();
-        let one = targets.find("lab/one").unwrap();
+        let find = |id: &str| {
+            targets.choose(id, &Random::seeded(1), Instant::now()).map(|mut found| found.remove(0))
+        };
+        let one = find("lab/one").unwrap();
         assert!(matches!(one.credential, Credential::None) && !one.reasoning);
-        let o3 = targets.find("openai/o3").unwrap();
+        let o3 = find("openai/o3").unwrap();
         assert!(matches!(&o3.credential, Credential::Missing(why) if why.contains("SURELY_UNSET")));
         assert!(o3.reasoning && o3.window == Some(7) && o3.price.is_some());
-        assert!(targets.find("lab/two").is_none());
+        assert!(find("lab/two").is_none());
     }
 
     #[test]
     fn a_change_is_followed_and_what_is_remembered_stays() {
         let live = Live::new(shared(ONE));
         let targets = Targets::new(live.clone(), 10).unwrap();
-        let memory = Arc::clone(&targets.find("lab/one").unwrap().memory);
+        let memory = Arc::clone(&targets.all()["lab/one"][0].memory);
         live.swap(shared(
-            "[models.a]\ntargets = [{ base_url = 'http://127.0.0.1:2/v1', provider = 'lab', model = 'one' }]",
+            "[models.a]\ntargets = [{ base_url = 'http://127.0.0.1:1/v1', provider = 'lab', model = 'one', weight = 2 }]",
         ));
-        let changed = targets.find("lab/one").unwrap();
-        assert_eq!(changed.base.host, "127.0.0.1:2");
+        let changed = Arc::clone(&targets.all()["lab/one"][0]);
+        assert_eq!(changed.base.host, "127.0.0.1:1");
         assert!(Arc::ptr_eq(&changed.memory, &memory));
-        assert!(targets.find("openai/o3").is_none());
+        assert!(!targets.all().contains_key("openai/o3"));
     }
 
     #[test]
@@ -166,5 +199,39 @@ mod tests {
             "[models.a]\ntargets = [{ base_url = 'http://me:secret@host/v1', provider = 'p', model = 'm' }]";
         let error = Targets::new(Live::new(shared(text)), 10).err().unwrap().to_string();
         assert!(error.starts_with("p/m: base_url: ") && !error.contains("secret"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deployments_share_the_load_by_weight_and_what_is_under_way() {
+        let text = "[models.a]
+            targets = [{ base_url = 'http://127.0.0.1:1/v1', provider = 'lab', model = 'm' },
+                       { base_url = 'http://127.0.0.1:2/v1', provider = 'lab', model = 'm', weight = 3 },
+                       { base_url = 'http://127.0.0.1:3/v1', provider = 'lab', model = 'm' }]";
+        let targets = Targets::new(Live::new(shared(text)), 10_000).unwrap();
+        let random = Random::seeded(3);
+        let mut held = Vec::new();
+        let mut shares = BTreeMap::<String, u32>::new();
+        for _ in 0..500 {
+            let order = targets.choose("lab/m", &random, Instant::now()).unwrap();
+            assert_eq!(order.len(), 3, "the others stand by");
+            *shares.entry(order[0].base.host.clone()).or_default() += 1;
+            held.push(order[0].memory.stats.begin());
+        }
+        let shares: Vec<u32> = shares.into_values().collect();
+        assert!((80..120).contains(&shares[0]) && (280..320).contains(&shares[1]), "{shares:?}");
+
+        let empty = http::HeaderMap::from_iter([(
+            http::HeaderName::from_static("x-ratelimit-remaining-requests"),
+            http::HeaderValue::from_static("0"),
+        )]);
+        drop(held);
+        targets.all()["lab/m"][1].memory.stats.headroom(&empty, Instant::now());
+        for _ in 0..50 {
+            let order = targets.choose("lab/m", &random, Instant::now()).unwrap();
+            assert_eq!(order[2].base.host, "127.0.0.1:2", "no headroom: last");
+        }
+        tokio::time::advance(std::time::Duration::from_secs(60)).await;
+        let again = (0..50).any(|_| targets.choose("lab/m", &random, Instant::now()).unwrap()[0].weight == 3);
+        assert!(again, "old news is no news");
     }
 }

@@ -1,6 +1,6 @@
 //! From a request to an ordered plan: resolve, filter, order. Pure.
 
-use signalbox_catalog::{Catalog, Cost, Price, TargetInfo, Usage};
+use signalbox_catalog::{Capability, Catalog, Cost, Price, TargetInfo, Usage};
 use signalbox_proto::{
     common::v1::RoutePolicy,
     router::v1::{Candidate, PlanResponse, Rejected},
@@ -149,6 +149,7 @@ fn candidate(target: &TargetInfo, needs: &Needs, config: &Config) -> Candidate {
         model: target.model.clone(),
         predicted_cost_nanousd: predicted_cost(target, needs, config.assumed_output_tokens),
         context_window_tokens: target.context_window,
+        prefill: target.capabilities.contains(&Capability::Prefill),
         ..Candidate::default()
     }
 }

@@ -29,6 +29,9 @@ fn course(plan: &[(&str, Option<u64>)], around_filter: bool) -> Course {
             window: *window,
             reasoning: false,
             limits: Limits::default(),
+            weight: 1,
+            base_url: String::new(),
+            credential_source: String::new(),
             price: None,
             memory: Arc::new(Memory::new(10)),
         });
