@@ -1,24 +1,31 @@
 //! Connections to providers.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt as _, service_fn};
 
-use crate::config::{Config, ms};
+use crate::config::{Config, Tls, ms};
+use crate::error::Error;
 
 /// Makes connections to providers. Tests and simulations bring their own.
 #[derive(Clone, Debug)]
@@ -34,45 +41,44 @@ impl Connector {
         Self(BoxCloneSyncService::new(service))
     }
 
-    /// Connects over TCP without delay (Nagle), with TLS where the URI says `https`, by the system's root certificates.
+    /// Connects over TCP without delay (Nagle), both address families side by side (RFC 8305), through the proxy that the
+    /// environment names (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`; never to this machine itself), with TLS where
+    /// the URI says `https`, by the system's root certificates and `ca_file`'s.
     ///
     /// Without any root certificates only `http` works, and a warning says so.
-    #[must_use]
-    pub fn system(connect: Duration) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or holds no certificate.
+    pub fn system(connect: Duration, tls: &Tls) -> Result<Self, Error> {
+        Ok(Self::through(Arc::new(Matcher::from_env()), connect, trusted(tls)?))
+    }
+
+    fn through(proxies: Arc<Matcher>, connect: Duration, tls: rustls::ClientConfig) -> Self {
         let mut http = HttpConnector::new();
         http.set_nodelay(true);
         http.enforce_http(false);
         http.set_connect_timeout(Some(connect));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let roots = HttpsConnectorBuilder::new().with_provider_and_native_roots(Arc::clone(&provider));
-        let https = match roots {
-            Ok(builder) => builder.https_or_http().enable_all_versions().wrap_connector(http),
-            Err(error) => {
-                tracing::warn!(%error, "no root certificates: providers over https cannot be verified; install ca-certificates");
-                let tls = rustls::ClientConfig::builder_with_provider(provider)
-                    .with_safe_default_protocol_versions()
-                    .map(|builder| {
-                        builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
-                    });
-                match tls {
-                    Ok(tls) => HttpsConnectorBuilder::new()
-                        .with_tls_config(tls)
-                        .https_or_http()
-                        .enable_all_versions()
-                        .wrap_connector(http),
-                    Err(error) => return Self::refusing(error.to_string()),
+        let plain = Self::new(service_fn(move |uri: Uri| {
+            let (http, proxy) = (http.clone(), proxies.intercept(&uri).filter(|_| !is_loopback(&uri)));
+            async move {
+                let Some(proxy) = proxy else { return Ok(Io::new(http.oneshot(uri).await?)) };
+                if uri.scheme() == Some(&Scheme::HTTPS) {
+                    let mut tunnel = Tunnel::new(proxy.uri().clone(), http);
+                    if let Some(auth) = proxy.basic_auth() {
+                        tunnel = tunnel.with_auth(auth.clone());
+                    }
+                    return Ok(Io::new(tunnel.oneshot(uri).await?));
                 }
+                Ok(Io::new(Proxied(http.oneshot(proxy.uri().clone()).await?)))
             }
-        };
+        }));
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(plain);
         Self::new(https.map_response(Io::new))
-    }
-
-    /// Fails always, with these words.
-    fn refusing(words: String) -> Self {
-        Self::new(service_fn(move |_: Uri| {
-            let words = words.clone();
-            async move { Err(BoxError::from(words)) }
-        }))
     }
 
     /// Bounds the whole of connecting, TLS included.
@@ -90,6 +96,80 @@ impl Connector {
                 }
             }
         }))
+    }
+}
+
+/// Whether this very machine is meant, which no proxy knows.
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Builds the TLS configuration.
+fn trusted(tls: &Tls) -> Result<rustls::ClientConfig, Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if let Some(path) = &tls.ca_file {
+        let at_fault = |problem: String| {
+            Error::Config(format!("executor.tls.ca_file: {}: {problem}; give a PEM file", path.display()))
+        };
+        let mut read = 0;
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| at_fault(e.to_string()))? {
+            let certificate = certificate.map_err(|e| at_fault(e.to_string()))?;
+            roots.add(certificate).map_err(|e| at_fault(e.to_string()))?;
+            read += 1;
+        }
+        if read == 0 {
+            return Err(at_fault("holds no certificate".to_owned()));
+        }
+    }
+    if roots.is_empty() {
+        tracing::warn!(
+            "no root certificates: providers over https cannot be verified; install ca-certificates"
+        );
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| Error::Config(format!("TLS: {e}")))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Is a connection to a proxy that is told whole URIs.
+struct Proxied<T>(T);
+
+impl<T: Connection> Connection for Proxied<T> {
+    fn connected(&self) -> Connected {
+        self.0.connected().proxy(true)
+    }
+}
+
+impl<T: Read + Unpin> Read for Proxied<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<T: Write + Unpin> Write for Proxied<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
@@ -235,5 +315,65 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         self.0.call(uri)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Sends a request through a proxy, and returns what the proxy was told.
+    async fn proxied(target: &str) -> String {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://me:secret@{}", proxy.local_addr().unwrap());
+        let matcher = Matcher::builder().all(address).build();
+        let tls = trusted(&Tls::default()).unwrap();
+        let connector = Connector::through(Arc::new(matcher), Duration::from_secs(5), tls);
+        let client = Client::new(connector, &Config::default());
+        let request = Request::post(target).body(Full::new(Bytes::new())).unwrap();
+        let told = async {
+            let (mut stream, _) = proxy.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+                assert!(stream.read_buf(&mut head).await.unwrap() > 0);
+            }
+            stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            String::from_utf8(head).unwrap()
+        };
+        let (_, told) = tokio::join!(client.send(request), told);
+        told
+    }
+
+    #[tokio::test]
+    async fn a_proxy_gets_whole_uris_and_tunnels_for_tls() {
+        let plain = proxied("http://models.test/v1/chat/completions").await;
+        assert!(plain.starts_with("POST http://models.test/v1/chat/completions HTTP/1.1\r\n"), "{plain}");
+        let tunnel = proxied("https://models.test/v1").await;
+        assert!(tunnel.starts_with("CONNECT models.test:443 HTTP/1.1\r\n"), "{tunnel}");
+        assert!(tunnel.to_lowercase().contains("proxy-authorization: basic bwu6c2vjcmv0"), "{tunnel}");
+    }
+
+    #[test]
+    fn this_machine_is_not_asked_for_through_a_proxy() {
+        let loopback = |uri: &str| is_loopback(&uri.parse().unwrap());
+        assert!(
+            loopback("http://127.0.0.1:8080/v1") && loopback("http://[::1]/") && loopback("http://localhost")
+        );
+        assert!(!loopback("http://10.0.0.1/") && !loopback("https://api.example.com"));
+    }
+
+    #[test]
+    fn a_ca_file_that_cannot_be_used_is_named() {
+        let error = |path: &str| {
+            let tls = Tls { ca_file: Some(path.into()) };
+            trusted(&tls).unwrap_err().to_string()
+        };
+        assert!(error("/nonexistent.pem").starts_with("executor.tls.ca_file: /nonexistent.pem: "));
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let path = empty.path().to_str().unwrap();
+        assert!(error(path).ends_with("holds no certificate; give a PEM file"));
     }
 }

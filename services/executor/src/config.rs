@@ -1,5 +1,6 @@
 //! The section `[executor]`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -25,6 +26,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// Connections to providers.
     pub pool: Pool,
+    /// Whom to trust.
+    pub tls: Tls,
 }
 
 impl Default for Config {
@@ -37,6 +40,7 @@ impl Default for Config {
             breaker: Breaker::default(),
             bounds: Bounds::default(),
             pool: Pool::default(),
+            tls: Tls::default(),
         }
     }
 }
@@ -190,6 +194,15 @@ impl Default for Pool {
     fn default() -> Self {
         Self { idle_per_host: 128, idle_ms: 60_000 }
     }
+}
+
+/// Configures TLS to providers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// A PEM file with certificate authorities that are trusted besides the system's: for a provider or a proxy of your own.
+    /// Default: none.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Config {

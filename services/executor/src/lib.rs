@@ -50,7 +50,7 @@ use crate::budget::Budget;
 use crate::client::Client;
 pub use crate::client::{Connector, Io};
 use crate::config::ms;
-pub use crate::config::{Bounds, Breaker, Config, Limits, Pool, Rescue, Retry, SECTION};
+pub use crate::config::{Bounds, Breaker, Config, Limits, Pool, Rescue, Retry, SECTION, Tls};
 use crate::core::Core;
 pub use crate::error::Error;
 use crate::service::Executor;
@@ -62,7 +62,7 @@ use crate::targets::Targets;
 ///
 /// The configuration cannot be used; the error names the key or the target.
 pub async fn build(shared: Live<Shared>, config: Config, environment: Environment) -> Result<Part, Error> {
-    let connector = Connector::system(ms(config.limits.connect_ms));
+    let connector = Connector::system(ms(config.limits.connect_ms), &config.tls)?;
     build_with(shared, config, environment, connector)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Uri;
 use parking_lot::Mutex;
+use signalbox_config::Shared;
 use signalbox_proto::common::v1::{AttemptKind, AttemptOutcome, ErrorReason, FinishReason, UsageSource};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
@@ -30,6 +31,14 @@ const DONE: &str = "data: [DONE]\n\n";
 
 /// Makes an executor whose connections follow the scripts in turn, and the times at which they were made.
 fn scripted(config: Config, scripts: Vec<Vec<Say>>) -> (Executors, Arc<Mutex<Vec<Instant>>>) {
+    scripted_over(config, scripts, models("http://provider.test/v1", &["a", "b"], None))
+}
+
+fn scripted_over(
+    config: Config,
+    scripts: Vec<Vec<Say>>,
+    shared: Shared,
+) -> (Executors, Arc<Mutex<Vec<Instant>>>) {
     let scripts = Arc::new(Mutex::new(VecDeque::from(scripts)));
     let times = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&times);
@@ -43,7 +52,7 @@ fn scripted(config: Config, scripts: Vec<Vec<Say>>) -> (Executors, Arc<Mutex<Vec
             Ok(Io::plain(ours))
         }
     }));
-    (executor(config, connector, models("http://provider.test/v1", &["a", "b"], None)), times)
+    (executor(config, connector, shared), times)
 }
 
 async fn play(mut pipe: tokio::io::DuplexStream, script: Vec<Say>) {
@@ -108,6 +117,21 @@ async fn a_stream_that_only_drips_has_stalled() {
     let ran = run(&executors, request(&["a"])).await;
     assert_eq!((ran.reason(), ran.metadata("cause").as_str()), (Some(ErrorReason::StreamBroken), "stall"));
     assert_eq!(begin.elapsed().as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_key_is_rotated() {
+    let refused = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\n{}";
+    let two = "[models.test]\ntargets = [
+        { base_url = 'http://one.test', provider = 'sim', model = 'a' },
+        { base_url = 'http://two.test', provider = 'sim', model = 'a' }]";
+    let shared = signalbox_config::Document::parse(two, "test").unwrap().shared().unwrap();
+    let (executors, times) =
+        scripted_over(Config::default(), vec![vec![Say::Bytes(refused)], answer()], shared);
+    let ran = run(&executors, request(&["a"])).await;
+    assert_eq!(ran.outcomes(), [AttemptOutcome::Credential, AttemptOutcome::Ok], "{ran:?}");
+    assert!(ran.attempts.iter().all(|attempt| attempt.target_id == "sim/a"));
+    assert_eq!(times.lock().len(), 2);
 }
 
 fn gaps(times: &Mutex<Vec<Instant>>) -> Vec<u64> {

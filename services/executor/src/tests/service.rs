@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::world::{World, executor, models, quick, request, run, run_in};
 use crate::client::Connector;
+use crate::config::Tls;
 
 #[tokio::test]
 async fn bad_requests_name_the_field() {
@@ -90,7 +91,7 @@ async fn the_credential_goes_to_the_provider_and_nowhere_else() {
     let provider = Provider::start(config).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
-    let connector = || Connector::system(Duration::from_secs(5));
+    let connector = || Connector::system(Duration::from_secs(5), &Tls::default()).unwrap();
     for (secret, answered) in [("sk-right-0123456789", true), ("sk-wrong-0123456789", false)] {
         std::fs::write(&key, secret).unwrap();
         let executors =

@@ -19,7 +19,7 @@ use signalbox_testkit::provider::{self, Provider};
 use tonic::Status;
 
 use crate::client::Connector;
-use crate::config::Config;
+use crate::config::{Config, Tls};
 
 pub(super) type Executors = ExecutorServiceClient<Channel>;
 
@@ -61,7 +61,8 @@ impl World {
     pub(super) async fn with(config: Config, models: &[&str]) -> Self {
         let provider = Provider::start(provider::Config::default()).await.unwrap();
         let shared = self::models(&provider.base_url(), models, None);
-        let executors = executor(config, Connector::system(Duration::from_secs(5)), shared);
+        let executors =
+            executor(config, Connector::system(Duration::from_secs(5), &Tls::default()).unwrap(), shared);
         Self { provider, executors }
     }
 
