@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use regex::RegexSet;
+use signalbox_embed::Embedder;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// A family of attacks: its detector's id, what it is, and its patterns.
@@ -84,6 +85,43 @@ pub(crate) fn families(text: &str) -> Vec<usize> {
         COMPILED.patterns.matches(&text).into_iter().map(|p| COMPILED.families[p]).collect();
     found.dedup();
     found
+}
+
+/// The way by which a text comes; what users write themselves is trusted more than what is brought in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Channel {
+    /// From the user.
+    Direct,
+    /// From tools, files and retrieval.
+    Indirect,
+}
+
+impl Channel {
+    /// The channel by its name in data.
+    pub(crate) fn named(name: &str) -> Self {
+        match name {
+            "tool" | "retrieval" | "document" | "file" => Self::Indirect,
+            _ => Self::Direct,
+        }
+    }
+}
+
+/// What was found about a text as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Judgement {
+    /// From 0 to 1.
+    pub(crate) score: f64,
+    /// Whether it counts as an attack at the built-in threshold.
+    pub(crate) flagged: bool,
+    /// Whether the learned tier was asked.
+    pub(crate) learned: bool,
+}
+
+/// Judges a text.
+#[expect(clippy::unused_async, reason = "the learned tier waits for the model")]
+pub(crate) async fn judge(text: &str, _: Channel, _: Option<&Embedder>) -> Judgement {
+    let flagged = !families(text).is_empty();
+    Judgement { score: if flagged { 0.9 } else { 0.0 }, flagged, learned: false }
 }
 
 /// Folds what attackers vary: letter case, compatibility forms, accents, invisible characters, look-alikes, white space,

@@ -6,6 +6,7 @@
 
 mod config;
 mod detect;
+pub mod eval;
 mod injection;
 mod policy;
 mod redact;

@@ -16,12 +16,21 @@ pub(crate) struct Detector {
 }
 
 /// A detection in a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Detected {
     /// Index into [`DETECTORS`].
     pub(crate) detector: usize,
     /// Bytes of the text.
     pub(crate) range: Range<usize>,
+    /// How sure it is, from 0 to 1.
+    pub(crate) score: f64,
+}
+
+impl Detected {
+    /// The detector's id.
+    pub(crate) fn id(&self) -> &'static str {
+        DETECTORS[self.detector].id
+    }
 }
 
 const fn always(_: &str) -> bool {
@@ -160,7 +169,7 @@ pub(crate) fn in_segment(text: &str) -> Vec<Detected> {
     for (detector, pattern) in PATTERNS.iter() {
         let valid = DETECTORS[*detector].valid;
         let matches = pattern.find_iter(text).filter(|m| valid(m.as_str()));
-        found.extend(matches.map(|m| Detected { detector: *detector, range: m.range() }));
+        found.extend(matches.map(|m| Detected { detector: *detector, range: m.range(), score: 1.0 }));
     }
     found.sort_by_key(|d| (std::cmp::Reverse(d.range.len()), d.detector));
     let mut kept: Vec<Detected> = Vec::new();
