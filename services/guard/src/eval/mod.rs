@@ -6,6 +6,7 @@
 mod measure;
 mod report;
 mod rows;
+mod speed;
 mod values;
 
 use std::{fs::File, io::Write as _, path::PathBuf, time::Instant};
@@ -92,7 +93,14 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
         everywhere.add(&values);
     }
     report.file("*", &all, &everywhere);
+    report.speed(speed::measure());
     Ok(report)
+}
+
+/// The learned head's inputs for a text, a row for each window; what `scripts/train_guard.py` trains on. `None` when the model
+/// fails.
+pub async fn inputs(text: &str, channel: &str, embedder: &Embedder) -> Option<Vec<Vec<f32>>> {
+    injection::inputs(text, injection::Channel::named(channel), embedder).await
 }
 
 const fn decision(flagged: bool) -> &'static str {

@@ -48,6 +48,11 @@ impl Report {
         self.files.push(Measured { schema: SCHEMA, file: name.to_owned(), metrics });
     }
 
+    pub(super) fn speed(&mut self, figures: Vec<(&'static str, f64, usize)>) {
+        let metrics = figures.into_iter().map(|(name, value, n)| (name.to_owned(), Metric { value, n }));
+        self.files.push(Measured { schema: SCHEMA, file: "speed".into(), metrics: metrics.collect() });
+    }
+
     /// One figure.
     #[must_use]
     pub fn metric(&self, file: &str, name: &str) -> Option<Metric> {
