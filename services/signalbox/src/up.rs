@@ -63,8 +63,14 @@ pub async fn build(
     let shared = Live::new(shared);
     let embedder = signalbox_cache::embedder(document.section(signalbox_embed::SECTION)?);
     let env = || environment.clone();
-    let guard =
-        signalbox_guard::build(shared.clone(), document.section(signalbox_guard::SECTION)?, env()).await?;
+    let shared_model = embedder.embedder().cloned();
+    let guard = signalbox_guard::build(
+        shared.clone(),
+        document.section(signalbox_guard::SECTION)?,
+        shared_model,
+        env(),
+    )
+    .await?;
     let cache =
         signalbox_cache::build(shared.clone(), document.section(signalbox_cache::SECTION)?, embedder, env())
             .await?;

@@ -49,15 +49,19 @@ impl Context<'_> {
 pub(crate) fn mentions(text: &str, words: &[&str]) -> bool {
     words.iter().any(|word| {
         text.match_indices(word).any(|(at, _)| {
-            let mut before = text[..at].bytes().rev();
-            let escaped = text[..at].ends_with("\\n");
-            escaped || !before.next().is_some_and(|b| b.is_ascii_alphanumeric())
+            let free = |b: Option<u8>| !b.is_some_and(|b| b.is_ascii_alphanumeric());
+            let begins = text[..at].ends_with("\\n") || free(text[..at].bytes().next_back());
+            // Short words are the beginnings of too many others.
+            let ends = word.len() > 4 || !word.ends_with(|c: char| c.is_ascii_alphanumeric());
+            begins && (ends || free(text[at + word.len()..].bytes().next()))
         })
     })
 }
 
 pub(crate) const PHONE: &[&str] = &[
     "phone",
+    "calling",
+    "called",
     "tel",
     "call",
     "mobile",

@@ -60,3 +60,8 @@ impl Kind {
         self as usize
     }
 }
+
+/// Whether a detector reads names and the words around them: answers that stream do without.
+pub(crate) const fn needs_words(index: usize) -> bool {
+    index >= Kind::Address.index()
+}

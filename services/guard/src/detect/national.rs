@@ -34,8 +34,23 @@ pub(crate) fn digits(d: &[u8], groups: &[usize]) -> Option<Sure> {
         ),
         11 if groups == [3, 3, 3, 2] => alone(cpf(d) || snils(d)),
         11 if groups == [2, 2, 2, 3, 2] => alone(belgium(d)),
-        11 => alone(pesel(d) || norway(d) || belgium(d) || baltic(d) || (is_short_date(d, true) && luhn(d)))
-            .or_else(|| context(cpf(d) || turkey(d) || german_tax(d) || mod_11_10(d) || snils(d) || abn(d))),
+        11 => alone(
+            (!grouped || groups == [6, 5])
+                && (pesel(d) || norway(d) || belgium(d) || baltic(d) || (is_short_date(d, true) && luhn(d))),
+        )
+        .or_else(|| {
+            context(
+                cpf(d)
+                    || pesel(d)
+                    || norway(d)
+                    || baltic(d)
+                    || turkey(d)
+                    || german_tax(d)
+                    || mod_11_10(d)
+                    || snils(d)
+                    || abn(d),
+            )
+        }),
         12 if groups == [8, 4] => alone(luhn(&d[2..]) && century_date(d)),
         12 if groups == [6, 2, 4] => alone(is_short_date(d, false)),
         12 if groups == [4, 4, 4] => alone(verhoeff(d) && d[0] > 1),

@@ -162,10 +162,10 @@ impl Slice<'_> {
         if self.lengths == [3, 2, 4] && self.ssn() {
             return some(Kind::Ssn, 0.9);
         }
-        if self.start < self.groups[0].start || self.looks_like_phone() {
-            if let Some(phone) = self.phone() {
-                return Some(phone);
-            }
+        if (self.start < self.groups[0].start || self.looks_like_phone())
+            && let Some(phone) = self.phone()
+        {
+            return Some(phone);
         }
         self.identity().or_else(|| self.phone()).or_else(|| self.named())
     }
@@ -283,8 +283,7 @@ impl Slice<'_> {
         } else {
             let after = self.context.text[self.end..].trim_start_matches([' ', '(']);
             let named = |word: &&str| after.get(..word.len()).is_some_and(|a| a.eq_ignore_ascii_case(word));
-            let behind =
-                ["mobile", "office", "fax", "cell", "home", "desk", "work"].iter().any(|word| named(word));
+            let behind = ["mobile", "office", "fax", "cell", "home", "desk", "work"].iter().any(named);
             let enough = (7..=15).contains(&count) && (behind || self.names(context::PHONE));
             let other = self.names(context::CARD) || self.names(context::NATIONAL);
             (enough && (!other || self.names(&["phone", "call", "tel", "mobile"]))).then_some(0.6)?

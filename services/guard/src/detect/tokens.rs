@@ -27,7 +27,7 @@ pub(super) fn email(context: Context<'_>, word: Range<usize>, found: &mut Found)
         let reach =
             bytes[at.saturating_sub(64).max(word.start)..at].iter().rev().take_while(|b| local(b)).count();
         let mut start = at - reach;
-        while start < at && !(bytes[start].is_ascii_alphanumeric() || !bytes[start].is_ascii()) {
+        while start < at && bytes[start].is_ascii() && !bytes[start].is_ascii_alphanumeric() {
             start += 1;
         }
         let reach = bytes[at + 1..word.end].iter().take(254).take_while(|b| domain(b)).count();

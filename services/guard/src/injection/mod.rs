@@ -2,6 +2,7 @@
 //!
 //! Without an embedding model the patterns stand alone.
 
+mod disguises;
 mod head;
 mod normalise;
 mod patterns;
@@ -11,6 +12,9 @@ mod windows;
 use signalbox_embed::Embedder;
 
 pub(crate) use self::patterns::FAMILIES;
+
+/// The family of what only the learned head sees.
+pub(crate) const LEARNED: usize = FAMILIES.len() - 1;
 
 /// The way by which a text comes; what users write themselves is trusted more than what is brought in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +46,16 @@ pub(crate) struct Judgement {
     pub(crate) learned: bool,
 }
 
-/// Returns the families of attacks that a text shows by its patterns, each once. Linear in the text's length.
+/// Returns the families of attacks that a text shows by its patterns, each once, also through disguises. Linear in the text's length.
 pub(crate) fn families(text: &str) -> Vec<usize> {
-    patterns::families(&normalise::normalise(text))
+    let plain = normalise::normalise(text);
+    let mut found = patterns::families(&plain);
+    for reading in disguises::readings(text, &plain) {
+        found.extend(patterns::families(&reading));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// The windows of a text, with their signals: what the learned tier looks at.
@@ -80,12 +91,24 @@ pub(crate) async fn judge(text: &str, channel: Channel, embedder: Option<&Embedd
     }
 }
 
+/// Asks the learned head alone; the score when it counts as an attack. `None` also where there is no model. Cancel safe.
+pub(crate) async fn learned_attack(text: &str, channel: Channel, embedder: &Embedder) -> Option<f64> {
+    let head = match channel {
+        Channel::Direct => head::DIRECT.as_ref()?,
+        Channel::Indirect => head::INDIRECT.as_ref()?,
+    };
+    learned(text, channel, embedder, head).await.filter(|score| *score > 0.5)
+}
+
+/// Of many windows one is high by chance; as in `scripts/train_guard.py`.
+const WINDOWS: f32 = 0.5;
+
 /// The highest score of a text's windows; one half at the head's threshold.
 async fn learned(text: &str, channel: Channel, embedder: &Embedder, head: &head::Head) -> Option<f64> {
     let windows = windows(text, channel);
     let texts: Vec<String> = windows.iter().map(|(window, _)| (*window).to_owned()).collect();
     let vectors = embedder.embed_all(texts).await.ok()?;
     let logits = vectors.iter().zip(&windows).map(|(vector, (_, signals))| head.logit(vector, signals));
-    let highest = logits.fold(f32::NEG_INFINITY, f32::max);
+    let highest = logits.fold(f32::NEG_INFINITY, f32::max) - WINDOWS * (windows.len().max(1) as f32).ln();
     Some(1.0 / (1.0 + f64::from(head.threshold - highest).exp()))
 }
