@@ -5,7 +5,7 @@ use std::time::Duration;
 use signalbox_embed::{EmbedConfig, EmbedError, Embedder, ModelHash, Vector};
 use signalbox_proto::common::v1;
 
-use crate::{config::Config, question::Skip};
+use crate::question::Skip;
 
 /// The embedding model, or why there is none. Cheap to clone: several services of one process share it.
 #[derive(Debug, Clone)]
@@ -22,11 +22,11 @@ enum State {
     Constant,
 }
 
-/// Loads the embedding model, about half a second on a thread of its own, unless the semantic tier is switched off.
+/// Loads the embedding model, about half a second on a thread of its own, if anybody wants it.
 ///
 /// A missing model is no error here but a semantic tier that is off, see [`crate::build`]. Cancel safe.
-pub async fn embedder(config: &Config, embed: EmbedConfig) -> Embedding {
-    if !config.semantic.enabled {
+pub async fn embedder(wanted: bool, embed: EmbedConfig) -> Embedding {
+    if !wanted {
         return Embedding(State::Unwanted);
     }
     match tokio::task::spawn_blocking(move || Embedder::load(embed)).await {

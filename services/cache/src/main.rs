@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     signalbox_launch::main("cache", async |context: Context| {
         let config: Config = context.section(SECTION)?;
         let listen = context.listen(&config.listen);
-        let embedding = embedder(&config, context.section(signalbox_embed::SECTION)?).await;
+        let embedding = embedder(config.semantic.enabled, context.section(signalbox_embed::SECTION)?).await;
         let part = build(context.shared, config, embedding, context.environment).await?;
         Ok(Built { part, listen, trust: ContextTrust::Mesh })
     })

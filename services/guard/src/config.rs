@@ -15,6 +15,9 @@ pub const SECTION: &str = "guard";
 pub struct Config {
     /// Address to listen on. Default `127.0.0.1:8081`.
     pub listen: String,
+    /// Whether prompts that patterns do not settle are judged by the learned model, which needs the embedding model.
+    /// Default true.
+    pub learned: bool,
     /// Named policies beside the built-in `default`, `strict` and `off`; a name of these replaces it.
     pub policies: BTreeMap<String, PolicyConfig>,
     /// The file with the key under which values are sealed: 32 bytes in base64, the same for all replicas. Default: the
@@ -28,6 +31,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8081".into(),
+            learned: true,
             policies: BTreeMap::new(),
             seal_key_file: None,
             seal_ttl_ms: 3_600_000,

@@ -6,6 +6,7 @@
 
 mod config;
 mod detect;
+pub mod eval;
 mod injection;
 mod policy;
 mod redact;
@@ -17,6 +18,7 @@ mod service;
 use std::{path::PathBuf, sync::Arc};
 
 use signalbox_config::{Live, Shared};
+use signalbox_embed::Embedder;
 use signalbox_mesh::{Environment, Part};
 use signalbox_proto::guard::v1::guard_service_server::GuardServiceServer;
 
@@ -43,12 +45,22 @@ impl Config {
     }
 }
 
-/// Builds the guard.
+/// Builds the guard. Without an embedding model it says so once in the log, and tells attacks by patterns alone.
 ///
 /// # Errors
 /// A policy that names what does not exist, or a seal key that cannot be read.
 #[expect(clippy::unused_async, reason = "all parts are built alike")]
-pub async fn build(shared: Live<Shared>, config: Config, environment: Environment) -> Result<Part, Error> {
+pub async fn build(
+    shared: Live<Shared>,
+    config: Config,
+    embedder: Option<Embedder>,
+    environment: Environment,
+) -> Result<Part, Error> {
+    if embedder.is_none() {
+        tracing::warn!(
+            "attacks are told by patterns alone: there is no embedding model for the learned tier"
+        );
+    }
     let policies = policy::Policies::compile(&config.policies).map_err(Error::Config)?;
     for (tenant, settings) in &shared.load().tenants {
         if let Some(name) = settings.guard_policy.as_deref().filter(|name| policies.get(name).is_none()) {
@@ -65,6 +77,7 @@ pub async fn build(shared: Live<Shared>, config: Config, environment: Environmen
         sealer: seal::Sealer::new(file.as_deref(), environment.random).map_err(Error::Config)?,
         seal_ttl_ms: i64::try_from(config.seal_ttl_ms).unwrap_or(i64::MAX),
         clock: environment.clock,
+        embedder,
     };
     Ok(Part::new(signalbox_mesh::server!(GuardServiceServer, service::Guard(Arc::new(core)))))
 }

@@ -10,7 +10,14 @@ fn main() -> ExitCode {
     signalbox_launch::main("guard", async |context: Context| {
         let config: Config = context.section(SECTION)?;
         let listen = context.listen(&config.listen);
-        let part = build(context.shared, config, context.environment).await?;
+        let embed = context.section(signalbox_embed::SECTION)?;
+        let model = if config.learned {
+            // Half a second of loading, before anything is served.
+            tokio::task::spawn_blocking(move || signalbox_embed::Embedder::load(embed)).await?.ok()
+        } else {
+            None
+        };
+        let part = build(context.shared, config, model, context.environment).await?;
         Ok(Built { part, listen, trust: ContextTrust::Mesh })
     })
 }

@@ -6,7 +6,10 @@ use ring::digest;
 use serde::Deserialize;
 use signalbox_proto::guard::v1::Action;
 
-use crate::{detect::DETECTORS, injection::FAMILIES};
+use crate::{
+    detect::{DETECTORS, needs_words},
+    injection::{FAMILIES, LEARNED},
+};
 
 /// A policy in the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -66,10 +69,20 @@ impl Policy {
             _ => return None,
         };
         let output = |id: &str| if id.starts_with("secret.") { secret_out } else { pii_out };
+        let strict = name == "strict";
+        // Names are what questions are about: replacing them by default would spoil the answers.
+        let asked = |id: &str| match id {
+            "pii.organization" | "pii.location" if prompt == Action::Redact => Action::Allow,
+            "pii.person" if prompt == Action::Redact && !strict => Action::Allow,
+            _ => prompt,
+        };
+        // One of a hundred harmless prompts looks like an attack to the learned head: it blocks where asked to.
+        let learned = if injection == Action::Block && !strict { Action::Flag } else { injection };
+        let attacks = |id: &str| if id == "injection.learned" { learned } else { injection };
         Some(Self {
             name: name.to_owned(),
-            injection: vec![injection; FAMILIES.len()],
-            prompt: vec![prompt; DETECTORS.len()],
+            injection: FAMILIES.iter().map(|f| attacks(f.id)).collect(),
+            prompt: DETECTORS.iter().map(|d| asked(d.id)).collect(),
             output: DETECTORS.iter().map(|d| output(d.id)).collect(),
         })
     }
@@ -105,6 +118,16 @@ impl Policy {
     /// Whether nothing is looked for in answers.
     pub(crate) fn ignores_output(&self) -> bool {
         self.output.iter().all(|action| *action == Action::Allow)
+    }
+
+    /// Whether names, places or addresses are looked for in prompts.
+    pub(crate) fn reads_names(&self) -> bool {
+        self.prompt.iter().enumerate().any(|(at, action)| needs_words(at) && *action != Action::Allow)
+    }
+
+    /// Whether the learned tier is asked.
+    pub(crate) fn learns(&self) -> bool {
+        self.injection[LEARNED] != Action::Allow
     }
 
     /// A digest of all that decides about a prompt and its answer.

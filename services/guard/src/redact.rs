@@ -9,7 +9,7 @@ use signalbox_proto::{
 
 use crate::{
     detect::{self, DETECTORS},
-    injection::{self, FAMILIES},
+    injection::{self, Channel, FAMILIES},
     policy::Policy,
     seal::Values,
 };
@@ -28,6 +28,51 @@ pub(crate) struct Inspection {
     pub(crate) blocked: Option<&'static str>,
     placeholders: HashMap<String, String>,
     counts: HashMap<&'static str, u32>,
+}
+
+/// A text that may hold an attack which no pattern knows.
+#[derive(Debug, Clone)]
+pub(crate) struct Suspect {
+    place: Place,
+    pub(crate) text: String,
+    pub(crate) channel: Channel,
+}
+
+/// Texts for the learned tier: the last ones that users, tools and files brought. Earlier ones were checked when they were new.
+const SUSPECTS: usize = 4;
+
+/// What of a prompt the learned tier looks at.
+pub(crate) fn suspects(chat: &ChatRequest) -> Vec<Suspect> {
+    let mut found = Vec::new();
+    for (index, message) in chat.messages.iter().enumerate().rev() {
+        for (at, part) in message.parts.iter().enumerate().rev() {
+            let inner = match &part.kind {
+                Some(part::Kind::ToolResult(result)) => result.parts.iter().rev().collect(),
+                _ => vec![part],
+            };
+            let role = if matches!(part.kind, Some(part::Kind::ToolResult(_))) {
+                Role::Tool
+            } else {
+                message.role()
+            };
+            for piece in inner {
+                let source = source_of(piece.source(), role);
+                let (Some(part::Kind::Text(text)), false) =
+                    (&piece.kind, matches!(source, Source::System | Source::Output))
+                else {
+                    continue;
+                };
+                let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+                let place = Place { message: number(index), part: number(at), source };
+                let channel = if source == Source::User { Channel::Direct } else { Channel::Indirect };
+                found.push(Suspect { place, text: text.text.clone(), channel });
+                if found.len() == SUSPECTS {
+                    return found;
+                }
+            }
+        }
+    }
+    found
 }
 
 /// Checks a prompt and replaces in place what the policy says. Linear in the prompt's length.
@@ -98,7 +143,7 @@ impl Inspection {
                 self.found(FAMILIES[family].id, action, place, 0..text.len(), None);
             }
         }
-        let detected = detect::all(text);
+        let detected = if policy.reads_names() { detect::all(text) } else { detect::structured(text) };
         if detected.is_empty() {
             return;
         }
@@ -113,10 +158,20 @@ impl Inspection {
                 redacted.push_str(placeholder);
                 from = one.range.end;
             }
-            self.found(detector.id, action, place, one.range, placeholder);
+            self.found_scored(detector.id, action, place, one.range, placeholder, one.score);
         }
         redacted.push_str(&text[from..]);
         *text = redacted;
+    }
+
+    /// Notes what the learned tier said of a text.
+    pub(crate) fn learned(&mut self, suspect: &Suspect, score: f64, policy: &Policy) {
+        let family = &FAMILIES[injection::LEARNED];
+        let range = 0..suspect.text.len();
+        self.found(family.id, policy.injection[injection::LEARNED], suspect.place, range, None);
+        if let Some(finding) = self.findings.last_mut().filter(|finding| finding.detector == family.id) {
+            finding.score = score;
+        }
     }
 
     /// The same value has the same placeholder.
@@ -140,6 +195,18 @@ impl Inspection {
         range: std::ops::Range<usize>,
         placeholder: Option<String>,
     ) {
+        self.found_scored(id, action, place, range, placeholder, 1.0);
+    }
+
+    fn found_scored(
+        &mut self,
+        id: &'static str,
+        action: Action,
+        place: Place,
+        range: std::ops::Range<usize>,
+        placeholder: Option<String>,
+        score: f64,
+    ) {
         if action == Action::Allow {
             return;
         }
@@ -152,7 +219,7 @@ impl Inspection {
         }
         self.findings.push(Finding {
             detector: id.to_owned(),
-            score: 1.0,
+            score,
             action: action.into(),
             source: place.source.into(),
             message_index: place.message,
@@ -164,7 +231,7 @@ impl Inspection {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Place {
     message: u32,
     part: u32,

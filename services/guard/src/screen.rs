@@ -49,10 +49,25 @@ struct Lane {
     index: u32,
     kind: LaneKind,
     held: String,
+    /// What was checked last: the words that say what comes next.
+    before: String,
     offset: u64,
     clean: bool,
     /// Log probabilities and unknown fields: they repeat the text, so they wait until all of it was found clean.
     waiting: Vec<Delta>,
+}
+
+impl Lane {
+    /// Remembers a segment that was checked.
+    fn pass(&mut self, mut before: String, text: &str) {
+        before.push_str(text);
+        // Cut now and then: all that is ever looked at is the end.
+        if before.len() > 8 * detect::REACH {
+            before.drain(..before.floor_char_boundary(before.len() - detect::REACH));
+        }
+        self.before = before;
+        self.offset += text.len() as u64;
+    }
 }
 
 /// A released piece of text.
@@ -173,6 +188,7 @@ impl Screen {
             index,
             kind,
             held: String::new(),
+            before: String::new(),
             offset: 0,
             clean: true,
             waiting: Vec::new(),
@@ -212,7 +228,8 @@ impl Screen {
     /// Checks one segment and adds what may leave of it.
     fn segment(&mut self, lane: usize, text: &str, piece: &mut Piece) {
         let mut from = 0;
-        for one in detect::in_segment(text) {
+        let before = std::mem::take(&mut self.lanes[lane].before);
+        for one in detect::in_segment(&before, text) {
             let (detector, action) = (&DETECTORS[one.detector], self.policy.output[one.detector]);
             if action == Action::Allow {
                 continue;
@@ -235,7 +252,7 @@ impl Screen {
             }
         }
         self.restore(lane, &text[from..], piece);
-        self.lanes[lane].offset += text.len() as u64;
+        self.lanes[lane].pass(before, text);
     }
 
     fn found(&mut self, lane: usize, id: &str, action: Action, range: &std::ops::Range<usize>) {

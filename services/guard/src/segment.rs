@@ -65,6 +65,7 @@ fn block(text: &str) -> Option<usize> {
 }
 
 /// The segments of a whole text, each with its offset.
+#[cfg(test)]
 pub(crate) fn all(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut at = 0;
     std::iter::from_fn(move || {

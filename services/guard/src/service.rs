@@ -5,10 +5,12 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
+use signalbox_embed::Embedder;
 use signalbox_mesh::{Clock, RequestContext, error};
 use signalbox_proto::{
     common::v1::{BlockedBy, ChatRequest, ErrorReason, Source},
@@ -22,15 +24,17 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
     detect::DETECTORS,
-    injection::FAMILIES,
+    injection::{self, FAMILIES},
     policy::{Policies, Policy},
-    redact::{self, Inspection},
+    redact::{self, Inspection, Suspect},
     screen::Screen,
     seal::Sealer,
 };
 
 /// Prompts above this many bytes are checked off the asynchronous threads.
 const LONG: usize = 64 << 10;
+/// How long the learned tier may take for a prompt: some forty windows on an idle core.
+const LEARNED_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Events taken in one message; the contract's bound.
 const BATCH: usize = 256;
 
@@ -40,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) sealer: Sealer,
     pub(crate) seal_ttl_ms: i64,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The embedding model of the learned tier. Absent: the tier is off.
+    pub(crate) embedder: Option<Embedder>,
 }
 
 /// The service.
@@ -52,6 +58,22 @@ impl Core {
             let message = format!("the guard policy `{name}` does not exist; known: {known}");
             error::status(Code::FailedPrecondition, ErrorReason::PolicyInvalid, message).into()
         })
+    }
+
+    /// Asks the learned tier, within [`LEARNED_TIMEOUT`] for all texts; what it cannot judge passes, for the patterns did judge it.
+    async fn learn(&self, suspects: &[Suspect], policy: &Policy, found: &mut Inspection) {
+        let Some(embedder) = &self.embedder else { return };
+        let judge = async {
+            for suspect in suspects {
+                if let Some(score) = injection::learned_attack(&suspect.text, suspect.channel, embedder).await
+                {
+                    found.learned(suspect, score, policy);
+                }
+            }
+        };
+        if tokio::time::timeout(LEARNED_TIMEOUT, judge).await.is_err() {
+            tracing::warn!("the learned tier was too slow: a prompt passed on its patterns alone");
+        }
     }
 
     fn answer(
@@ -121,7 +143,11 @@ impl GuardService for Guard {
             return Err(error::invalid("chat", "is missing; say what is checked"));
         };
         let policy = self.0.policy(&policy)?;
-        let (chat, policy, found) = if chat.encoded_len() > LONG {
+        let suspects = match &self.0.embedder {
+            Some(_) if policy.learns() => redact::suspects(&chat),
+            _ => Vec::new(),
+        };
+        let (chat, policy, mut found) = if chat.encoded_len() > LONG {
             let work = move || {
                 let found = redact::inspect(&mut chat, &policy);
                 (chat, policy, found)
@@ -133,6 +159,10 @@ impl GuardService for Guard {
             let found = redact::inspect(&mut chat, &policy);
             (chat, policy, found)
         };
+        // Patterns that block have settled it.
+        if found.blocked.is_none() {
+            self.0.learn(&suspects, &policy, &mut found).await;
+        }
         self.0.answer(&context, &policy, chat, found).map(Response::new)
     }
 

@@ -19,7 +19,7 @@ use super::*;
 async fn client() -> GuardServiceClient<Channel> {
     let environment = Environment::manual(ManualClock::new(1_000), 1, "");
     let shared = Live::new(Document::parse("", "t").unwrap().shared().unwrap());
-    let part = build(shared, Config::default(), environment.clone()).await.unwrap();
+    let part = build(shared, Config::default(), None, environment.clone()).await.unwrap();
     signalbox_mesh::client!(
         GuardServiceClient,
         Channel::local(&part, &signalbox_mesh::Config::default(), &environment)

@@ -8,6 +8,7 @@ mod chat;
 mod check;
 mod client;
 mod cost;
+mod guard;
 mod print;
 pub mod up;
 mod usage;
@@ -39,6 +40,9 @@ enum Command {
     /// Looks at configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Measures the guard.
+    #[command(subcommand)]
+    Guard(guard::Command),
     /// Simulates a provider that speaks the OpenAI wire format, with faults on demand.
     ProviderSim(signalbox_testkit::provider::Args),
     /// Measures a running mesh, or one that it starts.
@@ -87,6 +91,7 @@ async fn run(command: Command) -> Ended {
                 .await
                 .map_err(|error| error.to_string())
         }
+        Command::Guard(command) => guard::run(command).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

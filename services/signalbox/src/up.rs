@@ -61,12 +61,15 @@ pub async fn build(
 ) -> Result<Running, Failure> {
     let simulator = if simulate { Some(simulate_models(&mut shared).await?) } else { None };
     let shared = Live::new(shared);
+    let guard: signalbox_guard::Config = document.section(signalbox_guard::SECTION)?;
     let cache: signalbox_cache::Config = document.section(signalbox_cache::SECTION)?;
-    let embedder = signalbox_cache::embedder(&cache, document.section(signalbox_embed::SECTION)?).await;
+    let embed = document.section(signalbox_embed::SECTION)?;
+    // One model for both; none where neither wants it.
+    let embedding = signalbox_cache::embedder(cache.semantic.enabled || guard.learned, embed).await;
+    let model = embedding.embedder().filter(|_| guard.learned).cloned();
     let env = || environment.clone();
-    let guard =
-        signalbox_guard::build(shared.clone(), document.section(signalbox_guard::SECTION)?, env()).await?;
-    let cache = signalbox_cache::build(shared.clone(), cache, embedder, env()).await?;
+    let guard = signalbox_guard::build(shared.clone(), guard, model, env()).await?;
+    let cache = signalbox_cache::build(shared.clone(), cache, embedding, env()).await?;
     let router =
         signalbox_router::build(shared.clone(), document.section(signalbox_router::SECTION)?, env()).await?;
     let executor =

@@ -243,7 +243,8 @@ async fn service(
     .await
 }
 
-/// The configuration: defaults, except for the model, a tenant who can pay, the semantic tier, and where the others listen.
+/// The configuration: defaults, except for the model, a tenant who can pay, whether anything is
+/// embedded (the cache's semantic tier, the guard's learned one), and where the others listen.
 fn configuration(plan: Plan<'_>, peers: &[(&str, &str)]) -> String {
     let Plan { semantic, provider, .. } = plan;
     let mut text = format!(
@@ -253,7 +254,9 @@ fn configuration(plan: Plan<'_>, peers: &[(&str, &str)]) -> String {
          [tenants.{TENANT}]\n\
          budgets = [{{ limit_usd = \"1000000\", period = \"total\" }}]\n\n\
          [cache.semantic]\n\
-         enabled = {semantic}\n"
+         enabled = {semantic}\n\
+         [guard]\n\
+         learned = {semantic}\n"
     );
     if !peers.is_empty() {
         text.push_str("\n[gateway.peers]\n");

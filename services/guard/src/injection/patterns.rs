@@ -5,8 +5,8 @@
 
 use std::sync::LazyLock;
 
+use aho_corasick::AhoCorasick;
 use regex::RegexSet;
-use unicode_normalization::UnicodeNormalization as _;
 
 /// A family of attacks: its detector's id, what it is, and its patterns.
 pub(crate) struct Family {
@@ -16,7 +16,7 @@ pub(crate) struct Family {
 }
 
 /// All families.
-pub(crate) const FAMILIES: [Family; 4] = [
+pub(crate) const FAMILIES: [Family; 5] = [
     Family {
         id: "injection.override",
         description: "tells the model to drop its instructions",
@@ -60,6 +60,11 @@ pub(crate) const FAMILIES: [Family; 4] = [
             r"\bend of (?:the )?(?:system prompt|user input|document|context)\b[ .\-=\]]{1,12}(?:begin|new|now|start|system)\b",
         ],
     },
+    Family {
+        id: "injection.learned",
+        description: "reads like an attack to the learned head, where there is an embedding model",
+        patterns: &[],
+    },
 ];
 
 struct Compiled {
@@ -77,96 +82,75 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
     }
 });
 
-/// Returns the families that a text shows, each once. Linear in the text's length.
+/// Words of which every pattern needs one: most texts have none, and the patterns are dear.
+static NEEDED: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    AhoCorasick::new([
+        "ignor",
+        "disregard",
+        "forget",
+        "override",
+        "bypass",
+        "neglect",
+        "skip",
+        "drop",
+        "vergiss",
+        "missachte",
+        "oubli",
+        "olvida",
+        "dimentica",
+        "instruction",
+        "instruktion",
+        "task",
+        "objective",
+        "prompt",
+        "message",
+        "system",
+        "repeat",
+        "print",
+        "output",
+        "copy",
+        "echo",
+        "dan",
+        "anything now",
+        "jailbr",
+        "unfiltered",
+        "uncensored",
+        "god mode",
+        "developer mode",
+        "restriction",
+        "filter",
+        "limitation",
+        "censorship",
+        "guideline",
+        "policy",
+        "constraint",
+        "from now on",
+        "<|",
+        "inst]",
+        "sys>",
+        "end of",
+    ])
+    .ok()
+});
+
+/// Returns the families that a normalised text shows, each once. Linear in the text's length.
 pub(crate) fn families(text: &str) -> Vec<usize> {
-    let text = normalise(text);
+    if NEEDED.as_ref().is_some_and(|needed| !needed.is_match(text)) {
+        return Vec::new();
+    }
     let mut found: Vec<usize> =
-        COMPILED.patterns.matches(&text).into_iter().map(|p| COMPILED.families[p]).collect();
+        COMPILED.patterns.matches(text).into_iter().map(|p| COMPILED.families[p]).collect();
     found.dedup();
     found
-}
-
-/// Folds what attackers vary: letter case, compatibility forms, accents, invisible characters, look-alikes, white space,
-/// letters spaced out.
-pub(crate) fn normalise(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut space = true;
-    for c in text.nfkd() {
-        let c = match c {
-            // Combining marks, soft hyphen, zero-width and bidirectional characters, variation selectors, tags.
-            '\u{300}'..='\u{36f}'
-            | '\u{ad}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{2064}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}' => continue,
-            c => look_alike(c),
-        };
-        if c.is_whitespace() {
-            if !space {
-                plain.push(' ');
-            }
-            space = true;
-        } else {
-            plain.extend(c.to_lowercase());
-            space = false;
-        }
-    }
-    join_spaced(&plain)
-}
-
-/// Letters of other scripts that look like Latin ones.
-const fn look_alike(c: char) -> char {
-    match c {
-        'а' | 'А' | 'α' | 'Α' => 'a',
-        'е' | 'Е' | 'ε' | 'Ε' => 'e',
-        'о' | 'О' | 'ο' | 'Ο' => 'o',
-        'р' | 'Р' | 'ρ' | 'Ρ' => 'p',
-        'с' | 'С' | 'ϲ' => 'c',
-        'у' | 'У' | 'υ' => 'y',
-        'х' | 'Х' | 'χ' => 'x',
-        'і' | 'І' | 'ι' | 'ı' => 'i',
-        'ѕ' | 'Ѕ' => 's',
-        'ј' => 'j',
-        'һ' => 'h',
-        'ԁ' => 'd',
-        'ո' => 'n',
-        'ѵ' | 'ν' => 'v',
-        other => other,
-    }
-}
-
-/// Joins runs of four and more single letters (`i g n o r e`); two spaces were a word's end and are one by now, so joined
-/// words stand together, which the patterns do not need to see apart.
-fn join_spaced(text: &str) -> String {
-    let words: Vec<&str> = text.split(' ').collect();
-    let single = |word: &&str| word.chars().count() == 1 && word.chars().all(char::is_alphabetic);
-    let mut joined = String::with_capacity(text.len());
-    let mut at = 0;
-    while at < words.len() {
-        let run = words[at..].iter().take_while(|w| single(w)).count();
-        if !joined.is_empty() || at > 0 {
-            joined.push(' ');
-        }
-        if run >= 4 {
-            joined.extend(words[at..at + run].iter().copied());
-            at += run;
-        } else {
-            joined.push_str(words[at]);
-            at += 1;
-        }
-    }
-    joined
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::injection::normalise::normalise;
 
     fn ids(text: &str) -> Vec<&'static str> {
-        families(text).into_iter().map(|f| FAMILIES[f].id).collect()
+        families(&normalise(text)).into_iter().map(|f| FAMILIES[f].id).collect()
     }
 
     #[test]
@@ -219,7 +203,7 @@ mod tests {
             );
             return;
         };
-        let hits = rows.lines().filter(|row| !families(row).is_empty()).count();
+        let hits = rows.lines().filter(|row| !families(&normalise(row)).is_empty()).count();
         println!("{hits} of {} harmless prompts flagged", rows.lines().count());
         assert!(hits * 100 <= rows.lines().count(), "{hits}");
     }

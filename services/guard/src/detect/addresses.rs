@@ -1,0 +1,223 @@
+//! Street addresses and written-out dates, by patterns: both need what comes after them, so streams do without.
+
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+use regex::Regex;
+
+use super::{
+    Detected,
+    context::{self, Context},
+    kinds::Kind,
+};
+
+/// A capitalised word.
+const CAP: &str = r"\p{Lu}[\p{L}'’.-]*";
+/// What may follow a street: a flat, a town, a region, a postcode.
+const FLAT: &str =
+    r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Fl|Room|Rm|No)\.? ?#?\w{1,6}|,? #\w{1,6})";
+const POSTCODE: &str =
+    r"(?:[A-Z]{2,3},? )?(?:\d{5}(?:-\d{4})?|\d{4}|[A-Z]\d[A-Z] ?\d[A-Z]\d|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2})";
+
+/// Ways as the Postal Service's Publication 28 lists them, and the Commonwealth's own.
+pub(super) const WAYS: &str = "Alley|Annex|Arcade|Avenue|Ave|Bayou|Beach|Bend|Bluff|Bottom|Boulevard|Blvd|Branch|Bridge|Brook|Brooks|Burg|Bypass|Camp|Canyon|Cape|Causeway|Center|Centers|Centre|Chase|Circle|Circles|Circuit|Cliff|Cliffs|Close|Club|Common|Copse|Corner|Corners|Course|Court|Courts|Cove|Coves|Creek|Crescent|Crest|Crossing|Crossroad|Curve|Dale|Dam|Divide|Drive|Drives|Esplanade|Estate|Estates|Expressway|Extension|Fall|Falls|Ferry|Field|Fields|Flat|Flats|Ford|Fords|Forest|Forge|Forges|Fork|Forks|Fort|Freeway|Garden|Gardens|Gate|Gateway|Glen|Glens|Green|Greens|Grove|Groves|Harbor|Harbors|Haven|Heights|Highway|Hill|Hills|Hollow|Inlet|Island|Islands|Isle|Junction|Junctions|Key|Keys|Knoll|Knolls|Lake|Lakes|Land|Landing|Lane|Ln|Light|Lights|Loaf|Lock|Locks|Lodge|Loop|Mall|Manor|Manors|Meadow|Meadows|Mews|Mill|Mills|Mission|Motorway|Mount|Mountain|Mountains|Neck|Orchard|Oval|Overpass|Parade|Park|Parks|Parkway|Parkways|Pass|Passage|Path|Pike|Pine|Pines|Place|Plain|Plains|Plaza|Point|Points|Port|Ports|Prairie|Promenade|Quadrant|Quay|Radial|Ramp|Ranch|Rapid|Rapids|Rest|Ridge|Ridges|Rise|River|Road|Roads|Rd|Route|Row|Rue|Run|Shoal|Shoals|Shore|Shores|Skyway|Spring|Springs|Spur|Spurs|Square|Squares|Station|Stravenue|Stream|Street|Streets|St|Summit|Terrace|Throughway|Trace|Track|Trafficway|Trail|Trailer|Tunnel|Turnpike|Underpass|Union|Unions|Vale|Valley|Valleys|Via|Viaduct|View|Views|Village|Villages|Ville|Vista|Walk|Walks|Walkway|Wall|Way|Ways|Well|Wells";
+
+static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let town = format!(r"{CAP}(?:[ -]{CAP}){{0,3}}");
+    let patterns = [
+        // 12 Main Street Apt. 3, Springfield, IL 62704: a number, and a postcode at the end.
+        format!(r"\b\d{{1,6}}(?:[A-Za-z]|/\d{{1,3}})?,? (?:{CAP},? ){{0,4}}{CAP}{FLAT}?,? (?:{town},? )?{POSTCODE}\b"),
+        // 12 Main Street, Springfield
+        format!(r"\b\d{{1,6}}(?:[A-Za-z]|/\d{{1,3}})?,? (?:{CAP} ){{1,3}}(?:{WAYS})\b\.?{FLAT}?(?:,? {town}(?:,? {POSTCODE}\b)?)?"),
+        r"\b(?:PSC|Unit|USNS|USS|USCGC|USNV|CMR) [\w ]{1,24}(?:, ?| )(?:Box \d{1,6}, ?)?(?:APO|FPO|DPO),? [A-Z]{2} \d{5}\b".to_owned(),
+        // Flat 8, Andrews Square, Leeds, S3 7LZ
+        format!(r"\b(?:Flat|Studio|Suite|Apartment|Unit|Level) \w{{1,5}},? (?:\d{{1,5}}[A-Za-z]?,? )?(?:{CAP},? ){{1,7}}{POSTCODE}\b"),
+        // Hauptstraße 12, 1010 Wien; Storgatan 3, 111 22 Stockholm
+        format!(r"\b(?:{CAP}[ -]){{0,2}}\p{{Lu}}\p{{L}}*(?:straße|strasse|str\.|gasse|weg|ring|platz|allee|damm|ufer|steig|zeile|hof|vägen|gatan|stigen|gränden|gränd|torget|backen|allén|laan|straat|plein|gracht|gata|veien|vej|gade|katu|tie) ?\d{{1,4}} ?[a-z]?\b(?:[/-]\d{{1,4}}\w?)*(?:,? (?:[A-Z]{{1,2}}-)?\d{{3,5}}(?:[ -]\d{{2,3}})? {town})?"),
+        // Any street with number, postcode and town in the continental order.
+        format!(r"\b(?:{CAP} ){{0,3}}{CAP} \d{{1,4}}[a-z]?(?:/\d{{1,4}})*, (?:[A-Z]{{1,2}}-)?(?:\d{{4,5}}|\d{{2}}-\d{{3}}|\d{{3}} \d{{2}}) {town}"),
+        // ul. Długa 3/4, 00-238 Warszawa; 12 rue de la Paix, 75002 Paris
+        format!(r"(?:\b\d{{1,4}}(?: ?(?:bis|ter))?,? )?\b(?:ul\.|ulica|al\.|aleja|pl\.|plac|os\.|rue|[Rr]uelle|boulevard|chemin|impasse|allée|quai|calle|avenida|paseo|rua|carrer|viale|piazza)(?: (?:de|du|des|la|le|les|del|della|di|da|do|dos|d'|l'|świętego|św\.))* ?(?:{CAP}|\d{{1,2}})(?:[ -](?:{CAP}|de|du|des|la|\d{{1,2}}(?: \p{{Lu}}\p{{L}}*))){{0,4}}(?:,? \d{{1,4}}[a-z]?\b(?:/\d{{1,4}})*)?(?:,? \d{{2,5}}(?:-\d{{3}})? {town}(?:-\p{{L}}+)*)?"),
+        // 12 Connell Street C57 89WW Dublin
+        format!(r"\b\d{{1,5}} (?:{CAP} ){{1,3}}[A-Z]\d[\dW] ?[A-Z0-9]{{4}}(?: {town})?"),
+        r"\b(?:P\.? ?O\.? Box|Postfach|Boîte postale|Apartado) \d{1,6}\b".to_owned(),
+    ];
+    patterns.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect()
+});
+
+static DATES: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let month = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|januar|märz|mai|juni|juli|okt|dez|janv|févr|mars|avril|juin|juil|août|déc|ene|abr|ago|dic)[a-zéû]{0,7}";
+    let day = r"\d{1,2}(?:st|nd|rd|th)?";
+    Regex::new(&format!(
+        r"(?i)\b(?:{day}\.?[ -](?:of |de )?{month}\.?,?[ -](?:de )?\d{{4}}|{month}\.? {day},? \d{{4}})\b"
+    ))
+    .ok()
+});
+
+/// Words beside which an address may stand: the patterns read nothing else, for they are dear.
+static TRIGGERS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    AhoCorasick::new([
+        "APO",
+        "FPO",
+        "DPO",
+        "Flat ",
+        "Studio ",
+        "Suite ",
+        "Apartment ",
+        "Level ",
+        "straße ",
+        "strasse ",
+        "str. ",
+        "gasse ",
+        "weg ",
+        "ring ",
+        "platz ",
+        "allee ",
+        "damm ",
+        "ufer ",
+        "steig ",
+        "zeile ",
+        "hof ",
+        "vägen ",
+        "gatan ",
+        "stigen ",
+        "gränd",
+        "torget ",
+        "backen ",
+        "allén ",
+        "laan ",
+        "straat ",
+        "plein ",
+        "gracht ",
+        "gata ",
+        "veien ",
+        "vej ",
+        "gade ",
+        "katu ",
+        "tie ",
+        "ul. ",
+        "ulica ",
+        "al. ",
+        "aleja ",
+        "pl. ",
+        "plac ",
+        "os. ",
+        "rue ",
+        "uelle ",
+        "boulevard ",
+        "chemin ",
+        "impasse ",
+        "allée ",
+        "quai ",
+        "calle ",
+        "avenida ",
+        "paseo ",
+        "rua ",
+        "carrer ",
+        "viale ",
+        "piazza ",
+        " Box ",
+        "Postfach ",
+        "postale ",
+        "Apartado ",
+    ])
+    .ok()
+});
+/// Bytes before and after such a word that an address may reach.
+const BACK: usize = 80;
+const AHEAD: usize = 180;
+
+/// Stretches of the text in which an address may stand.
+fn stretches(text: &str) -> Vec<std::ops::Range<usize>> {
+    let bytes = text.as_bytes();
+    let mut places: Vec<usize> =
+        TRIGGERS.iter().flat_map(|t| t.find_iter(text).map(|hit| hit.start())).collect();
+    let capital = |at: usize| bytes.get(at).is_some_and(|b| b.is_ascii_uppercase() || *b >= 0xc3);
+    let mut at = 0;
+    while let Some(digit) = bytes[at..].iter().position(u8::is_ascii_digit).map(|d| at + d) {
+        at = digit
+            + bytes[digit..]
+                .iter()
+                .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b','))
+                .count();
+        if bytes.get(at) == Some(&b' ')
+            && (capital(at + 1) || bytes.get(at + 1).is_some_and(u8::is_ascii_digit))
+        {
+            places.push(digit);
+        }
+    }
+    places.sort_unstable();
+    let mut stretches: Vec<std::ops::Range<usize>> = Vec::new();
+    for place in places {
+        let start = text.floor_char_boundary(place.saturating_sub(BACK));
+        let start = text[start..place].find([' ', '\n']).map_or(place, |space| start + space + 1).min(place);
+        let start = if place < BACK { 0 } else { text.floor_char_boundary(start) };
+        let end = text.ceil_char_boundary((place + AHEAD).min(text.len()));
+        match stretches.last_mut() {
+            Some(last) if last.end >= start => last.end = end,
+            _ => stretches.push(start..end),
+        }
+    }
+    stretches
+}
+
+/// Adds what is found in a whole text.
+pub(super) fn find(text: &str, found: &mut Vec<Detected>) {
+    for stretch in stretches(text) {
+        let offset = stretch.start;
+        streets(&text[stretch], offset, found);
+    }
+    let whole = Context { before: "", text };
+    let born = |m: &regex::Match<'_>| whole.names(m.start(), context::BIRTH);
+    let may_be_dated = text.bytes().any(|b| b.is_ascii_digit());
+    if let Some(dates) =
+        DATES.as_ref().filter(|_| may_be_dated && context::mentions(&text.to_lowercase(), context::BIRTH))
+    {
+        found.extend(dates.find_iter(text).filter(born).map(|m| Detected {
+            detector: Kind::BirthDate.index(),
+            range: m.range(),
+            score: 0.9,
+        }));
+    }
+}
+
+fn streets(text: &str, offset: usize, found: &mut Vec<Detected>) {
+    for pattern in PATTERNS.iter() {
+        found.extend(pattern.find_iter(text).filter(|m| plausible(m.as_str())).map(|m| {
+            let end = m.start() + m.as_str().trim_end_matches(['.', ',', '-']).len();
+            Detected { detector: Kind::Address.index(), range: offset + m.start()..offset + end, score: 0.9 }
+        }));
+    }
+}
+
+/// A year or a month with numbers around it is no street.
+fn plausible(text: &str) -> bool {
+    const MONTHS: [&str; 14] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+        "Chapter",
+        "Section",
+    ];
+    !text.split([' ', ',']).any(|word| MONTHS.contains(&word)) && text.len() < 160
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_compiles() {
+        assert_eq!(PATTERNS.len(), 9);
+        assert!(DATES.is_some());
+    }
+}

@@ -1,0 +1,295 @@
+//! What stands before a candidate.
+
+/// Bytes before a candidate in which a word may say what it is. Streams keep as many.
+pub(crate) const REACH: usize = 64;
+
+/// A text and what stood before it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) before: &'a str,
+    pub(crate) text: &'a str,
+}
+
+impl Context<'_> {
+    /// What stands before a place, in lower case, at most [`REACH`] bytes.
+    pub(crate) fn window(&self, at: usize) -> String {
+        let near = &self.text[..at];
+        let from = near.ceil_char_boundary(near.len().saturating_sub(REACH));
+        let mut window = String::with_capacity(REACH + 8);
+        let missing = REACH.saturating_sub(near.len());
+        if missing > 0 {
+            let before = self.before;
+            window.push_str(&before[before.ceil_char_boundary(before.len().saturating_sub(missing))..]);
+        }
+        window.push_str(&near[from..]);
+        if window.is_ascii() {
+            window.make_ascii_lowercase();
+            window
+        } else {
+            window.to_lowercase()
+        }
+    }
+
+    /// Whether one of the words stands before a place, at a word's beginning.
+    pub(crate) fn names(&self, at: usize, words: &[&str]) -> bool {
+        mentions(&self.window(at), words)
+    }
+
+    /// The byte before a place; none at the beginning and behind an escaped end of line.
+    pub(crate) fn byte_before(&self, at: usize) -> Option<u8> {
+        let byte = |back: usize| match at.checked_sub(back) {
+            Some(at) => self.text.as_bytes().get(at).copied(),
+            None => self.before.as_bytes().iter().rev().nth(back - 1 - at).copied(),
+        };
+        byte(1).filter(|b| !(matches!(b, b'n' | b't' | b'r') && byte(2) == Some(b'\\')))
+    }
+}
+
+/// Whether a text in lower case has one of the words at a word's beginning.
+pub(crate) fn mentions(text: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| {
+        text.match_indices(word).any(|(at, _)| {
+            let free = |b: Option<u8>| !b.is_some_and(|b| b.is_ascii_alphanumeric());
+            let begins = text[..at].ends_with("\\n") || free(text[..at].bytes().next_back());
+            // Short words are the beginnings of too many others.
+            let ends = word.len() > 4 || !word.ends_with(|c: char| c.is_ascii_alphanumeric());
+            begins && (ends || free(text[at + word.len()..].bytes().next()))
+        })
+    })
+}
+
+pub(crate) const PHONE: &[&str] = &[
+    "phone",
+    "calling",
+    "called",
+    "tel",
+    "call",
+    "mobile",
+    "cell",
+    "fax",
+    "dial",
+    "contact",
+    "reach",
+    "whatsapp",
+    "signal",
+    "text me",
+    "sms",
+    "ring me",
+    "hotline",
+    "number is",
+    "desk",
+    "office",
+    "handy",
+    "mobil",
+    "ruf",
+    "anruf",
+    "portable",
+    "appel",
+    "numéro",
+    "llám",
+    "móvil",
+    "numero",
+    "cellulare",
+    "chiam",
+    "zadzwoń",
+    "numer",
+    "ring",
+    "stop receiving messages",
+    "voicemail",
+    "helpline",
+    "landline",
+    "extension",
+    "answering at",
+    "number to",
+];
+pub(crate) const CARD: &[&str] = &[
+    "card",
+    "credit",
+    "debit",
+    "visa",
+    "mastercard",
+    "amex",
+    "maestro",
+    "cc",
+    "karte",
+    "carte",
+    "tarjeta",
+    "carta",
+    "kort",
+    "charge",
+    "payment",
+    "billing",
+    "pay",
+    "number is",
+];
+pub(crate) const SSN: &[&str] = &["ssn", "social security", "social sec", "ss#", "ss #", "soc sec"];
+pub(crate) const NATIONAL: &[&str] = &[
+    "ssn",
+    "social security",
+    "social insurance",
+    "national id",
+    "national insurance",
+    "national identi",
+    "identity number",
+    "identity card",
+    "id number",
+    "id card",
+    "id no",
+    "id-number",
+    "identification number",
+    "personal number",
+    "personal id",
+    "tax id",
+    "tax number",
+    "taxpayer",
+    "tax file",
+    "tin",
+    "tfn",
+    "abn",
+    "sin",
+    "nino",
+    "ni number",
+    "nhs",
+    "medicare",
+    "pps",
+    "ppsn",
+    "steuer",
+    "sozialversicherung",
+    "svnr",
+    "sv-nummer",
+    "ausweis",
+    "idnr",
+    "personnummer",
+    "personennummer",
+    "henkilötunnus",
+    "hetu",
+    "fødselsnummer",
+    "cpr",
+    "bsn",
+    "burgerservice",
+    "sofi",
+    "rijksregister",
+    "registre national",
+    "nir",
+    "sécurité sociale",
+    "insee",
+    "ahv",
+    "avs",
+    "nif",
+    "nie",
+    "dni",
+    "cédula",
+    "cedula",
+    "curp",
+    "rfc",
+    "cpf",
+    "cnpj",
+    "rut",
+    "run",
+    "codice fiscale",
+    "partita iva",
+    "pesel",
+    "nip",
+    "rodné",
+    "rodne",
+    "oib",
+    "jmbg",
+    "emšo",
+    "cnp",
+    "egn",
+    "iin",
+    "inn",
+    "snils",
+    "aadhaar",
+    "aadhar",
+    "pan",
+    "nik",
+    "nric",
+    "fin",
+    "hkid",
+    "my number",
+    "resident",
+    "kimlik",
+    "tc no",
+    "amka",
+    "afm",
+    "teudat",
+    "government id",
+    "citizen",
+    "社会",
+    "身份证",
+    "マイナンバー",
+];
+pub(crate) const PASSPORT: &[&str] = &[
+    "passport",
+    "reisepass",
+    "pasaporte",
+    "passeport",
+    "passaporto",
+    "paszport",
+    "paspoort",
+    "pass no",
+    "pass-nr",
+];
+pub(crate) const LICENSE: &[&str] = &[
+    "driver",
+    "driving lic",
+    "licence number",
+    "license number",
+    "licence no",
+    "license no",
+    "dl number",
+    "dl no",
+    "dl#",
+    "dl:",
+    "führerschein",
+    "fuehrerschein",
+    "permis de conduire",
+    "carnet de conducir",
+    "licencia de conducir",
+    "patente",
+    "prawo jazdy",
+    "körkort",
+    "rijbewijs",
+];
+pub(crate) const BIRTH: &[&str] = &[
+    "born",
+    "birth",
+    "dob",
+    "d.o.b",
+    "bday",
+    "geboren",
+    "geburt",
+    "geb.",
+    "né le",
+    "née le",
+    "naissance",
+    "nacid",
+    "nacimiento",
+    "nato il",
+    "nata il",
+    "nascita",
+    "nascid",
+    "nascimento",
+    "urodz",
+    "født",
+    "född",
+    "geboorte",
+    "syntynyt",
+];
+pub(crate) const WALLET: &[&str] =
+    &["wallet", "sol", "solana", "crypto", "address", "monero", "xmr", "send to", "deposit"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_count_at_their_beginning_and_across_pieces() {
+        let context = Context { before: "my social ", text: "security number is 1" };
+        assert!(context.names(19, SSN));
+        assert!(!mentions("the hotel is", PHONE), "`tel` ends another word");
+        let far = Context { before: "", text: &format!("ssn {}1", "x ".repeat(40)) };
+        assert!(!far.names(far.text.len() - 1, SSN));
+    }
+}

@@ -1,0 +1,294 @@
+//! Keys, tokens and passwords: by the prefix that a provider gives them, or by the name that a value is given.
+//!
+//! Identifiers, hashes and signatures look as random as keys: without a prefix or a name that says so, nothing is a secret.
+
+use std::{ops::Range, sync::LazyLock};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use super::{
+    Detected,
+    context::Context,
+    forms::{FORMS, Form, OPEN_ENDS, OPEN_NAMES, PROVIDERS, SECRET_NAMES, word},
+    kinds::Kind,
+    tokens::is_blank,
+};
+
+/// Marks that stand in the middle of a key.
+const MIDDLES: [&str; 4] = ["Q~", ".atlasv1.", "_mmk", "T3BlbkFJ"];
+
+static PREFIXES: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    AhoCorasick::builder()
+        .match_kind(MatchKind::LeftmostLongest)
+        .build(FORMS.iter().map(|form| form.prefix))
+        .ok()
+});
+
+/// Keys by their prefix, in one word.
+pub(super) fn by_prefix(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) {
+    let Some(prefixes) = &*PREFIXES else { return };
+    let bytes = context.text.as_bytes();
+    let mut from = range.start;
+    while from < range.end {
+        let Some(hit) = prefixes.find(&bytes[from..range.end]) else { break };
+        let form = &FORMS[hit.pattern().as_usize()];
+        let (start, rest) = (from + hit.start(), from + hit.end());
+        from = start + 1;
+        let own = form.prefix.as_bytes()[0];
+        if own.is_ascii_alphanumeric() && bytes[..start].last().is_some_and(u8::is_ascii_alphanumeric) {
+            continue;
+        }
+        let length =
+            bytes[rest..range.end].iter().take(form.most + 1).take_while(|b| (form.rest)(**b)).count();
+        let length = if bytes[rest..rest + length].ends_with(b".") { length - 1 } else { length };
+        // One byte more than the longest: it is something else, or it goes on.
+        if length < form.least || (length > form.most && form.most == form.least) {
+            continue;
+        }
+        let end = rest + length.min(form.most);
+        if random(&bytes[rest..end], form) {
+            found.push(Detected { detector: form.kind.index(), range: start..end, score: 0.97 });
+            from = end;
+        }
+    }
+    middle(context, range, found);
+}
+
+/// Whether what follows a prefix is no word and no placeholder.
+fn random(rest: &[u8], form: &Form) -> bool {
+    let has = |test: fn(&u8) -> bool| rest.iter().any(test);
+    let kinds = u8::from(has(u8::is_ascii_digit))
+        + u8::from(has(u8::is_ascii_lowercase))
+        + u8::from(has(u8::is_ascii_uppercase));
+    let mixed = match form.kind {
+        Kind::GoogleKey if form.least == 35 => {
+            kinds == 3 && !is_alphabet(std::str::from_utf8(rest).unwrap_or_default())
+        }
+        Kind::AwsKey => entropy(rest) >= 2.7,
+        Kind::Jwt => {
+            let dots: Vec<usize> =
+                rest.iter().enumerate().filter(|(_, b)| **b == b'.').map(|(at, _)| at).collect();
+            dots.len() >= 2
+                && rest.get(dots[0] + 1..dots[0] + 3) == Some(b"ey")
+                && dots[1] + 9 < rest.len() + 1
+        }
+        Kind::SignalboxKey => rest.contains(&b'_') && has(u8::is_ascii_digit),
+        _ if form.prefix.len() <= 3 => kinds >= 2 && has(u8::is_ascii_digit),
+        _ => kinds >= 2,
+    };
+    mixed && entropy(rest) >= 2.5 && !rest.to_ascii_lowercase().windows(4).any(|w| w == b"xxxx")
+}
+
+/// Keys by a mark in their middle: Azure's, Terraform's, MaxMind's, old ones of OpenAI.
+fn middle(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) {
+    let text = &context.text[range.clone()];
+    for mark in MIDDLES {
+        let Some(at) = text.find(mark) else { continue };
+        let key = |b: &u8| word(*b) || matches!(b, b'.' | b'~');
+        let bytes = text.as_bytes();
+        let start = at - bytes[..at].iter().rev().take(60).take_while(|b| key(b)).count();
+        let end = at + bytes[at..].iter().take(120).take_while(|b| key(b)).count();
+        let (before, after) = (at - start, end - at - mark.len());
+        let fits = match mark {
+            "Q~" => before == 4 && bytes[at - 1].is_ascii_digit() && (31..=34).contains(&after),
+            ".atlasv1." => before == 14 && after >= 60,
+            "_mmk" => before == 36 && after == 0,
+            _ => before >= 20 && after >= 20,
+        };
+        if fits && entropy(&bytes[start..end]) >= 3.2 {
+            let range = range.start + start..range.start + end;
+            found.push(Detected { detector: Kind::ProviderKey.index(), range, score: 0.95 });
+        }
+    }
+}
+
+/// A private key block that begins at `at`; returns its end.
+pub(super) fn private_key(context: Context<'_>, at: usize, found: &mut Vec<Detected>) -> Option<usize> {
+    const LONGEST: usize = 16_384;
+    let rest = &context.text[at..];
+    let rest = &rest[..rest.floor_char_boundary(LONGEST)];
+    let head = rest.find("-----\n").or_else(|| rest[11..].find("-----").map(|at| at + 11))?;
+    if !rest[..head].contains("PRIVATE KEY") {
+        return None;
+    }
+    let tail = head + 5 + rest[head + 5..].find("-----END ")?;
+    let close = tail + 9 + rest[tail + 9..].find("-----")? + 5;
+    let body = &rest[head + 5..tail];
+    if body.trim().len() < 3 || !rest[tail..close].contains("PRIVATE KEY") {
+        return None;
+    }
+    found.push(Detected { detector: Kind::PrivateKey.index(), range: at..at + close, score: 0.99 });
+    Some(at + close)
+}
+
+/// Bits a byte.
+fn entropy(bytes: &[u8]) -> f64 {
+    let mut counts = [0u16; 256];
+    for b in bytes.iter().take(1_024) {
+        counts[usize::from(*b)] += 1;
+    }
+    let n = bytes.len().min(1_024) as f64;
+    counts.iter().filter(|c| **c > 0).map(|c| f64::from(*c) / n).map(|p| -p * p.log2()).sum()
+}
+
+/// A value in a word whose name, before it, says that it is secret: `password=…`, `"token": "…"`, `Bearer …`, `-u user:…`.
+pub(super) fn assigned(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) {
+    let bytes = context.text.as_bytes();
+    if bytes[range.clone()].contains(&b':') && login(context, range.clone(), found) {
+        return;
+    }
+    let mut start = range.start;
+    // Behind the last mark of assignment in the word; what stands before it is the name.
+    let mark = bytes[range.clone()].iter().take(160).position(|b| matches!(b, b'=' | b':' | b'>'));
+    if let Some(mark) = mark.map(|mark| range.start + mark).filter(|mark| *mark + 4 < range.end) {
+        let inside = !bytes[mark..].starts_with(b"://");
+        if inside && bytes[range.start..mark].iter().all(|b| word(*b) || b"\"'.${}[]<(/@#,&?;".contains(b)) {
+            start = mark + 1;
+        }
+    }
+    while start < range.end && (b"\"'`=:>({[,".contains(&bytes[start]) || !bytes[start].is_ascii()) {
+        start += 1;
+    }
+    if !context.text.is_char_boundary(start) {
+        return;
+    }
+    let stop = |b: &u8| matches!(b, b'"' | b'\'' | b'`' | b',' | b';' | b'<' | b'\\' | b'&' | b')');
+    let length = bytes[start..range.end].iter().take(512).take_while(|b| !stop(b)).count();
+    let value = context
+        .text
+        .get(start..start + length)
+        .unwrap_or_default()
+        .trim_end_matches(['.', '}', ']', ':', '?', '!']);
+    if value.len() < 5 || value.contains("://") {
+        return;
+    }
+    let window = context.window(start);
+    let Some(strength) = strength(&window, value) else { return };
+    if is_blank(value) || looks_like_code(value) {
+        return;
+    }
+    let at = start..start + value.len();
+    found.push(Detected { detector: Kind::Assigned.index(), range: at, score: strength });
+}
+
+/// `user:password` behind curl's option.
+fn login(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) -> bool {
+    let window = context.window(range.start);
+    let window = window.trim_end();
+    if !(window.ends_with(" -u") || window.ends_with("--user")) || !window.contains("curl") {
+        return false;
+    }
+    let quotes: &[char] = &['"', '\'', '{', '}', '[', ']'];
+    let (user, password) = context.text[range.clone()].split_once(':').unwrap_or_default();
+    let password = password.trim_matches(quotes);
+    let real = |part: &str| part.len() >= 6 && part.bytes().any(|b| b.is_ascii_digit()) && !is_blank(part);
+    let is_login = real(password) || (password.is_empty() && real(user.trim_matches(quotes)));
+    if is_login {
+        found.push(Detected { detector: Kind::Assigned.index(), range, score: 0.9 });
+    }
+    is_login
+}
+
+/// How surely a value is secret by what stands before it; `None` when nothing says so.
+fn strength(window: &str, value: &str) -> Option<f64> {
+    let trimmed = window.trim_end_matches([' ', '"', '\'', '`', '\t', '(', '{', '[']);
+    let v = value.as_bytes();
+    let digits = v.iter().any(u8::is_ascii_digit);
+    let random = digits && v.iter().any(u8::is_ascii_alphabetic);
+    for scheme in ["bearer", "basic", "api-token", "token", "apikey", "authorization:"] {
+        if trimmed.ends_with(scheme)
+            && (trimmed.contains("authorization") || scheme == "bearer" || scheme == "api-token")
+        {
+            return (v.len() >= 8 && (random || entropy(v) > 3.0)).then_some(0.9);
+        }
+    }
+    let (name, prose) = name_before(trimmed)?;
+    let last = name.rsplit([' ', '"', '\'', '<']).next().unwrap_or_default();
+    if OPEN_NAMES.iter().any(|open| name.contains(open)) || OPEN_ENDS.iter().any(|end| last.ends_with(end)) {
+        return None;
+    }
+    let is_password = ["pass", "pwd", "kennwort", "contrase", "passphrase"].iter().any(|p| name.contains(p));
+    let varied = digits || v.iter().any(|b| !b.is_ascii_alphanumeric() && !b".-_/".contains(b));
+    if is_password && v.len() >= 5 && varied && (!prose || random) && !is_path(value) {
+        return Some(0.85);
+    }
+    if !random || is_path(value) || is_identifier(value) || is_alphabet(value) {
+        return None;
+    }
+    if SECRET_NAMES.iter().any(|secret| name.contains(secret)) && v.len() >= 8 && entropy(v) >= 2.6 {
+        return Some(0.8);
+    }
+    if last.ends_with("key") && v.len() >= 16 && entropy(v) >= 3.3 {
+        return Some(0.7);
+    }
+    let provider = PROVIDERS.iter().any(|provider| last.contains(provider) || name.ends_with(provider));
+    let opaque = v.iter().all(|b| word(*b) || b"|:=.+/".contains(b));
+    (provider && !prose && v.len() >= 14 && opaque && entropy(v) >= 2.9).then_some(0.75)
+}
+
+/// The name that a value is given in its line, and whether by a sentence (`the password is …`) rather than by a sign.
+fn name_before(window: &str) -> Option<(String, bool)> {
+    let signs: &[char] = &['=', ':', '>', '|', ','];
+    let line = window.rsplit('\n').next().unwrap_or_default();
+    let stripped = line.trim_end_matches(signs);
+    let (rest, prose) = if stripped.len() < line.len() {
+        (stripped, false)
+    } else {
+        let verbs = [" is", " was", " ist", " est", " es", " è", " is set to", " to"];
+        match verbs.iter().find_map(|verb| line.strip_suffix(verb)) {
+            Some(rest) => (rest, true),
+            // A provider's name right before its key.
+            None => (line.rsplit(' ').next().unwrap_or_default(), false),
+        }
+    };
+    let rest = rest.trim_end_matches([' ', '"', '\'', '`', '\t', ')', ']']);
+    let from = rest.rfind([';', '{', '}', '(', '&', '?', ',', '.']).map_or(0, |at| at + 1);
+    let name = &rest[from..];
+    // Only the last words: what is said long before is about something else.
+    let from = name.len().saturating_sub(if prose { 28 } else { 36 });
+    let name = name[name.ceil_char_boundary(from)..].trim();
+    (name.len() > 1).then(|| (name.to_owned(), prose))
+}
+
+fn is_path(value: &str) -> bool {
+    value.starts_with(['/', '.', '~']) && value.contains('/')
+        || value.contains("./")
+        || value.matches('/').count() > 2 && !value.ends_with('=')
+        || [
+            ".json", ".png", ".pem", ".cer", ".key", ".js", ".py", ".go", ".html", ".java", ".txt", ".yml",
+            ".yaml",
+        ]
+        .iter()
+        .any(|e| value.ends_with(e))
+}
+
+/// Words joined as programs join them, numbers of versions among them.
+fn is_identifier(value: &str) -> bool {
+    let mut parts = 0;
+    value.split(['_', '-', '.', ':', '=']).filter(|part| !part.is_empty()).all(|part| {
+        parts += 1;
+        let letters = part.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let digits = part.bytes().skip(letters).take_while(u8::is_ascii_digit).count();
+        let tail = part.bytes().skip(letters + digits).all(|b| b.is_ascii_alphabetic());
+        digits <= 5 && tail && (part.len() <= 12 || digits == 0 || letters >= 6)
+    }) && parts > 1
+}
+
+/// The letters in their order, which programs write down.
+fn is_alphabet(value: &str) -> bool {
+    let lower = value.to_ascii_lowercase();
+    ["abcdefgh", "12345678", "0123456789"].iter().any(|run| lower.contains(run))
+}
+
+fn looks_like_code(value: &str) -> bool {
+    value.contains(['(', '{', '<', '['])
+        || value.contains("::")
+        || value.contains("->")
+        || value.contains("==")
+        || value.starts_with(['$', '%', '@', '/'])
+        || is_uuid_of_zeros(value)
+}
+
+fn is_uuid_of_zeros(value: &str) -> bool {
+    value.bytes().all(|b| matches!(b, b'0' | b'1' | b'-' | b'x' | b'X'))
+}

@@ -1,0 +1,108 @@
+use super::*;
+
+fn found(text: &str) -> Vec<(&'static str, &str)> {
+    all(text).into_iter().map(|d| (DETECTORS[d.detector].id, &text[d.range])).collect()
+}
+
+#[test]
+fn finds_what_is_valid() {
+    for (text, id, value) in [
+        ("Mail ada.lovelace@example.com, please.", "pii.email", "ada.lovelace@example.com"),
+        ("card 4111 1111 1111 1111 now", "pii.credit_card", "4111 1111 1111 1111"),
+        ("to DE89 3704 0044 0532 0130 00 today", "pii.iban", "DE89 3704 0044 0532 0130 00"),
+        ("call +1 415 555 2671 now", "pii.phone", "+1 415 555 2671"),
+        ("call (415) 555-2671 now", "pii.phone", "(415) 555-2671"),
+        ("ssn 536-22-1234.", "pii.us_ssn", "536-22-1234"),
+        ("from 8.8.8.8:53", "pii.ip_address", "8.8.8.8"),
+        (
+            "key sk-proj-abcdefghijklmnopqrstuvwx1 end",
+            "secret.openai_key",
+            "sk-proj-abcdefghijklmnopqrstuvwx1",
+        ),
+        ("AKIAIOSFODNN7EXAMPLE", "secret.aws_key", "AKIAIOSFODNN7EXAMPLE"),
+        ("db postgres://bob:hunter2@db:5432/x", "secret.connection_string", "postgres://bob:hunter2@db"),
+    ] {
+        assert_eq!(found(text), [(id, value)], "{text}");
+    }
+}
+
+#[test]
+fn leaves_what_only_looks_alike() {
+    for text in [
+        "card 4111 1111 1111 1112 now",
+        "DE00 3704 0044 0532 0130 00",
+        "version 1.2.3.4 and 192.168.0.1",
+        "id chatcmpl-9xYz0123456789abcdefghij",
+        "order 1234567890123456",
+        "000-12-3456",
+        "Tell me @ noon about 2024-05-06 12:30:45",
+    ] {
+        assert_eq!(found(text), [], "{text}");
+    }
+}
+
+#[test]
+fn response_ids_of_recordings_are_no_secrets() {
+    let data = std::env::var("SIGNALBOX_DATA")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data").into());
+    let Ok(rows) = std::fs::read_to_string(format!("{data}/pii/benign_ids_from_wire.jsonl")) else {
+        println!("SKIPPED: benign ids: set SIGNALBOX_DATA to the folder with pii/benign_ids_from_wire.jsonl");
+        return;
+    };
+    let is_hit = |row: &str| all(row).iter().any(|d| DETECTORS[d.detector].id.starts_with("secret."));
+    let (hits, total) = (rows.lines().filter(|row| is_hit(row)).count(), rows.lines().count());
+    println!("{hits} of {total} ids taken for secrets");
+    assert!(hits * 100 <= total, "{hits} of {total}");
+}
+
+#[test]
+fn names_and_addresses_of_several_countries_are_found() {
+    for (text, id, value) in [
+        ("My name is Aoife Brennan and I live here.", "pii.person", "Aoife Brennan"),
+        ("Please call Dr. Maria Lopez tomorrow.", "pii.person", "Maria Lopez"),
+        ("Send it to 12 Baker Street, London", "pii.street_address", "12 Baker Street, London"),
+        (
+            "Wir wohnen in der Hauptstraße 12, 10115 Berlin.",
+            "pii.street_address",
+            "Hauptstraße 12, 10115 Berlin",
+        ),
+        ("She flew to Norway yesterday.", "pii.location", "Norway"),
+        ("He works for Acme Holdings Ltd now.", "pii.organization", "Acme Holdings Ltd"),
+        ("born on 12 March 1984 in", "pii.birth_date", "12 March 1984"),
+    ] {
+        let all = found(text);
+        assert!(all.iter().any(|(i, v)| *i == id && v.contains(value)), "{text}: {all:?}");
+    }
+}
+
+#[test]
+fn other_forms_are_found() {
+    for (text, id) in [
+        ("wallet 1BoatSLRHtKNngkdXEeobR76b53LETtpyT", "pii.crypto_wallet"),
+        ("send to bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq", "pii.crypto_wallet"),
+        ("from 2001:db8:85a3::8a2e:370:7334 today", "pii.ip_address"),
+        ("at 00:1A:2B:3C:4D:5E today", "pii.mac_address"),
+        ("my passport is C01X00T47", "pii.passport"),
+        ("Reach me on 020 7946 0958", "pii.phone"),
+        ("password = hunter2!x", "secret.assigned"),
+        ("glpat-abcDEF1234567890abcd is it", "secret.provider_key"),
+        ("NI number AB 12 34 56 C.", "pii.national_id"),
+    ] {
+        let all = found(text);
+        assert!(all.iter().any(|(i, _)| *i == id), "{text}: {all:?}");
+    }
+}
+
+proptest::proptest! {
+    /// Whatever comes, it is read without a panic, and findings stand in order and apart.
+    #[test]
+    fn any_text_is_read(text in "(\\PC|[A-Z][a-zé]{1,8} |[0-9]{1,6}[ ./-]|\\\\n|é|@|://|:|'|password=|ul\\. |Street|sk-|-----BEGIN |Q~|, ){0,60}") {
+        let all = all(&text);
+        for pair in all.windows(2) {
+            proptest::prop_assert!(pair[0].range.end <= pair[1].range.start);
+        }
+        for one in &all {
+            proptest::prop_assert!(text.get(one.range.clone()).is_some());
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The guard's own measurement: every row of the data is judged as the service would judge it, and counted.
+//!
+//! Rows come with what is right about them: a `label` (1 attack or secret, 0 harmless) or `spans` of personal data. Nothing of a
+//! row is kept in the result but its id.
+
+mod measure;
+mod report;
+mod rows;
+mod speed;
+mod values;
+
+use std::{fs::File, io::Write as _, path::PathBuf, time::Instant};
+
+use serde_json::json;
+use signalbox_embed::Embedder;
+
+pub use self::report::{Metric, Report};
+use self::{
+    measure::Judged,
+    rows::{Row, Truth},
+    values::Values,
+};
+use crate::{detect, injection};
+
+/// What to measure on.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder with `guard/*.jsonl` and `pii/*.jsonl`.
+    pub data: PathBuf,
+    /// A file for a line per row: id, score, decision, spans. Absent: none.
+    pub predictions: Option<PathBuf>,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// A file cannot be read or written.
+    #[error("{path}: {error}")]
+    File {
+        /// Where.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A row is not what the documentation says.
+    #[error("{path}, line {line}: {reason}")]
+    Row {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is nothing to measure on.
+    #[error("{0} holds no guard/*.jsonl and no pii/*.jsonl; name the folder with --data or SIGNALBOX_DATA")]
+    Empty(String),
+}
+
+/// Measures every file. With no embedder, the learned tier is off, and the report says so.
+///
+/// # Errors
+/// Data that cannot be read, or predictions that cannot be written.
+pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Report, EvalError> {
+    let files = rows::read(&options.data)?;
+    let failed = |error| EvalError::File {
+        path: options.predictions.as_deref().map(|p| p.display().to_string()).unwrap_or_default(),
+        error,
+    };
+    let mut predictions = options.predictions.as_deref().map(File::create).transpose().map_err(failed)?;
+    let mut report = Report::new(embedder.is_some());
+    let mut all = Vec::new();
+    let mut everywhere = Values::default();
+    for file in files {
+        let mut judged = Vec::new();
+        let mut values = Values::default();
+        for row in &file.rows {
+            let line = match &row.truth {
+                Truth::Attack(label) => {
+                    let one = attack(row, *label, embedder).await;
+                    let line = json!({ "id": row.id, "score": one.score, "decision": decision(one.flagged), "spans": [] });
+                    judged.push(one);
+                    line
+                }
+                Truth::Secret(_) | Truth::Spans(_) => value(row, &mut values),
+            };
+            if let Some(predictions) = &mut predictions {
+                writeln!(predictions, "{line}").map_err(failed)?;
+            }
+        }
+        report.file(&file.name, &judged, &values);
+        all.append(&mut judged);
+        everywhere.add(&values);
+    }
+    report.file("*", &all, &everywhere);
+    report.speed(speed::measure());
+    Ok(report)
+}
+
+/// The learned head's inputs for a text, a row for each window; what `scripts/train_guard.py` trains on. `None` when the model
+/// fails.
+pub async fn inputs(text: &str, channel: &str, embedder: &Embedder) -> Option<Vec<Vec<f32>>> {
+    injection::inputs(text, injection::Channel::named(channel), embedder).await
+}
+
+const fn decision(flagged: bool) -> &'static str {
+    if flagged { "flag" } else { "allow" }
+}
+
+async fn attack(row: &Row, label: bool, embedder: Option<&Embedder>) -> Judged {
+    let began = Instant::now();
+    let verdict = injection::judge(&row.text, row.channel, embedder).await;
+    Judged {
+        label,
+        score: verdict.score,
+        flagged: verdict.flagged,
+        learned: verdict.learned,
+        source: row.source.clone(),
+        lang: row.lang.clone(),
+        length: row.text.len(),
+        micros: began.elapsed().as_secs_f64() * 1e6,
+    }
+}
+
+fn value(row: &Row, values: &mut Values) -> serde_json::Value {
+    let began = Instant::now();
+    let found = detect::all(&row.text);
+    values.cost(row.text.len(), began.elapsed());
+    let starts = rows::character_offsets(&row.text);
+    let at = |byte: usize| starts.partition_point(|start| *start < byte);
+    let spans: Vec<values::Span> = found
+        .iter()
+        .map(|one| values::Span {
+            kind: values::kind_of(one.id()).to_owned(),
+            start: at(one.range.start),
+            end: at(one.range.end),
+        })
+        .collect();
+    let secret = found.iter().any(|one| one.id().starts_with("secret."));
+    match &row.truth {
+        Truth::Secret(label) => values.secret(*label, secret),
+        Truth::Spans(truth) => values.spans(truth, &spans),
+        Truth::Attack(_) => {}
+    }
+    let listed: Vec<_> = spans
+        .iter()
+        .zip(&found)
+        .map(|(s, one)| json!({ "type": s.kind, "detector": one.id(), "start": s.start, "end": s.end }))
+        .collect();
+    let flagged = if matches!(row.truth, Truth::Secret(_)) { secret } else { !found.is_empty() };
+    let score = found.iter().map(|one| one.score).fold(0.0, f64::max);
+    json!({ "id": row.id, "score": if flagged { score } else { 0.0 }, "decision": decision(flagged), "spans": listed })
+}
