@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use prost_types::Struct;
 use signalbox_proto::common::v1::{ChatRequest, Delta};
 
+use crate::bedrock;
 use crate::openai::{self, Style, embeddings};
 use crate::{Answer, Limits, ProviderError, RequestError, Summary};
 
@@ -18,11 +19,13 @@ pub enum Dialect {
     /// OpenAI Chat Completions and everything compatible with it.
     #[default]
     OpenAi,
+    /// AWS Bedrock's Converse.
+    Bedrock,
 }
 
 /// Says that no dialect has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("dialect `{0}` is unknown; known: openai")]
+#[error("dialect `{0}` is unknown; known: openai, bedrock")]
 pub struct UnknownDialect(pub String);
 
 impl FromStr for Dialect {
@@ -31,6 +34,7 @@ impl FromStr for Dialect {
     fn from_str(name: &str) -> Result<Self, UnknownDialect> {
         match name {
             "openai" => Ok(Self::OpenAi),
+            "bedrock" => Ok(Self::Bedrock),
             other => Err(UnknownDialect(crate::redact::bounded(other, 64))),
         }
     }
@@ -40,6 +44,7 @@ impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OpenAi => "openai",
+            Self::Bedrock => "bedrock",
         })
     }
 }
@@ -83,6 +88,12 @@ impl Dialect {
                 let body = openai::encode(request, &options)?;
                 Ok(Encoded { path: "/chat/completions".to_owned(), headers: event_stream(), body })
             }
+            Self::Bedrock => {
+                let options = bedrock::Options { model: target.model, provider: target.provider };
+                let body = bedrock::encode(request, &options)?;
+                let path = bedrock::path(target.model, "converse-stream");
+                Ok(Encoded { path, headers: HeaderMap::new(), body })
+            }
         }
     }
 
@@ -104,6 +115,11 @@ impl Dialect {
                 headers: HeaderMap::new(),
                 body: embeddings::encode(target.model, inputs, dimensions, extra)?,
             }),
+            Self::Bedrock => Ok(Encoded {
+                path: bedrock::path(target.model, "invoke"),
+                headers: HeaderMap::new(),
+                body: bedrock::embeddings::encode(target.model, inputs, dimensions, extra)?,
+            }),
         }
     }
 
@@ -115,6 +131,7 @@ impl Dialect {
     pub fn vectors(self, body: &[u8], count: usize) -> Result<embeddings::Vectors, ProviderError> {
         match self {
             Self::OpenAi => embeddings::decode(body, count),
+            Self::Bedrock => bedrock::embeddings::decode(body, count),
         }
     }
 
@@ -125,7 +142,8 @@ impl Dialect {
     /// The credential holds characters that no header can carry. The error does not show it.
     pub fn credential(self, secret: &str) -> Result<(HeaderName, HeaderValue), RequestError> {
         match self {
-            Self::OpenAi => {
+            // With AWS keys instead of a bearer key: see `bedrock::sign`.
+            Self::OpenAi | Self::Bedrock => {
                 let mut value = HeaderValue::from_str(&format!("Bearer {secret}")).map_err(|_| {
                     RequestError::new("credential", "it holds a line break or another control character")
                 })?;
@@ -140,6 +158,7 @@ impl Dialect {
     pub fn decoder(self, limits: Limits) -> Decoder {
         match self {
             Self::OpenAi => Decoder::OpenAi(openai::Stream::new(limits)),
+            Self::Bedrock => Decoder::Bedrock(bedrock::Stream::new(limits)),
         }
     }
 
@@ -151,6 +170,7 @@ impl Dialect {
     pub fn whole(self, body: &[u8]) -> Result<Answer, ProviderError> {
         match self {
             Self::OpenAi => openai::whole(body),
+            Self::Bedrock => bedrock::whole(body),
         }
     }
 
@@ -159,6 +179,7 @@ impl Dialect {
     pub fn error(self, status: u16, headers: &HeaderMap, body: &[u8], now: SystemTime) -> ProviderError {
         match self {
             Self::OpenAi => ProviderError::from_response(status, headers, body, now),
+            Self::Bedrock => bedrock::error(status, headers, body, now),
         }
     }
 }
@@ -172,6 +193,8 @@ fn event_stream() -> HeaderMap {
 pub enum Decoder {
     /// Chat Completions.
     OpenAi(openai::Stream),
+    /// ConverseStream.
+    Bedrock(bedrock::Stream),
 }
 
 impl Decoder {
@@ -179,6 +202,7 @@ impl Decoder {
     pub fn push(&mut self, bytes: Bytes) {
         match self {
             Self::OpenAi(stream) => stream.push(bytes),
+            Self::Bedrock(stream) => stream.push(&bytes),
         }
     }
 
@@ -190,6 +214,7 @@ impl Decoder {
     pub fn next_delta(&mut self) -> Result<Option<Delta>, ProviderError> {
         match self {
             Self::OpenAi(stream) => stream.next_delta(),
+            Self::Bedrock(stream) => stream.next_delta(),
         }
     }
 
@@ -201,6 +226,7 @@ impl Decoder {
     pub fn end(&mut self) -> Result<Option<Delta>, ProviderError> {
         match self {
             Self::OpenAi(stream) => stream.end(),
+            Self::Bedrock(stream) => stream.end(),
         }
     }
 
@@ -209,6 +235,7 @@ impl Decoder {
     pub fn summary(&self) -> &Summary {
         match self {
             Self::OpenAi(stream) => stream.summary(),
+            Self::Bedrock(stream) => stream.summary(),
         }
     }
 
@@ -217,6 +244,7 @@ impl Decoder {
     pub fn stray(&self) -> &[u8] {
         match self {
             Self::OpenAi(stream) => stream.stray(),
+            Self::Bedrock(stream) => stream.stray(),
         }
     }
 }
