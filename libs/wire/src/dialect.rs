@@ -10,6 +10,7 @@ use prost_types::Struct;
 use signalbox_proto::common::v1::{ChatRequest, Delta};
 
 use crate::bedrock;
+use crate::cohere;
 use crate::openai::{self, Style, embeddings};
 use crate::{Answer, Limits, ProviderError, RequestError, Summary};
 
@@ -21,11 +22,13 @@ pub enum Dialect {
     OpenAi,
     /// AWS Bedrock's Converse.
     Bedrock,
+    /// Cohere's v2.
+    Cohere,
 }
 
 /// Says that no dialect has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("dialect `{0}` is unknown; known: openai, bedrock")]
+#[error("dialect `{0}` is unknown; known: openai, bedrock, cohere")]
 pub struct UnknownDialect(pub String);
 
 impl FromStr for Dialect {
@@ -35,6 +38,7 @@ impl FromStr for Dialect {
         match name {
             "openai" => Ok(Self::OpenAi),
             "bedrock" => Ok(Self::Bedrock),
+            "cohere" => Ok(Self::Cohere),
             other => Err(UnknownDialect(crate::redact::bounded(other, 64))),
         }
     }
@@ -45,6 +49,7 @@ impl fmt::Display for Dialect {
         f.write_str(match self {
             Self::OpenAi => "openai",
             Self::Bedrock => "bedrock",
+            Self::Cohere => "cohere",
         })
     }
 }
@@ -89,10 +94,18 @@ impl Dialect {
                 Ok(Encoded { path: "/chat/completions".to_owned(), headers: event_stream(), body })
             }
             Self::Bedrock => {
-                let options = bedrock::Options { model: target.model, provider: target.provider };
+                let options =
+                    bedrock::Options { model: target.model, provider: target.provider, alternate: true };
                 let body = bedrock::encode(request, &options)?;
                 let path = bedrock::path(target.model, "converse-stream");
-                Ok(Encoded { path, headers: HeaderMap::new(), body })
+                let frames = HeaderValue::from_static("application/vnd.amazon.eventstream");
+                Ok(Encoded { path, headers: HeaderMap::from_iter([(header::ACCEPT, frames)]), body })
+            }
+            Self::Cohere => {
+                let options =
+                    cohere::Options { model: target.model, provider: target.provider, stream: Some(true) };
+                let body = cohere::encode(request, &options)?;
+                Ok(Encoded { path: "/chat".to_owned(), headers: event_stream(), body })
             }
         }
     }
@@ -120,6 +133,11 @@ impl Dialect {
                 headers: HeaderMap::new(),
                 body: bedrock::embeddings::encode(target.model, inputs, dimensions, extra)?,
             }),
+            Self::Cohere => Ok(Encoded {
+                path: "/embed".to_owned(),
+                headers: HeaderMap::new(),
+                body: cohere::embeddings::encode(target.model, inputs, dimensions, extra)?,
+            }),
         }
     }
 
@@ -132,6 +150,7 @@ impl Dialect {
         match self {
             Self::OpenAi => embeddings::decode(body, count),
             Self::Bedrock => bedrock::embeddings::decode(body, count),
+            Self::Cohere => cohere::embeddings::decode(body, count),
         }
     }
 
@@ -143,7 +162,7 @@ impl Dialect {
     pub fn credential(self, secret: &str) -> Result<(HeaderName, HeaderValue), RequestError> {
         match self {
             // With AWS keys instead of a bearer key: see `bedrock::sign`.
-            Self::OpenAi | Self::Bedrock => {
+            Self::OpenAi | Self::Bedrock | Self::Cohere => {
                 let mut value = HeaderValue::from_str(&format!("Bearer {secret}")).map_err(|_| {
                     RequestError::new("credential", "it holds a line break or another control character")
                 })?;
@@ -159,6 +178,7 @@ impl Dialect {
         match self {
             Self::OpenAi => Decoder::OpenAi(openai::Stream::new(limits)),
             Self::Bedrock => Decoder::Bedrock(bedrock::Stream::new(limits)),
+            Self::Cohere => Decoder::Cohere(cohere::Stream::new(limits)),
         }
     }
 
@@ -171,6 +191,7 @@ impl Dialect {
         match self {
             Self::OpenAi => openai::whole(body),
             Self::Bedrock => bedrock::whole(body),
+            Self::Cohere => cohere::whole(body),
         }
     }
 
@@ -180,6 +201,7 @@ impl Dialect {
         match self {
             Self::OpenAi => ProviderError::from_response(status, headers, body, now),
             Self::Bedrock => bedrock::error(status, headers, body, now),
+            Self::Cohere => cohere::error(status, headers, body, now),
         }
     }
 }
@@ -195,6 +217,8 @@ pub enum Decoder {
     OpenAi(openai::Stream),
     /// ConverseStream.
     Bedrock(bedrock::Stream),
+    /// Cohere's v2.
+    Cohere(cohere::Stream),
 }
 
 impl Decoder {
@@ -203,6 +227,7 @@ impl Decoder {
         match self {
             Self::OpenAi(stream) => stream.push(bytes),
             Self::Bedrock(stream) => stream.push(&bytes),
+            Self::Cohere(stream) => stream.push(bytes),
         }
     }
 
@@ -215,6 +240,7 @@ impl Decoder {
         match self {
             Self::OpenAi(stream) => stream.next_delta(),
             Self::Bedrock(stream) => stream.next_delta(),
+            Self::Cohere(stream) => stream.next_delta(),
         }
     }
 
@@ -227,6 +253,7 @@ impl Decoder {
         match self {
             Self::OpenAi(stream) => stream.end(),
             Self::Bedrock(stream) => stream.end(),
+            Self::Cohere(stream) => stream.end(),
         }
     }
 
@@ -236,6 +263,7 @@ impl Decoder {
         match self {
             Self::OpenAi(stream) => stream.summary(),
             Self::Bedrock(stream) => stream.summary(),
+            Self::Cohere(stream) => stream.summary(),
         }
     }
 
@@ -245,6 +273,7 @@ impl Decoder {
         match self {
             Self::OpenAi(stream) => stream.stray(),
             Self::Bedrock(stream) => stream.stray(),
+            Self::Cohere(stream) => stream.stray(),
         }
     }
 }

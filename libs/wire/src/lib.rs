@@ -12,6 +12,7 @@
 //! The crate does no input or output and holds no clock.
 
 pub mod bedrock;
+pub mod cohere;
 pub mod error;
 pub mod json;
 pub mod openai;

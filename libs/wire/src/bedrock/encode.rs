@@ -45,6 +45,8 @@ pub struct Options<'a> {
     pub model: &'a str,
     /// The provider's name; earlier reasoning is sent only to the provider that wrote it.
     pub provider: &'a str,
+    /// Whether neighbouring turns of one side are joined and empty ones left out, as most models want it.
+    pub alternate: bool,
 }
 
 /// Writes a request. The same request gives the same bytes.

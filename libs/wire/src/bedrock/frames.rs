@@ -65,11 +65,6 @@ impl Frames {
         Ok(Some(read_message_from(frame).map_or(Frame::Malformed, Frame::Message)))
     }
 
-    /// Tells whether the bytes end inside a frame.
-    pub(super) fn is_cut(&self) -> bool {
-        !self.buffer.is_empty()
-    }
-
     /// Returns the beginning of what came instead of frames.
     pub(super) fn stray(&self) -> &[u8] {
         self.stray.as_deref().unwrap_or_default()

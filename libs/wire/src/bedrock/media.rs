@@ -25,11 +25,11 @@ const DOCUMENTS: [(&str, &str); 9] = [
 
 /// Names a format's media type, if the format can be told from it again.
 fn media_type(block: &str, format: &str) -> Option<String> {
-    let simple = !format.is_empty() && !format.contains('/');
-    match block {
-        "image" | "audio" => simple.then(|| format!("{block}/{format}")),
-        _ => DOCUMENTS.iter().find(|(name, _)| *name == format).map(|(_, kind)| (*kind).to_owned()),
-    }
+    let kind = match block {
+        "image" | "audio" => format!("{block}/{format}"),
+        _ => DOCUMENTS.iter().find(|(name, _)| *name == format).map(|(_, kind)| (*kind).to_owned())?,
+    };
+    (self::format(block, &kind) == Some(format)).then_some(kind)
 }
 
 fn format<'a>(block: &str, media_type: &'a str) -> Option<&'a str> {
@@ -61,6 +61,9 @@ pub(super) fn read(block: &str, inner: &Map<String, Value>) -> Option<(part::Kin
             part::Kind::File
         }
     };
+    if media.name.as_deref().is_some_and(|given| name(Some(given), 0) != given) {
+        return None;
+    }
     Some((kind(media), others(inner, &["format", "source", if block == "document" { "name" } else { "" }])))
 }
 

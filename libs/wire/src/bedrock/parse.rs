@@ -16,6 +16,8 @@ use crate::{RequestError, json};
 pub struct Parsed {
     /// What is asked.
     pub chat: ChatRequest,
+    /// Whether the two sides take turns: see [`super::Options::alternate`].
+    pub alternate: bool,
 }
 
 /// Reads a request for a model, which stands in the path. `provider` is the provider for which the conversation's
@@ -42,6 +44,10 @@ pub fn parse(body: &[u8], model: &str, provider: Option<&str>) -> Result<Parsed,
     for (i, value) in list.into_iter().enumerate() {
         messages.push(message(value, &format!("messages[{i}]"), provider)?);
     }
+    let turns = || messages.iter().filter(|m| m.role() != Role::System);
+    let assistant = |message: &Message| message.role() == Role::Assistant;
+    let alternate = turns().all(|m| !m.parts.is_empty())
+        && turns().zip(turns().skip(1)).all(|(a, b)| assistant(a) != assistant(b));
     let sampling = sampling(&mut fields)?;
     let (tools, tool_choice) = tools(&mut fields)?;
     let response_format = response_format(&fields)?;
@@ -55,7 +61,7 @@ pub fn parse(body: &[u8], model: &str, provider: Option<&str>) -> Result<Parsed,
         extra: fields.rest()?,
         ..Default::default()
     };
-    Ok(Parsed { chat })
+    Ok(Parsed { chat, alternate })
 }
 
 fn message(value: Value, at: &str, provider: Option<&str>) -> Result<Message, RequestError> {

@@ -34,8 +34,8 @@ impl Blocks {
                 writer.part(part, &format!("messages[{i}].parts[{j}]"), &mut content)?;
             }
             match turns.last_mut() {
-                _ if content.is_empty() => {}
-                Some((last, before)) if *last == role => before.append(&mut content),
+                _ if options.alternate && content.is_empty() => {}
+                Some((last, before)) if options.alternate && *last == role => before.append(&mut content),
                 _ => turns.push((role, content)),
             }
         }

@@ -98,7 +98,7 @@ impl Fields {
     }
 }
 
-pub(super) fn messages(
+pub(crate) fn messages(
     list: Vec<Value>,
     provider: Option<&str>,
     style: &mut Style,

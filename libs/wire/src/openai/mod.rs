@@ -15,7 +15,7 @@ mod encode;
 mod parse;
 mod part;
 mod stream;
-mod style;
+pub(crate) mod style;
 mod usage;
 
 pub use encode::{Options, encode};

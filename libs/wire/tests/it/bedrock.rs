@@ -4,10 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderMap;
+use proptest::prelude::*;
 use serde_json::Value;
 use signalbox_wire::bedrock::{self, Options};
 use signalbox_wire::{ErrorClass, Limits};
 
+use super::hostile::json as json_text;
 use super::reading::Reading;
 use super::recordings::{SIZES, Table, Verdict, compare, difference, json, same, summarise};
 
@@ -44,8 +46,8 @@ fn request(row: &Value, model: &str) -> Result<Verdict, String> {
         return Ok(Verdict::Aside("recorded request is no JSON"));
     }
     let parsed = bedrock::parse(recorded.to_string().as_bytes(), model, Some("bedrock"));
-    let chat = parsed.map_err(|e| e.to_string())?.chat;
-    let options = Options { model, provider: "bedrock" };
+    let bedrock::Parsed { chat, alternate } = parsed.map_err(|e| e.to_string())?;
+    let options = Options { model, provider: "bedrock", alternate };
     let bytes = bedrock::encode(&chat, &options).map_err(|e| e.to_string())?;
     if bytes != bedrock::encode(&chat.clone(), &options).unwrap() {
         return Err("two encodings differ".into());
@@ -299,4 +301,49 @@ fn frame(kind: &str, event: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     aws_smithy_eventstream::frame::write_message_to(&message, &mut out).unwrap();
     out
+}
+
+proptest! {
+    #[test]
+    fn what_is_taken_in_can_be_written_and_is_then_the_same(a in block(), b in block(), extra in json_text(), tools in json_text()) {
+        let body = format!(
+            r#"{{"messages":[{{"role":"user","content":[{a}]}},{{"role":"assistant","content":[{b},{a}]}}],"x":{extra},
+                "toolConfig":{{"tools":[{{"toolSpec":{{"name":"n","inputSchema":{{"json":{tools}}},"x":{extra}}}}}]}}}}"#
+        );
+        if let Ok(parsed) = bedrock::parse(body.as_bytes(), "m", Some("p")) {
+            let options = Options { model: "m", provider: "p", alternate: parsed.alternate };
+            if let Ok(written) = bedrock::encode(&parsed.chat, &options) {
+                let again = bedrock::parse(&written, "m", Some("p")).unwrap();
+                let again = bedrock::encode(&again.chat, &options).unwrap();
+                let [again, written] = [again, written].map(|b| serde_json::from_slice::<Value>(&b).unwrap());
+                prop_assert_eq!(again, written);
+            }
+        }
+    }
+}
+
+/// Blocks made of the names that the dialect knows, right and wrong.
+fn block() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec![
+        "text",
+        "image",
+        "document",
+        "toolUse",
+        "toolResult",
+        "reasoningContent",
+        "guardContent",
+        "cachePoint",
+        "json",
+    ]);
+    let inner = prop_oneof![
+        json_text(),
+        Just(
+            r#"{"toolUseId":"t","name":"n","input":{"a":1},"content":[{"json":{"b":2}},{"text":"x"}]}"#
+                .to_owned()
+        ),
+        Just(r#"{"format":"png","source":{"bytes":"AAAA"},"name":"d_1"}"#.to_owned()),
+        Just(r#"{"reasoningText":{"text":"r","signature":"s"},"text":{"text":"g"}}"#.to_owned()),
+        Just(r#""""#.to_owned()),
+    ];
+    (name, inner).prop_map(|(name, inner)| format!(r#"{{"{name}":{inner}}}"#))
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod bedrock;
+mod cohere;
 mod hostile;
 mod reading;
 mod recordings;

@@ -10,7 +10,7 @@ fn from_openai(body: &Value) -> Result<Value, RequestError> {
 }
 
 fn written(chat: &ChatRequest) -> Result<Value, RequestError> {
-    let options = Options { model: "us.anthropic.claude-sonnet-4-6", provider: "bedrock" };
+    let options = Options { model: "us.anthropic.claude-sonnet-4-6", provider: "bedrock", alternate: true };
     encode(chat, &options).map(|bytes| serde_json::from_slice(&bytes).unwrap())
 }
 
@@ -95,6 +95,24 @@ fn own_fields_pass_and_foreign_ones_do_not() {
         extra.fields.insert(foreign.to_owned(), crate::json::string("x"));
     }
     assert_eq!(written(&chat).unwrap(), body);
+}
+
+#[test]
+fn turns_that_do_not_alternate_are_known_as_such() {
+    let turn = |role: &str| json!({"role": role, "content": [{"text": "x"}]});
+    let empty = json!({"role": "assistant", "content": []});
+    for (messages, alternate) in [
+        (vec![turn("user"), turn("assistant"), turn("user")], true),
+        (vec![turn("user"), turn("user")], false),
+        (vec![turn("user"), empty, turn("user")], false),
+    ] {
+        let body = json!({ "messages": messages });
+        let parsed = super::super::parse(body.to_string().as_bytes(), "m", None).unwrap();
+        assert_eq!(parsed.alternate, alternate);
+        let options = Options { model: "m", provider: "bedrock", alternate };
+        let bytes = encode(&parsed.chat, &options).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), body);
+    }
 }
 
 #[test]
