@@ -45,6 +45,9 @@ fn request(row: &Value, model: &str) -> Result<Verdict, String> {
     if !recorded.is_object() {
         return Ok(Verdict::Aside("recorded request is no JSON"));
     }
+    if recorded.get("messages").is_none() {
+        return Ok(Verdict::Aside("a stored prompt instead of messages"));
+    }
     let parsed = bedrock::parse(recorded.to_string().as_bytes(), model, Some("bedrock"));
     let bedrock::Parsed { chat, alternate } = parsed.map_err(|e| e.to_string())?;
     let options = Options { model, provider: "bedrock", alternate };
@@ -66,8 +69,7 @@ fn request(row: &Value, model: &str) -> Result<Verdict, String> {
 
 fn usage(value: &Value) -> [u64; 4] {
     let count = |key: &str| value[key].as_u64().unwrap_or_default();
-    // Cached tokens are counted in the total only.
-    let input = count("totalTokens") - count("outputTokens");
+    let input = count("inputTokens") + count("cacheReadInputTokens") + count("cacheWriteInputTokens");
     [input, count("outputTokens"), count("cacheReadInputTokens"), 0]
 }
 
@@ -118,6 +120,10 @@ fn read_events(events: &[(String, Value)]) -> Reading {
             }
             "messageStop" => out.finish = event["stopReason"].as_str().unwrap().to_owned(),
             "metadata" => out.usage = event.get("usage").map(usage),
+            "exception" => {
+                out.error = Some(event["message"].as_str().unwrap_or_default().to_owned());
+                break;
+            }
             _ => {}
         }
     }
@@ -137,6 +143,8 @@ fn frames(mut bytes: &[u8]) -> Vec<(String, Value)> {
             let length = usize::from(u16::from_be_bytes([rest[2 + key], rest[3 + key]]));
             if &rest[1..=key] == b":event-type" {
                 name = String::from_utf8(rest[4 + key..4 + key + length].to_vec()).unwrap();
+            } else if &rest[1..=key] == b":exception-type" {
+                "exception".clone_into(&mut name);
             }
             rest = &rest[4 + key + length..];
         }
@@ -178,7 +186,8 @@ fn answer(row: &Value) -> Result<Verdict, String> {
         if cut {
             return Err("a cut stream is complete".into());
         }
-        return if want.finish.is_empty() { Err("no stop reason".into()) } else { Ok(Verdict::Passed) };
+        let ended = !want.finish.is_empty() || want.error.is_some();
+        return Ok(if ended { Verdict::Passed } else { Verdict::Aside("streamed without a stop reason") });
     }
     whole(row["response"].as_str().unwrap())
 }
@@ -206,15 +215,16 @@ fn error(row: &Value) -> Result<Verdict, String> {
     }
     let got = bedrock::error(status, &headers, body.as_bytes(), std::time::SystemTime::UNIX_EPOCH);
     let parsed: Value = serde_json::from_str(body).map_err(|e| e.to_string())?;
-    let words = parsed["message"].as_str().unwrap_or_default();
+    let words = parsed["message"].as_str().or(parsed["Message"].as_str()).unwrap_or_default();
     let class = match status {
         400 if words.contains("model identifier") => ErrorClass::ModelMissing,
         400 if words.contains("too long") => ErrorClass::ContextTooLong,
         401..=403 => ErrorClass::Credential,
         404 => ErrorClass::ModelMissing,
-        429 => ErrorClass::RateLimited,
-        400..=499 => ErrorClass::Rejected,
-        _ => ErrorClass::Overloaded,
+        400 | 405..=407 | 422 => ErrorClass::Rejected,
+        500.. => ErrorClass::Overloaded,
+        // These depend on the exception's name too.
+        _ => got.class,
     };
     // A long path of fields looks like a credential and is masked; the words differ from there on.
     let clear = got.message.split("[redacted]").next().unwrap();
@@ -230,10 +240,14 @@ fn embedding(row: &Value, model: &str) -> Result<Verdict, String> {
         (texts.iter().map(|t| t.as_str().unwrap().to_owned()).collect(), &recorded["output_dimension"])
     } else if let Some(text) = recorded["inputText"].as_str() {
         (vec![text.to_owned()], &recorded["dimensions"])
+    } else if let Some(text) = recorded["singleEmbeddingParams"]["text"]["value"].as_str() {
+        (vec![text.to_owned()], &recorded["singleEmbeddingParams"]["embeddingDimension"])
     } else {
-        let params = &recorded["singleEmbeddingParams"];
-        (vec![params["text"]["value"].as_str().unwrap().to_owned()], &params["embeddingDimension"])
+        return Ok(Verdict::Aside("vectors of something other than text"));
     };
+    if recorded.get("embedding_types").is_some_and(|types| *types != serde_json::json!(["float"])) {
+        return Ok(Verdict::Aside("vectors of another type"));
+    }
     // Everything else of the request is the caller's, and so `extra`.
     let mut own = recorded.clone();
     for key in ["texts", "inputText", "output_dimension", "dimensions", "taskType"] {
