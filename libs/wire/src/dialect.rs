@@ -9,6 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use prost_types::Struct;
 use signalbox_proto::common::v1::{ChatRequest, Delta};
 
+use crate::bedrock;
+use crate::cohere;
 use crate::openai::{self, Style, embeddings};
 use crate::{Answer, Limits, ProviderError, RequestError, Summary};
 
@@ -18,11 +20,15 @@ pub enum Dialect {
     /// OpenAI Chat Completions and everything compatible with it.
     #[default]
     OpenAi,
+    /// AWS Bedrock's Converse.
+    Bedrock,
+    /// Cohere's v2.
+    Cohere,
 }
 
 /// Says that no dialect has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("dialect `{0}` is unknown; known: openai")]
+#[error("dialect `{0}` is unknown; known: openai, bedrock, cohere")]
 pub struct UnknownDialect(pub String);
 
 impl FromStr for Dialect {
@@ -31,6 +37,8 @@ impl FromStr for Dialect {
     fn from_str(name: &str) -> Result<Self, UnknownDialect> {
         match name {
             "openai" => Ok(Self::OpenAi),
+            "bedrock" => Ok(Self::Bedrock),
+            "cohere" => Ok(Self::Cohere),
             other => Err(UnknownDialect(crate::redact::bounded(other, 64))),
         }
     }
@@ -40,6 +48,8 @@ impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OpenAi => "openai",
+            Self::Bedrock => "bedrock",
+            Self::Cohere => "cohere",
         })
     }
 }
@@ -83,6 +93,20 @@ impl Dialect {
                 let body = openai::encode(request, &options)?;
                 Ok(Encoded { path: "/chat/completions".to_owned(), headers: event_stream(), body })
             }
+            Self::Bedrock => {
+                let options =
+                    bedrock::Options { model: target.model, provider: target.provider, alternate: true };
+                let body = bedrock::encode(request, &options)?;
+                let path = bedrock::path(target.model, "converse-stream");
+                let frames = HeaderValue::from_static("application/vnd.amazon.eventstream");
+                Ok(Encoded { path, headers: HeaderMap::from_iter([(header::ACCEPT, frames)]), body })
+            }
+            Self::Cohere => {
+                let options =
+                    cohere::Options { model: target.model, provider: target.provider, stream: Some(true) };
+                let body = cohere::encode(request, &options)?;
+                Ok(Encoded { path: "/chat".to_owned(), headers: event_stream(), body })
+            }
         }
     }
 
@@ -104,6 +128,16 @@ impl Dialect {
                 headers: HeaderMap::new(),
                 body: embeddings::encode(target.model, inputs, dimensions, extra)?,
             }),
+            Self::Bedrock => Ok(Encoded {
+                path: bedrock::path(target.model, "invoke"),
+                headers: HeaderMap::new(),
+                body: bedrock::embeddings::encode(target.model, inputs, dimensions, extra)?,
+            }),
+            Self::Cohere => Ok(Encoded {
+                path: "/embed".to_owned(),
+                headers: HeaderMap::new(),
+                body: cohere::embeddings::encode(target.model, inputs, dimensions, extra)?,
+            }),
         }
     }
 
@@ -115,6 +149,8 @@ impl Dialect {
     pub fn vectors(self, body: &[u8], count: usize) -> Result<embeddings::Vectors, ProviderError> {
         match self {
             Self::OpenAi => embeddings::decode(body, count),
+            Self::Bedrock => bedrock::embeddings::decode(body, count),
+            Self::Cohere => cohere::embeddings::decode(body, count),
         }
     }
 
@@ -125,7 +161,8 @@ impl Dialect {
     /// The credential holds characters that no header can carry. The error does not show it.
     pub fn credential(self, secret: &str) -> Result<(HeaderName, HeaderValue), RequestError> {
         match self {
-            Self::OpenAi => {
+            // With AWS keys instead of a bearer key: see `bedrock::sign`.
+            Self::OpenAi | Self::Bedrock | Self::Cohere => {
                 let mut value = HeaderValue::from_str(&format!("Bearer {secret}")).map_err(|_| {
                     RequestError::new("credential", "it holds a line break or another control character")
                 })?;
@@ -140,6 +177,8 @@ impl Dialect {
     pub fn decoder(self, limits: Limits) -> Decoder {
         match self {
             Self::OpenAi => Decoder::OpenAi(openai::Stream::new(limits)),
+            Self::Bedrock => Decoder::Bedrock(bedrock::Stream::new(limits)),
+            Self::Cohere => Decoder::Cohere(cohere::Stream::new(limits)),
         }
     }
 
@@ -151,6 +190,8 @@ impl Dialect {
     pub fn whole(self, body: &[u8]) -> Result<Answer, ProviderError> {
         match self {
             Self::OpenAi => openai::whole(body),
+            Self::Bedrock => bedrock::whole(body),
+            Self::Cohere => cohere::whole(body),
         }
     }
 
@@ -159,6 +200,8 @@ impl Dialect {
     pub fn error(self, status: u16, headers: &HeaderMap, body: &[u8], now: SystemTime) -> ProviderError {
         match self {
             Self::OpenAi => ProviderError::from_response(status, headers, body, now),
+            Self::Bedrock => bedrock::error(status, headers, body, now),
+            Self::Cohere => cohere::error(status, headers, body, now),
         }
     }
 }
@@ -172,6 +215,10 @@ fn event_stream() -> HeaderMap {
 pub enum Decoder {
     /// Chat Completions.
     OpenAi(openai::Stream),
+    /// ConverseStream.
+    Bedrock(bedrock::Stream),
+    /// Cohere's v2.
+    Cohere(cohere::Stream),
 }
 
 impl Decoder {
@@ -179,6 +226,8 @@ impl Decoder {
     pub fn push(&mut self, bytes: Bytes) {
         match self {
             Self::OpenAi(stream) => stream.push(bytes),
+            Self::Bedrock(stream) => stream.push(&bytes),
+            Self::Cohere(stream) => stream.push(bytes),
         }
     }
 
@@ -190,6 +239,8 @@ impl Decoder {
     pub fn next_delta(&mut self) -> Result<Option<Delta>, ProviderError> {
         match self {
             Self::OpenAi(stream) => stream.next_delta(),
+            Self::Bedrock(stream) => stream.next_delta(),
+            Self::Cohere(stream) => stream.next_delta(),
         }
     }
 
@@ -201,6 +252,8 @@ impl Decoder {
     pub fn end(&mut self) -> Result<Option<Delta>, ProviderError> {
         match self {
             Self::OpenAi(stream) => stream.end(),
+            Self::Bedrock(stream) => stream.end(),
+            Self::Cohere(stream) => stream.end(),
         }
     }
 
@@ -209,6 +262,8 @@ impl Decoder {
     pub fn summary(&self) -> &Summary {
         match self {
             Self::OpenAi(stream) => stream.summary(),
+            Self::Bedrock(stream) => stream.summary(),
+            Self::Cohere(stream) => stream.summary(),
         }
     }
 
@@ -217,6 +272,8 @@ impl Decoder {
     pub fn stray(&self) -> &[u8] {
         match self {
             Self::OpenAi(stream) => stream.stray(),
+            Self::Bedrock(stream) => stream.stray(),
+            Self::Cohere(stream) => stream.stray(),
         }
     }
 }

@@ -11,6 +11,8 @@
 //!
 //! The crate does no input or output and holds no clock.
 
+pub mod bedrock;
+pub mod cohere;
 pub mod error;
 pub mod json;
 pub mod openai;

@@ -9,13 +9,13 @@
 
 pub mod embeddings;
 
-mod body;
+pub(crate) mod body;
 mod chunk;
 mod encode;
 mod parse;
 mod part;
 mod stream;
-mod style;
+pub(crate) mod style;
 mod usage;
 
 pub use encode::{Options, encode};

@@ -9,7 +9,7 @@ use signalbox_wire::openai::{self, Options, embeddings};
 use signalbox_wire::{Limits, ProviderError};
 
 /// JSON of any shape, made mostly of the names that the dialect knows.
-fn json() -> impl Strategy<Value = String> {
+pub(crate) fn json() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec![
         "id",
         "model",

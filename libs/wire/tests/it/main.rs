@@ -1,6 +1,8 @@
 //! The dialects against recordings of real exchanges.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+mod bedrock;
+mod cohere;
 mod hostile;
 mod reading;
 mod recordings;
