@@ -9,8 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use prost_types::Struct;
 use signalbox_proto::common::v1::{ChatRequest, Delta};
 
+use crate::anthropic;
 use crate::openai::{self, Style, embeddings};
-use crate::{Answer, Limits, ProviderError, RequestError, Summary};
+use crate::{Answer, ErrorClass, Limits, ProviderError, RequestError, Summary};
 
 /// Is a provider's way of speaking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,11 +19,13 @@ pub enum Dialect {
     /// OpenAI Chat Completions and everything compatible with it.
     #[default]
     OpenAi,
+    /// Anthropic Messages.
+    Anthropic,
 }
 
 /// Says that no dialect has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("dialect `{0}` is unknown; known: openai")]
+#[error("dialect `{0}` is unknown; known: openai, anthropic")]
 pub struct UnknownDialect(pub String);
 
 impl FromStr for Dialect {
@@ -31,6 +34,7 @@ impl FromStr for Dialect {
     fn from_str(name: &str) -> Result<Self, UnknownDialect> {
         match name {
             "openai" => Ok(Self::OpenAi),
+            "anthropic" => Ok(Self::Anthropic),
             other => Err(UnknownDialect(crate::redact::bounded(other, 64))),
         }
     }
@@ -40,6 +44,7 @@ impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
         })
     }
 }
@@ -83,6 +88,18 @@ impl Dialect {
                 let body = openai::encode(request, &options)?;
                 Ok(Encoded { path: "/chat/completions".to_owned(), headers: event_stream(), body })
             }
+            Self::Anthropic => {
+                let options = anthropic::Options {
+                    model: target.model,
+                    provider: target.provider,
+                    stream: Some(true),
+                    max_tokens: Some(anthropic::default_max_tokens(target.model)),
+                };
+                let body = anthropic::encode(request, &options)?;
+                let mut headers = event_stream();
+                headers.extend(anthropic::headers(request)?);
+                Ok(Encoded { path: "/v1/messages".to_owned(), headers, body })
+            }
         }
     }
 
@@ -104,6 +121,9 @@ impl Dialect {
                 headers: HeaderMap::new(),
                 body: embeddings::encode(target.model, inputs, dimensions, extra)?,
             }),
+            Self::Anthropic => {
+                Err(RequestError::new("model", "Anthropic has no embeddings; use another model"))
+            }
         }
     }
 
@@ -115,6 +135,7 @@ impl Dialect {
     pub fn vectors(self, body: &[u8], count: usize) -> Result<embeddings::Vectors, ProviderError> {
         match self {
             Self::OpenAi => embeddings::decode(body, count),
+            Self::Anthropic => Err(ProviderError::new(ErrorClass::Protocol, "Anthropic has no embeddings")),
         }
     }
 
@@ -124,15 +145,15 @@ impl Dialect {
     ///
     /// The credential holds characters that no header can carry. The error does not show it.
     pub fn credential(self, secret: &str) -> Result<(HeaderName, HeaderValue), RequestError> {
-        match self {
-            Self::OpenAi => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {secret}")).map_err(|_| {
-                    RequestError::new("credential", "it holds a line break or another control character")
-                })?;
-                value.set_sensitive(true);
-                Ok((header::AUTHORIZATION, value))
-            }
-        }
+        let (name, value) = match self {
+            Self::OpenAi => (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}"))),
+            Self::Anthropic => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(secret)),
+        };
+        let mut value = value.map_err(|_| {
+            RequestError::new("credential", "it holds a line break or another control character")
+        })?;
+        value.set_sensitive(true);
+        Ok((name, value))
     }
 
     /// Makes a decoder for a streamed answer.
@@ -140,6 +161,7 @@ impl Dialect {
     pub fn decoder(self, limits: Limits) -> Decoder {
         match self {
             Self::OpenAi => Decoder::OpenAi(openai::Stream::new(limits)),
+            Self::Anthropic => Decoder::Anthropic(anthropic::Stream::new(limits)),
         }
     }
 
@@ -151,6 +173,7 @@ impl Dialect {
     pub fn whole(self, body: &[u8]) -> Result<Answer, ProviderError> {
         match self {
             Self::OpenAi => openai::whole(body),
+            Self::Anthropic => anthropic::whole(body),
         }
     }
 
@@ -159,6 +182,7 @@ impl Dialect {
     pub fn error(self, status: u16, headers: &HeaderMap, body: &[u8], now: SystemTime) -> ProviderError {
         match self {
             Self::OpenAi => ProviderError::from_response(status, headers, body, now),
+            Self::Anthropic => anthropic::refine(ProviderError::from_response(status, headers, body, now)),
         }
     }
 }
@@ -172,6 +196,8 @@ fn event_stream() -> HeaderMap {
 pub enum Decoder {
     /// Chat Completions.
     OpenAi(openai::Stream),
+    /// Messages.
+    Anthropic(anthropic::Stream),
 }
 
 impl Decoder {
@@ -179,6 +205,7 @@ impl Decoder {
     pub fn push(&mut self, bytes: Bytes) {
         match self {
             Self::OpenAi(stream) => stream.push(bytes),
+            Self::Anthropic(stream) => stream.push(bytes),
         }
     }
 
@@ -190,6 +217,7 @@ impl Decoder {
     pub fn next_delta(&mut self) -> Result<Option<Delta>, ProviderError> {
         match self {
             Self::OpenAi(stream) => stream.next_delta(),
+            Self::Anthropic(stream) => stream.next_delta(),
         }
     }
 
@@ -201,6 +229,7 @@ impl Decoder {
     pub fn end(&mut self) -> Result<Option<Delta>, ProviderError> {
         match self {
             Self::OpenAi(stream) => stream.end(),
+            Self::Anthropic(stream) => stream.end(),
         }
     }
 
@@ -209,6 +238,7 @@ impl Decoder {
     pub fn summary(&self) -> &Summary {
         match self {
             Self::OpenAi(stream) => stream.summary(),
+            Self::Anthropic(stream) => stream.summary(),
         }
     }
 
@@ -217,6 +247,7 @@ impl Decoder {
     pub fn stray(&self) -> &[u8] {
         match self {
             Self::OpenAi(stream) => stream.stray(),
+            Self::Anthropic(stream) => stream.stray(),
         }
     }
 }

@@ -9,7 +9,7 @@
 
 pub mod embeddings;
 
-mod body;
+pub(crate) mod body;
 mod chunk;
 mod encode;
 mod parse;
