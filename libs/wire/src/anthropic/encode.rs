@@ -132,8 +132,27 @@ fn format(format: &ResponseFormat) -> Option<Map<String, Value>> {
     let Some(response_format::Kind::JsonSchema(format)) = &format.kind else { return None };
     let mut map = Map::new();
     map.insert("type".to_owned(), "json_schema".into());
-    map.insert("schema".to_owned(), object(format.schema.as_ref()?).into());
+    let mut schema = object(format.schema.as_ref()?);
+    close(&mut schema);
+    map.insert("schema".to_owned(), schema.into());
     Some(map)
+}
+
+/// Says of every object in a schema that it has no other fields, unless the schema says something about them: this
+/// API takes no other schemas.
+fn close(schema: &mut Map<String, Value>) {
+    for (key, value) in schema.iter_mut() {
+        match value {
+            Value::Object(inner) if !matches!(key.as_str(), "const" | "default") => close(inner),
+            Value::Array(list) if !matches!(key.as_str(), "enum" | "examples") => {
+                list.iter_mut().filter_map(Value::as_object_mut).for_each(close);
+            }
+            _ => {}
+        }
+    }
+    if schema.get("type").is_some_and(|kind| kind == "object") {
+        schema.entry("additionalProperties").or_insert(Value::Bool(false));
+    }
 }
 
 /// Returns the type that a piece's `extra` names, if the piece is of no kind that our messages have.

@@ -13,7 +13,7 @@ use signalbox_proto::common::v1::delta::Content;
 use signalbox_proto::common::v1::{Delta, FinishReason, UsageSource};
 use signalbox_wire::anthropic::{self, Options};
 use signalbox_wire::json::Object;
-use signalbox_wire::{Dialect, ErrorClass, Limits, ProviderError, Summary, openai};
+use signalbox_wire::{Dialect, ErrorClass, Limits, ProviderError, Summary, Target, openai};
 
 use self::reading::{Seen, of_message, read};
 use super::recordings::{Table, Verdict, difference, json, same};
@@ -42,6 +42,25 @@ pub(crate) fn exchange(row: &Value, name: &str, table: &mut Table) -> bool {
         table.add("anthropic answers", name, answer(row));
     }
     true
+}
+
+#[test]
+fn the_dialect_is_addressed_as_anthropic_wants() {
+    let dialect: Dialect = "anthropic".parse().unwrap();
+    assert_eq!(dialect.to_string(), "anthropic");
+    let body = br#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+    let chat = anthropic::parse(body, None).unwrap().chat;
+    let target = Target { provider: "anthropic", model: "claude-sonnet-4-5" };
+    let encoded = dialect.chat(&chat, target).unwrap();
+    assert_eq!(encoded.path, "/v1/messages");
+    assert_eq!(encoded.headers["anthropic-version"], "2023-06-01");
+    let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
+    assert_eq!((&sent["stream"], &sent["max_tokens"]), (&true.into(), &32000.into()));
+    let (name, value) = dialect.credential("sk-ant-x").unwrap();
+    assert!(name == "x-api-key" && value == "sk-ant-x" && value.is_sensitive());
+    assert!(!dialect.credential("hunter2\n").unwrap_err().to_string().contains("hunter2"));
+    assert_eq!(dialect.embed(&[], None, None, target).unwrap_err().field, "model");
+    assert_eq!("anthropology".parse::<Dialect>().unwrap_err().to_string().matches("anthropic").count(), 1);
 }
 
 fn request(row: &Value) -> Result<Verdict, String> {

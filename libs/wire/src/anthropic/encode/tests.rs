@@ -187,7 +187,9 @@ fn tools_choice_and_form_are_translated() {
     };
     let format = JsonSchemaFormat {
         name: "n".into(),
-        schema: extra(json!({"type": "object"})),
+        schema: extra(
+            json!({"type": "object", "properties": {"type": {"anyOf": [{"type": "object"}, {"enum": [{"type": "object"}]}]}}}),
+        ),
         strict: Some(true),
         description: None,
     };
@@ -209,7 +211,8 @@ fn tools_choice_and_form_are_translated() {
     );
     assert_eq!(
         written["output_config"],
-        json!({"format": {"type": "json_schema", "schema": {"type": "object"}}})
+        json!({"format": {"type": "json_schema", "schema": {"type": "object", "additionalProperties": false, "properties":
+            {"type": {"anyOf": [{"type": "object", "additionalProperties": false}, {"enum": [{"type": "object"}]}]}}}}})
     );
     request.tool_choice = None;
     request.response_format =
