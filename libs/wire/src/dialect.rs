@@ -9,10 +9,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use prost_types::Struct;
 use signalbox_proto::common::v1::{ChatRequest, Delta};
 
+use crate::anthropic;
 use crate::bedrock;
 use crate::cohere;
 use crate::openai::{self, Style, embeddings};
-use crate::{Answer, Limits, ProviderError, RequestError, Summary};
+use crate::{Answer, ErrorClass, Limits, ProviderError, RequestError, Summary};
 
 /// Is a provider's way of speaking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,11 +25,13 @@ pub enum Dialect {
     Bedrock,
     /// Cohere's v2.
     Cohere,
+    /// Anthropic Messages.
+    Anthropic,
 }
 
 /// Says that no dialect has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("dialect `{0}` is unknown; known: openai, bedrock, cohere")]
+#[error("dialect `{0}` is unknown; known: openai, anthropic, bedrock, cohere")]
 pub struct UnknownDialect(pub String);
 
 impl FromStr for Dialect {
@@ -39,6 +42,7 @@ impl FromStr for Dialect {
             "openai" => Ok(Self::OpenAi),
             "bedrock" => Ok(Self::Bedrock),
             "cohere" => Ok(Self::Cohere),
+            "anthropic" => Ok(Self::Anthropic),
             other => Err(UnknownDialect(crate::redact::bounded(other, 64))),
         }
     }
@@ -50,6 +54,7 @@ impl fmt::Display for Dialect {
             Self::OpenAi => "openai",
             Self::Bedrock => "bedrock",
             Self::Cohere => "cohere",
+            Self::Anthropic => "anthropic",
         })
     }
 }
@@ -107,6 +112,18 @@ impl Dialect {
                 let body = cohere::encode(request, &options)?;
                 Ok(Encoded { path: "/chat".to_owned(), headers: event_stream(), body })
             }
+            Self::Anthropic => {
+                let options = anthropic::Options {
+                    model: target.model,
+                    provider: target.provider,
+                    stream: Some(true),
+                    max_tokens: Some(anthropic::default_max_tokens(target.model)),
+                };
+                let body = anthropic::encode(request, &options)?;
+                let mut headers = event_stream();
+                headers.extend(anthropic::headers(request)?);
+                Ok(Encoded { path: "/v1/messages".to_owned(), headers, body })
+            }
         }
     }
 
@@ -138,6 +155,9 @@ impl Dialect {
                 headers: HeaderMap::new(),
                 body: cohere::embeddings::encode(target.model, inputs, dimensions, extra)?,
             }),
+            Self::Anthropic => {
+                Err(RequestError::new("model", "Anthropic has no embeddings; use another model"))
+            }
         }
     }
 
@@ -151,6 +171,7 @@ impl Dialect {
             Self::OpenAi => embeddings::decode(body, count),
             Self::Bedrock => bedrock::embeddings::decode(body, count),
             Self::Cohere => cohere::embeddings::decode(body, count),
+            Self::Anthropic => Err(ProviderError::new(ErrorClass::Protocol, "Anthropic has no embeddings")),
         }
     }
 
@@ -160,16 +181,18 @@ impl Dialect {
     ///
     /// The credential holds characters that no header can carry. The error does not show it.
     pub fn credential(self, secret: &str) -> Result<(HeaderName, HeaderValue), RequestError> {
-        match self {
-            // With AWS keys instead of a bearer key: see `bedrock::sign`.
+        let (name, value) = match self {
+            // Bedrock with AWS keys instead of a bearer key: see `bedrock::sign`.
             Self::OpenAi | Self::Bedrock | Self::Cohere => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {secret}")).map_err(|_| {
-                    RequestError::new("credential", "it holds a line break or another control character")
-                })?;
-                value.set_sensitive(true);
-                Ok((header::AUTHORIZATION, value))
+                (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}")))
             }
-        }
+            Self::Anthropic => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(secret)),
+        };
+        let mut value = value.map_err(|_| {
+            RequestError::new("credential", "it holds a line break or another control character")
+        })?;
+        value.set_sensitive(true);
+        Ok((name, value))
     }
 
     /// Makes a decoder for a streamed answer.
@@ -179,6 +202,7 @@ impl Dialect {
             Self::OpenAi => Decoder::OpenAi(openai::Stream::new(limits)),
             Self::Bedrock => Decoder::Bedrock(bedrock::Stream::new(limits)),
             Self::Cohere => Decoder::Cohere(cohere::Stream::new(limits)),
+            Self::Anthropic => Decoder::Anthropic(anthropic::Stream::new(limits)),
         }
     }
 
@@ -192,6 +216,7 @@ impl Dialect {
             Self::OpenAi => openai::whole(body),
             Self::Bedrock => bedrock::whole(body),
             Self::Cohere => cohere::whole(body),
+            Self::Anthropic => anthropic::whole(body),
         }
     }
 
@@ -202,6 +227,7 @@ impl Dialect {
             Self::OpenAi => ProviderError::from_response(status, headers, body, now),
             Self::Bedrock => bedrock::error(status, headers, body, now),
             Self::Cohere => cohere::error(status, headers, body, now),
+            Self::Anthropic => anthropic::refine(ProviderError::from_response(status, headers, body, now)),
         }
     }
 }
@@ -219,6 +245,8 @@ pub enum Decoder {
     Bedrock(bedrock::Stream),
     /// Cohere's v2.
     Cohere(cohere::Stream),
+    /// Messages.
+    Anthropic(anthropic::Stream),
 }
 
 impl Decoder {
@@ -228,6 +256,7 @@ impl Decoder {
             Self::OpenAi(stream) => stream.push(bytes),
             Self::Bedrock(stream) => stream.push(&bytes),
             Self::Cohere(stream) => stream.push(bytes),
+            Self::Anthropic(stream) => stream.push(bytes),
         }
     }
 
@@ -241,6 +270,7 @@ impl Decoder {
             Self::OpenAi(stream) => stream.next_delta(),
             Self::Bedrock(stream) => stream.next_delta(),
             Self::Cohere(stream) => stream.next_delta(),
+            Self::Anthropic(stream) => stream.next_delta(),
         }
     }
 
@@ -254,6 +284,7 @@ impl Decoder {
             Self::OpenAi(stream) => stream.end(),
             Self::Bedrock(stream) => stream.end(),
             Self::Cohere(stream) => stream.end(),
+            Self::Anthropic(stream) => stream.end(),
         }
     }
 
@@ -264,6 +295,7 @@ impl Decoder {
             Self::OpenAi(stream) => stream.summary(),
             Self::Bedrock(stream) => stream.summary(),
             Self::Cohere(stream) => stream.summary(),
+            Self::Anthropic(stream) => stream.summary(),
         }
     }
 
@@ -274,6 +306,7 @@ impl Decoder {
             Self::OpenAi(stream) => stream.stray(),
             Self::Bedrock(stream) => stream.stray(),
             Self::Cohere(stream) => stream.stray(),
+            Self::Anthropic(stream) => stream.stray(),
         }
     }
 }

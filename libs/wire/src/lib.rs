@@ -11,6 +11,7 @@
 //!
 //! The crate does no input or output and holds no clock.
 
+pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;
 pub mod error;

@@ -14,7 +14,7 @@ use signalbox_wire::openai::{self, Options, embeddings};
 use signalbox_wire::{ErrorClass, Limits, ProviderError, Summary};
 
 use super::reading::{Reading, read};
-use super::{bedrock, cohere};
+use super::{anthropic, bedrock, cohere};
 
 fn data_folder() -> Option<PathBuf> {
     let root = match std::env::var_os("SIGNALBOX_DATA") {
@@ -93,7 +93,10 @@ fn recordings_read_and_write_as_they_were() {
 }
 
 fn exchange(row: &Value, name: &str, table: &mut Table) {
-    if bedrock::exchange(row, name, table) || cohere::exchange(row, name, table) {
+    if anthropic::exchange(row, name, table)
+        || bedrock::exchange(row, name, table)
+        || cohere::exchange(row, name, table)
+    {
         return;
     }
     let path = row["path"].as_str().unwrap_or_default().split('?').next().unwrap_or_default();
