@@ -170,9 +170,7 @@ pub(super) fn find(text: &str, found: &mut Vec<Detected>) {
     let whole = Context { before: "", text };
     let born = |m: &regex::Match<'_>| whole.names(m.start(), context::BIRTH);
     let may_be_dated = text.bytes().any(|b| b.is_ascii_digit());
-    if let Some(dates) =
-        DATES.as_ref().filter(|_| may_be_dated && context::mentions(&text.to_lowercase(), context::BIRTH))
-    {
+    if let Some(dates) = DATES.as_ref().filter(|_| may_be_dated) {
         found.extend(dates.find_iter(text).filter(born).map(|m| Detected {
             detector: Kind::BirthDate.index(),
             range: m.range(),

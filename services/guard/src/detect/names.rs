@@ -193,6 +193,10 @@ fn push(found: &mut Vec<Detected>, kind: Kind, range: Range<usize>, score: f64) 
 /// What words begin with, how many of them it is, and how surely.
 fn judge(text: &str, words: &[Word<'_>], titled: bool) -> Option<(Kind, usize, f64)> {
     let first = &words[0];
+    // The first word of most sentences.
+    if words.len() == 1 && !titled && is_common(first) {
+        return None;
+    }
     let window = before(text, first.start);
     let plain = words.iter().take_while(|w| !is_common(w)).count();
     if let Some(count) = organization(text, words, plain) {
