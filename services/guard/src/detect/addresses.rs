@@ -45,6 +45,10 @@ static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     patterns.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect()
 });
 
+/// Words without which no date is one of birth: the pattern is dear.
+static BIRTHS: LazyLock<Option<AhoCorasick>> =
+    LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(context::BIRTH).ok());
+
 static DATES: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let month = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|januar|märz|mai|juni|juli|okt|dez|janv|févr|mars|avril|juin|juil|août|déc|ene|abr|ago|dic)[a-zéû]{0,7}";
     let day = r"\d{1,2}(?:st|nd|rd|th)?";
@@ -169,10 +173,8 @@ pub(super) fn find(text: &str, found: &mut Vec<Detected>) {
     }
     let whole = Context { before: "", text };
     let born = |m: &regex::Match<'_>| whole.names(m.start(), context::BIRTH);
-    let may_be_dated = text.bytes().any(|b| b.is_ascii_digit());
-    if let Some(dates) =
-        DATES.as_ref().filter(|_| may_be_dated && context::mentions(&text.to_lowercase(), context::BIRTH))
-    {
+    let may_be_dated = BIRTHS.as_ref().is_some_and(|births| births.is_match(text));
+    if let Some(dates) = DATES.as_ref().filter(|_| may_be_dated) {
         found.extend(dates.find_iter(text).filter(born).map(|m| Detected {
             detector: Kind::BirthDate.index(),
             range: m.range(),

@@ -27,25 +27,25 @@ pub(super) const TITLES: &[&str] = &[
 
 #[rustfmt::skip]
 pub(super) const PERSON_BEFORE: &[&str] = &[
-    "name is ", "named ", "called ", "call me ", "i'm ", "i am ", "this is ", "name: ", "name:    ",
-    "names are ", "dear ", "hi ", "hello ", "hey ", "speak to ", "speak with ", "talk to ", "talked to ",
+    "name is ", "named ", "called ", "call me ", "i'm ", "i am ", "this is ", "name: ",
+    "dear ", "hi ", "hello ", "hey ", "speak to ", "speak with ", "talk to ", "talked to ",
     "ask for ", "met ", "under ", "told ", "said ", "says ", "regards, ", "sincerely, ", "wife ",
     "husband ", "brother ", "sister ", "my son ", "daughter ", "my friend ", "boss ", "colleague ", "kid ",
     "mother ", "my father ", "patient ", "client ", "employee ", "witness ", "signed by ", "written by ",
-    "sung by ", "directed by: ", "directed by:    ", "songwriter ", "singer ", "player ", "actor ",
+    "sung by ", "directed by: ", "songwriter ", "singer ", "player ", "actor ",
     "author ", "producer ", "ceo ", "heiße ", "heißt ", "name ist ", "m'appelle ", "nom est ", "me llamo ",
-    "nombre es ", "mi chiamo ", "nazywam się ", "jag heter ", "heter ", "maiden name is ", "last name? ",
-    "your name? ", "named him ", "named her ", "is early ", "early ", "given ", "leave me ",
-    "remember me, ", "- ", "thanks, ", "cheers, ", "user: ", "why is ", "have you heard ", "you can tell ",
+    "nombre es ", "mi chiamo ", "nazywam się ", "jag heter ", "heter ", "maiden name is ",
+   
+    "thanks, ", "cheers, ", "user: ",
     "cc: ", "from: ", "to: ",
 ];
 
 #[rustfmt::skip]
 pub(super) const PLACE_BEFORE: &[&str] = &[
     " in ", " from ", "moved to ", "trip to ", "travel to ", "traveling to ", "flight to ", "flying to ",
-    "fly to ", "go to ", "going to ", "coming to ", "arrived at ", "arrived in ", "returned to ",
+    "fly to ", "go to ", "going to ", "arrived in ",
     "lives in ", "based in ", "located in ", "near ", "visit ", "visited ", "born in ", "city of ",
-    "town of ", "capital of ", "president of ", "where: ", "where:", "tribute here to the ", "nach ",
+    "town of ", "capital of ", "president of ", "where: ", "where:", "nach ",
     "aus ", " à ", "en ",
 ];
 

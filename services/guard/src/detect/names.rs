@@ -193,6 +193,10 @@ fn push(found: &mut Vec<Detected>, kind: Kind, range: Range<usize>, score: f64) 
 /// What words begin with, how many of them it is, and how surely.
 fn judge(text: &str, words: &[Word<'_>], titled: bool) -> Option<(Kind, usize, f64)> {
     let first = &words[0];
+    // The first word of most sentences.
+    if words.len() == 1 && !titled && is_common(first) {
+        return None;
+    }
     let window = before(text, first.start);
     let plain = words.iter().take_while(|w| !is_common(w)).count();
     if let Some(count) = organization(text, words, plain) {
@@ -217,7 +221,7 @@ fn judge(text: &str, words: &[Word<'_>], titled: bool) -> Option<(Kind, usize, f
     let is_way = |w: &Word<'_>| WAY.contains(w.text) && !w.text.starts_with("Union");
     let way = words.iter().take(4).position(is_way).filter(|way| *way > 0);
     if let Some(way) = way.filter(|_| {
-        ends_with(&window, &[" on ", " at ", "side of ", "refers to ", "street of ", "along "])
+        ends_with(&window, &[" on ", " at ", " along ", " via ", " street of "])
             || text[words[way.unwrap_or(0)].end..].to_ascii_lowercase().starts_with(" st")
     }) {
         return Some((Kind::Address, way + 1, 0.6));

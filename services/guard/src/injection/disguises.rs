@@ -130,7 +130,6 @@ fn unescape(text: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
     use crate::injection::families;
 
     #[test]

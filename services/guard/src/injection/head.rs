@@ -73,3 +73,27 @@ impl Network {
         units.zip(&self.second).map(|(unit, weight)| unit * weight).sum::<f32>() + self.second[hidden]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_heads_are_there_and_judge() {
+        for head in [&*DIRECT, &*INDIRECT] {
+            let head = head.as_ref().unwrap();
+            assert!(head.threshold.is_finite());
+            assert!(head.logit(&[0.0; EMBEDDING], &[0.0; COUNT]).is_finite());
+        }
+    }
+
+    #[test]
+    fn weights_cut_short_or_of_other_inputs_are_refused() {
+        let bytes = include_bytes!("../../models/direct.bin");
+        assert!(Head::read(&bytes[..bytes.len() - 4]).is_none());
+        let mut other = bytes.to_vec();
+        other[8] ^= 1;
+        assert!(Head::read(&other).is_none());
+        assert!(Head::read(&[]).is_none());
+    }
+}
