@@ -71,6 +71,13 @@ pub enum Dialect {
     /// OpenAI Chat Completions; vLLM, Ollama, llama.cpp and many others speak it.
     #[default]
     Openai,
+    /// Anthropic Messages; `base_url` is `https://api.anthropic.com`.
+    Anthropic,
+    /// AWS Bedrock Converse; `base_url` is `https://bedrock-runtime.REGION.amazonaws.com`, the credential a bearer key or
+    /// `ACCESS_KEY:SECRET`, with `:SESSION_TOKEN` where there is one.
+    Bedrock,
+    /// Cohere v2; `base_url` is `https://api.cohere.com/v2`.
+    Cohere,
 }
 
 /// A price in dollars per million tokens.

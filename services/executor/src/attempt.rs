@@ -1,6 +1,7 @@
 //! One attempt at one target, up to its first piece of output.
 
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::Request;
@@ -58,7 +59,7 @@ pub(crate) enum Missed {
 pub(crate) async fn attempt(wish: Wish) -> Result<Spoken, Missed> {
     let Wish { core, target, chat, deadline, around_filter, seen } = wish;
     let (permit, held) = core.admit(&target, Instant::now()).map_err(Missed::Unasked)?;
-    let request = request(&target, &chat).map_err(Missed::Unsayable)?;
+    let request = request(&target, &chat, core.now()).map_err(Missed::Unsayable)?;
     drop(chat);
     let mut watch = Watch::default();
     let opened = core.ask(&target, deadline, &seen).answer(request, &mut watch).await;
@@ -85,12 +86,12 @@ pub(crate) async fn attempt(wish: Wish) -> Result<Spoken, Missed> {
     Err(Missed::Failed(spoken(answer, None).permit, Box::new(failed.accepted())))
 }
 
-fn request(target: &Target, chat: &ChatRequest) -> Result<Request<Full<Bytes>>, Status> {
+fn request(target: &Target, chat: &ChatRequest, now: SystemTime) -> Result<Request<Full<Bytes>>, Status> {
     let encoded = target
         .dialect
         .chat(chat, target.wire())
         .map_err(|e| signalbox_mesh::error::invalid(&format!("chat.{}", e.field), e.message))?;
-    target.request(encoded).map_err(|words| signalbox_mesh::error::invalid("plan", words))
+    target.request(encoded, now).map_err(|words| signalbox_mesh::error::invalid("plan", words))
 }
 
 /// Says what came instead of an answer.

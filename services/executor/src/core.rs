@@ -105,7 +105,7 @@ impl Core {
         caller.map_or(own, |deadline| deadline.min(own))
     }
 
-    fn now(&self) -> SystemTime {
+    pub(crate) fn now(&self) -> SystemTime {
         let unix = u64::try_from(self.clock.unix_ms()).unwrap_or_default();
         SystemTime::UNIX_EPOCH + Duration::from_millis(unix)
     }

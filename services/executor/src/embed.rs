@@ -100,7 +100,9 @@ async fn attempt(
         .dialect
         .embed(&request.inputs, request.dimensions, request.extra.as_ref(), target.wire())
         .map_err(Missed::Request)?;
-    let sent = target.request(encoded).map_err(|words| Missed::Request(RequestError::new("plan", words)))?;
+    let sent = target
+        .request(encoded, core.now())
+        .map_err(|words| Missed::Request(RequestError::new("plan", words)))?;
     let patience = core.first_output(&target, &Default::default());
     let ask = core.ask(&target, (record.began + patience).min(deadline), &record.seen);
     let mut watch = Watch::default();

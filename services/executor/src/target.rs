@@ -1,7 +1,7 @@
 //! A model at a provider with a credential, ready to be asked.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
@@ -9,6 +9,7 @@ use http_body_util::Full;
 use signalbox_catalog::{Cost, Price, tokens};
 use signalbox_proto::common::v1::Usage;
 use signalbox_proto::executor::v1::BreakerState;
+use signalbox_wire::bedrock::sign::{Keys, sign};
 use signalbox_wire::{Dialect, Encoded, redact};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -83,6 +84,8 @@ pub(crate) enum Credential {
     Missing(String),
     /// The header that carries it, marked as sensitive, and the secret itself, to mask it in a provider's words.
     Header(HeaderName, HeaderValue, Arc<str>),
+    /// Keys of AWS to sign each request with, their region, and the secret of them.
+    Aws(Box<Keys>, Arc<str>, Arc<str>),
 }
 
 impl std::fmt::Debug for Credential {
@@ -91,6 +94,7 @@ impl std::fmt::Debug for Credential {
             Self::None => "None",
             Self::Missing(_) => "Missing",
             Self::Header(..) => "Header(…)",
+            Self::Aws(..) => "Aws(…)",
         })
     }
 }
@@ -98,7 +102,7 @@ impl std::fmt::Debug for Credential {
 impl Credential {
     pub(crate) fn secret(&self) -> Option<&str> {
         match self {
-            Self::Header(_, _, secret) => Some(secret),
+            Self::Header(_, _, secret) | Self::Aws(_, _, secret) => Some(secret),
             Self::None | Self::Missing(_) => None,
         }
     }
@@ -140,6 +144,11 @@ impl Base {
     }
 
     fn join(&self, path: &str) -> Result<Uri, http::uri::InvalidUri> {
+        // Some providers' addresses are written with the version, some without.
+        let path = match path.strip_prefix("/v1/") {
+            Some(rest) if self.path.ends_with("/v1") => &path[path.len() - rest.len() - 1..],
+            _ => path,
+        };
         let query = self.query.as_deref().map_or_else(String::new, |query| format!("?{query}"));
         format!("{}{}{path}{query}", self.origin, self.path).parse()
     }
@@ -183,17 +192,24 @@ impl Target {
     }
 
     /// Makes the HTTP request, credential included. Nothing of the mesh's own context goes along.
-    pub(crate) fn request(&self, encoded: Encoded) -> Result<Request<Full<Bytes>>, String> {
+    pub(crate) fn request(&self, encoded: Encoded, now: SystemTime) -> Result<Request<Full<Bytes>>, String> {
         let uri = self.base.join(&encoded.path).map_err(|e| format!("base_url: {e}"))?;
-        let mut request = Request::new(Full::new(encoded.body));
+        let body = encoded.body;
+        let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         *request.headers_mut() = encoded.headers;
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::USER_AGENT, USER_AGENT);
-        if let Credential::Header(name, value, _) = &self.credential {
-            headers.insert(name.clone(), value.clone());
+        match &self.credential {
+            Credential::Header(name, value, _) => {
+                headers.insert(name.clone(), value.clone());
+            }
+            Credential::Aws(keys, region, _) => {
+                sign(&mut request, &body, keys, region, now).map_err(|e| e.to_string())?;
+            }
+            Credential::None | Credential::Missing(_) => {}
         }
         Ok(request)
     }
@@ -210,6 +226,9 @@ mod tests {
         assert_eq!(join("http://127.0.0.1:8000/"), "http://127.0.0.1:8000/chat/completions");
         let azure = "https://x.example.com/openai/deployments/d?api-version=1";
         assert_eq!(join(azure), "https://x.example.com/openai/deployments/d/chat/completions?api-version=1");
+        let anthropic = |base: &str| Base::parse(base).unwrap().join("/v1/messages").unwrap().to_string();
+        assert_eq!(anthropic("https://api.anthropic.com"), "https://api.anthropic.com/v1/messages");
+        assert_eq!(anthropic("https://api.anthropic.com/v1/"), "https://api.anthropic.com/v1/messages");
         for bad in ["example.com", "ftp://example.com", "https://key@example.com", "not a url"] {
             assert!(Base::parse(bad).is_err(), "{bad}");
         }

@@ -9,6 +9,7 @@ use signalbox_catalog::{Capability, Catalog, TargetInfo};
 use signalbox_config::{Live, Shared};
 use signalbox_mesh::Random;
 use signalbox_wire::Dialect;
+use signalbox_wire::bedrock::sign::{Keys, region};
 use tokio::time::Instant;
 
 use crate::config::ms;
@@ -120,17 +121,18 @@ fn target(info: &TargetInfo, memory: Arc<Memory>) -> Result<Target, Error> {
     let at_fault = |problem: String| Error::Target { id: info.id.clone(), problem };
     let dialect = match info.dialect {
         signalbox_config::Dialect::Openai => Dialect::OpenAi,
+        signalbox_config::Dialect::Anthropic => Dialect::Anthropic,
+        signalbox_config::Dialect::Bedrock => Dialect::Bedrock,
+        signalbox_config::Dialect::Cohere => Dialect::Cohere,
     };
+    let base = Base::parse(&info.base_url).map_err(|e| at_fault(format!("base_url: {e}")))?;
     let credential = match info.secret() {
         Ok(None) => Credential::None,
-        Ok(Some(secret)) => {
-            let (name, value) = dialect.credential(secret.expose()).map_err(|e| at_fault(e.to_string()))?;
-            Credential::Header(name, value, secret.expose().into())
-        }
+        Ok(Some(secret)) => credential(dialect, secret.expose(), &base).map_err(at_fault)?,
         Err(why) => Credential::Missing(why.to_string()),
     };
     Ok(Target {
-        base: Base::parse(&info.base_url).map_err(|e| at_fault(format!("base_url: {e}")))?,
+        base,
         id: info.id.clone(),
         provider: info.provider.clone(),
         model: info.model.clone(),
@@ -149,6 +151,21 @@ fn target(info: &TargetInfo, memory: Arc<Memory>) -> Result<Target, Error> {
         price: info.price,
         memory,
     })
+}
+
+/// Makes a secret ready to be sent, or to sign with.
+fn credential(dialect: Dialect, secret: &str, base: &Base) -> Result<Credential, String> {
+    if dialect == Dialect::Bedrock
+        && let Some(keys) = Keys::from_text(secret)
+    {
+        let region = region(&base.host).ok_or_else(|| {
+            "base_url: must name the region, as in https://bedrock-runtime.us-east-1.amazonaws.com".to_owned()
+        })?;
+        let hidden = secret.split(':').nth(1).unwrap_or(secret);
+        return Ok(Credential::Aws(Box::new(keys), region.into(), hidden.into()));
+    }
+    let (name, value) = dialect.credential(secret).map_err(|e| e.to_string())?;
+    Ok(Credential::Header(name, value, secret.into()))
 }
 
 #[cfg(test)]

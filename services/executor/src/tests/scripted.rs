@@ -134,6 +134,33 @@ async fn a_refused_key_is_rotated() {
     assert_eq!(times.lock().len(), 2);
 }
 
+/// The stream form of Anthropic's documentation, with the words `hello there`.
+const ANTHROPIC: &str = concat!(
+    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude\",\"content\":[],\"stop_reason\":null,\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\n",
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+    "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" there\"}}\n\n",
+    "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+    "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":5}}\n\n",
+    "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+);
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_goes_on_in_another_dialect() {
+    let two = "[models.test]\ntargets = [
+        { base_url = 'http://one.test/v1', provider = 'sim', model = 'a' },
+        { base_url = 'http://two.test', provider = 'sim', model = 'b', dialect = 'anthropic' }]";
+    let shared = signalbox_config::Document::parse(two, "test").unwrap().shared().unwrap();
+    let scripts =
+        vec![vec![Say::Bytes(HEAD), Say::Bytes(HELLO)], vec![Say::Bytes(HEAD), Say::Bytes(ANTHROPIC)]];
+    let (executors, _) = scripted_over(Config::default(), scripts, shared);
+    let ran = run(&executors, request(&["a", "b"])).await;
+    assert_eq!(ran.text, "hello there", "{ran:?}");
+    assert_eq!(ran.seams.len(), 1);
+    let usage = ran.attempts[1].usage.unwrap();
+    assert_eq!((usage.input_tokens, usage.output_tokens), (9, 5));
+}
+
 fn gaps(times: &Mutex<Vec<Instant>>) -> Vec<u64> {
     let times = times.lock();
     times.windows(2).map(|w| u64::try_from((w[1] - w[0]).as_millis()).unwrap()).collect()
