@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use prost_types::Struct;
 use signalbox_proto::common::v1::{ChatRequest, Delta};
 
-use crate::openai::{self, Style, embeddings};
+use crate::openai::{self, Style, azure, embeddings};
+use crate::responses;
 use crate::{Answer, Limits, ProviderError, RequestError, Summary};
 
 /// Is a provider's way of speaking.
@@ -18,11 +19,19 @@ pub enum Dialect {
     /// OpenAI Chat Completions and everything compatible with it.
     #[default]
     OpenAi,
+    /// Chat Completions at Azure, one address per deployment: the model is the deployment's name.
+    Azure,
+    /// Chat Completions at Azure's versionless door, `/openai/v1`.
+    AzureV1,
+    /// OpenAI Responses and everything compatible with it.
+    Responses,
+    /// Responses at Azure's versionless door.
+    AzureResponses,
 }
 
 /// Says that no dialect has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("dialect `{0}` is unknown; known: openai")]
+#[error("dialect `{0}` is unknown; known: openai, azure, azure-v1, openai-responses, azure-responses")]
 pub struct UnknownDialect(pub String);
 
 impl FromStr for Dialect {
@@ -31,6 +40,10 @@ impl FromStr for Dialect {
     fn from_str(name: &str) -> Result<Self, UnknownDialect> {
         match name {
             "openai" => Ok(Self::OpenAi),
+            "azure" => Ok(Self::Azure),
+            "azure-v1" => Ok(Self::AzureV1),
+            "openai-responses" => Ok(Self::Responses),
+            "azure-responses" => Ok(Self::AzureResponses),
             other => Err(UnknownDialect(crate::redact::bounded(other, 64))),
         }
     }
@@ -40,6 +53,10 @@ impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OpenAi => "openai",
+            Self::Azure => "azure",
+            Self::AzureV1 => "azure-v1",
+            Self::Responses => "openai-responses",
+            Self::AzureResponses => "azure-responses",
         })
     }
 }
@@ -72,16 +89,32 @@ impl Dialect {
     /// The request holds something that the dialect cannot say.
     pub fn chat(self, request: &ChatRequest, target: Target<'_>) -> Result<Encoded, RequestError> {
         match self {
-            Self::OpenAi => {
+            Self::OpenAi | Self::Azure | Self::AzureV1 => {
+                let at_azure = self != Self::OpenAi;
                 let options = openai::Options {
                     model: target.model,
                     provider: target.provider,
-                    style: Style::of_provider(target.provider),
+                    style: Style::of_provider(if at_azure { "azure" } else { target.provider }),
                     stream: Some(true),
                     include_usage: Some(true),
                 };
                 let body = openai::encode(request, &options)?;
-                Ok(Encoded { path: "/chat/completions".to_owned(), headers: event_stream(), body })
+                Ok(Encoded {
+                    path: self.path(target.model, "chat/completions"),
+                    headers: event_stream(),
+                    body,
+                })
+            }
+            Self::Responses | Self::AzureResponses => {
+                let server = if self == Self::Responses { target.provider } else { "azure" };
+                let options = responses::Options {
+                    model: target.model,
+                    provider: target.provider,
+                    style: responses::Style::of_provider(server),
+                    stream: Some(true),
+                };
+                let body = responses::encode(request, &options)?;
+                Ok(Encoded { path: self.path(target.model, "responses"), headers: event_stream(), body })
             }
         }
     }
@@ -99,11 +132,13 @@ impl Dialect {
         target: Target<'_>,
     ) -> Result<Encoded, RequestError> {
         match self {
-            Self::OpenAi => Ok(Encoded {
-                path: "/embeddings".to_owned(),
-                headers: HeaderMap::new(),
-                body: embeddings::encode(target.model, inputs, dimensions, extra)?,
-            }),
+            Self::OpenAi | Self::Azure | Self::AzureV1 | Self::Responses | Self::AzureResponses => {
+                Ok(Encoded {
+                    path: self.path(target.model, "embeddings"),
+                    headers: HeaderMap::new(),
+                    body: embeddings::encode(target.model, inputs, dimensions, extra)?,
+                })
+            }
         }
     }
 
@@ -114,7 +149,9 @@ impl Dialect {
     /// As [`embeddings::decode`].
     pub fn vectors(self, body: &[u8], count: usize) -> Result<embeddings::Vectors, ProviderError> {
         match self {
-            Self::OpenAi => embeddings::decode(body, count),
+            Self::OpenAi | Self::Azure | Self::AzureV1 | Self::Responses | Self::AzureResponses => {
+                embeddings::decode(body, count)
+            }
         }
     }
 
@@ -124,22 +161,27 @@ impl Dialect {
     ///
     /// The credential holds characters that no header can carry. The error does not show it.
     pub fn credential(self, secret: &str) -> Result<(HeaderName, HeaderValue), RequestError> {
-        match self {
-            Self::OpenAi => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {secret}")).map_err(|_| {
-                    RequestError::new("credential", "it holds a line break or another control character")
-                })?;
-                value.set_sensitive(true);
-                Ok((header::AUTHORIZATION, value))
+        let (name, value) = match self {
+            Self::OpenAi | Self::Responses => {
+                (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}")))
             }
-        }
+            Self::Azure | Self::AzureV1 | Self::AzureResponses => {
+                (HeaderName::from_static("api-key"), HeaderValue::from_str(secret))
+            }
+        };
+        let mut value = value.map_err(|_| {
+            RequestError::new("credential", "it holds a line break or another control character")
+        })?;
+        value.set_sensitive(true);
+        Ok((name, value))
     }
 
     /// Makes a decoder for a streamed answer.
     #[must_use]
     pub fn decoder(self, limits: Limits) -> Decoder {
         match self {
-            Self::OpenAi => Decoder::OpenAi(openai::Stream::new(limits)),
+            Self::OpenAi | Self::Azure | Self::AzureV1 => Decoder::OpenAi(openai::Stream::new(limits)),
+            Self::Responses | Self::AzureResponses => Decoder::Responses(responses::Stream::new(limits)),
         }
     }
 
@@ -150,15 +192,29 @@ impl Dialect {
     /// The body is no complete answer.
     pub fn whole(self, body: &[u8]) -> Result<Answer, ProviderError> {
         match self {
-            Self::OpenAi => openai::whole(body),
+            Self::OpenAi | Self::Azure | Self::AzureV1 => openai::whole(body),
+            Self::Responses | Self::AzureResponses => responses::whole(body),
         }
     }
 
     /// Reads an answer whose status says that it failed.
     #[must_use]
     pub fn error(self, status: u16, headers: &HeaderMap, body: &[u8], now: SystemTime) -> ProviderError {
+        let error = ProviderError::from_response(status, headers, body, now);
         match self {
-            Self::OpenAi => ProviderError::from_response(status, headers, body, now),
+            Self::OpenAi => error,
+            Self::Azure | Self::AzureV1 => azure::refine(error, body),
+            Self::Responses => responses::refine(error),
+            Self::AzureResponses => responses::refine(azure::refine(error, body)),
+        }
+    }
+
+    /// Returns where a door of OpenAI's is.
+    fn path(self, model: &str, door: &str) -> String {
+        match self {
+            Self::Azure => azure::path(model, door),
+            Self::AzureV1 | Self::AzureResponses => format!("/openai/v1/{door}"),
+            _ => format!("/{door}"),
         }
     }
 }
@@ -172,6 +228,8 @@ fn event_stream() -> HeaderMap {
 pub enum Decoder {
     /// Chat Completions.
     OpenAi(openai::Stream),
+    /// Responses.
+    Responses(responses::Stream),
 }
 
 impl Decoder {
@@ -179,6 +237,7 @@ impl Decoder {
     pub fn push(&mut self, bytes: Bytes) {
         match self {
             Self::OpenAi(stream) => stream.push(bytes),
+            Self::Responses(stream) => stream.push(bytes),
         }
     }
 
@@ -190,6 +249,7 @@ impl Decoder {
     pub fn next_delta(&mut self) -> Result<Option<Delta>, ProviderError> {
         match self {
             Self::OpenAi(stream) => stream.next_delta(),
+            Self::Responses(stream) => stream.next_delta(),
         }
     }
 
@@ -201,6 +261,7 @@ impl Decoder {
     pub fn end(&mut self) -> Result<Option<Delta>, ProviderError> {
         match self {
             Self::OpenAi(stream) => stream.end(),
+            Self::Responses(stream) => stream.end(),
         }
     }
 
@@ -209,6 +270,7 @@ impl Decoder {
     pub fn summary(&self) -> &Summary {
         match self {
             Self::OpenAi(stream) => stream.summary(),
+            Self::Responses(stream) => stream.summary(),
         }
     }
 
@@ -217,6 +279,7 @@ impl Decoder {
     pub fn stray(&self) -> &[u8] {
         match self {
             Self::OpenAi(stream) => stream.stray(),
+            Self::Responses(stream) => stream.stray(),
         }
     }
 }

@@ -15,31 +15,31 @@ use crate::{RequestError, json};
 
 /// Is a JSON object from which known fields are taken; what is left goes into `extra`. Known fields that are `null`
 /// or an empty list are left, because that is not what an absent field is to every server.
-pub(super) struct Fields {
+pub(crate) struct Fields {
     map: Map<String, Value>,
     at: String,
 }
 
 impl Fields {
-    pub(super) fn new(map: Map<String, Value>, at: String) -> Self {
+    pub(crate) fn new(map: Map<String, Value>, at: String) -> Self {
         Self { map, at }
     }
 
-    fn path(&self, key: &str) -> String {
+    pub(crate) fn path(&self, key: &str) -> String {
         if self.at.is_empty() { key.to_owned() } else { format!("{}.{key}", self.at) }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         let empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
         self.map.get(key).filter(|value| !empty(value))
     }
 
-    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
+    pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
         self.get(key)?;
         self.map.remove(key)
     }
 
-    pub(super) fn put(&mut self, key: &str, value: Value) {
+    pub(crate) fn put(&mut self, key: &str, value: Value) {
         self.map.insert(key.to_owned(), value);
     }
 
@@ -57,27 +57,27 @@ impl Fields {
         }
     }
 
-    pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, RequestError> {
+    pub(crate) fn text(&mut self, key: &str) -> Result<Option<String>, RequestError> {
         self.typed(key, "a text", |v| v.as_str().map(str::to_owned))
     }
 
-    pub(super) fn boolean(&mut self, key: &str) -> Result<Option<bool>, RequestError> {
+    pub(crate) fn boolean(&mut self, key: &str) -> Result<Option<bool>, RequestError> {
         self.typed(key, "true or false", Value::as_bool)
     }
 
-    pub(super) fn number(&mut self, key: &str) -> Result<Option<f64>, RequestError> {
+    pub(crate) fn number(&mut self, key: &str) -> Result<Option<f64>, RequestError> {
         self.typed(key, "a number", Value::as_f64)
     }
 
-    pub(super) fn integer(&mut self, key: &str) -> Result<Option<i64>, RequestError> {
+    pub(crate) fn integer(&mut self, key: &str) -> Result<Option<i64>, RequestError> {
         self.typed(key, "a whole number", Value::as_i64)
     }
 
-    pub(super) fn small(&mut self, key: &str) -> Result<Option<u32>, RequestError> {
+    pub(crate) fn small(&mut self, key: &str) -> Result<Option<u32>, RequestError> {
         self.typed(key, "a whole number from 0", |v| u32::try_from(v.as_u64()?).ok())
     }
 
-    pub(super) fn object(&mut self, key: &str) -> Result<Option<Struct>, RequestError> {
+    pub(crate) fn object(&mut self, key: &str) -> Result<Option<Struct>, RequestError> {
         match self.take(key) {
             None => Ok(None),
             Some(Value::Object(map)) => match json::fields(map) {
@@ -89,12 +89,16 @@ impl Fields {
     }
 
     /// Returns what was not taken, as `extra`.
-    pub(super) fn rest(self) -> Result<Option<Struct>, RequestError> {
+    pub(crate) fn rest(self) -> Result<Option<Struct>, RequestError> {
         json::fields(self.map).map_err(|e| RequestError::new(self.at, e.to_string()))
     }
 
-    pub(super) fn into_map(self) -> Map<String, Value> {
+    pub(crate) fn into_map(self) -> Map<String, Value> {
         self.map
+    }
+
+    pub(crate) fn as_map(&self) -> &Map<String, Value> {
+        &self.map
     }
 }
 
@@ -237,7 +241,7 @@ fn piece(fields: Fields, single: bool) -> Result<Part, RequestError> {
 type Known = Option<(part::Kind, Map<String, Value>)>;
 
 /// Copies an object without some of its keys.
-fn others(map: &Map<String, Value>, taken: &[&str]) -> Map<String, Value> {
+pub(crate) fn others(map: &Map<String, Value>, taken: &[&str]) -> Map<String, Value> {
     map.iter()
         .filter(|(key, _)| !taken.contains(&key.as_str()))
         .map(|(k, v)| (k.clone(), v.clone()))
@@ -313,7 +317,7 @@ fn keep(rest: &mut Map<String, Value>, key: &str, inner: Map<String, Value>) {
 }
 
 /// Takes the bytes out of a `data:` URL, if writing them back would give the same text.
-pub(super) fn by_reference(url: &str) -> Media {
+pub(crate) fn by_reference(url: &str) -> Media {
     let inline = || {
         let (media_type, data) = url.strip_prefix("data:")?.split_once(";base64,")?;
         Some((media_type, canonical(data)?)).filter(|(media_type, _)| !media_type.is_empty())
@@ -328,6 +332,6 @@ pub(super) fn by_reference(url: &str) -> Media {
     }
 }
 
-fn canonical(base64: &str) -> Option<Bytes> {
+pub(crate) fn canonical(base64: &str) -> Option<Bytes> {
     STANDARD.decode(base64).ok().filter(|bytes| STANDARD.encode(bytes) == base64).map(Bytes::from)
 }
