@@ -13,6 +13,7 @@ pub mod embeddings;
 pub(crate) mod body;
 mod chunk;
 mod encode;
+mod foreign;
 mod parse;
 mod part;
 mod stream;

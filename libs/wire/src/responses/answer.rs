@@ -32,9 +32,35 @@ struct Piece {
     field: Field,
     index: u64,
     sent: usize,
+    /// Tells whether what was handed out is the beginning of what is later said to be the whole.
+    mark: Mark,
     /// Where it begins in the answer's text, in bytes.
     start: u64,
     cited: bool,
+}
+
+/// Is a text's FNV-1a hash, as it grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark(u64);
+
+impl Default for Mark {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Mark {
+    fn of(text: &str) -> Self {
+        let mut mark = Self::default();
+        mark.add(text);
+        mark
+    }
+
+    fn add(&mut self, text: &str) {
+        for byte in text.bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
 }
 
 /// Is an item under way.
@@ -109,12 +135,13 @@ impl State {
             Some(place) => place,
             None if slot.pieces.len() >= MANY => return Err(too_many("parts")),
             None => {
-                slot.pieces.push(Piece { field, index, sent: 0, start, cited: false });
+                slot.pieces.push(Piece { field, index, sent: 0, mark: Mark::default(), start, cited: false });
                 slot.pieces.len() - 1
             }
         };
         if let Some(piece) = slot.pieces.get_mut(place) {
             piece.sent += more.len();
+            piece.mark.add(&more);
         }
         let phase = slot.phase.take_if(|_| field == Field::Text);
         let extra =
@@ -160,12 +187,17 @@ impl State {
         full: &str,
         logprobs: Option<&Value>,
     ) -> Result<(), ProviderError> {
-        let sent = self.slots.get(&at).and_then(|slot| {
-            slot.pieces.iter().find(|p| p.field == field && p.index == index).map(|p| p.sent)
-        });
-        let missing = full.get(sent.unwrap_or_default()..).unwrap_or_default();
-        let logprobs =
-            logprobs.filter(|list| sent.is_none() && list.as_array().is_some_and(|l| !l.is_empty()));
+        let piece = self
+            .slots
+            .get(&at)
+            .and_then(|slot| slot.pieces.iter().find(|p| p.field == field && p.index == index));
+        let sent = piece.map_or(0, |piece| piece.sent);
+        let Some((known, missing)) = full.split_at_checked(sent) else { return Ok(()) };
+        if piece.is_some_and(|piece| piece.mark != Mark::of(known)) {
+            // The two disagree; what was handed out stands.
+            return Ok(());
+        }
+        let logprobs = logprobs.filter(|list| sent == 0 && list.as_array().is_some_and(|l| !l.is_empty()));
         self.add(at, field, index, missing.to_owned(), logprobs.cloned())
     }
 
@@ -344,7 +376,14 @@ impl State {
                 Some(piece.start)
             }
             None => {
-                slot.pieces.push(Piece { field: Field::Text, index, sent: 0, start: before, cited: true });
+                slot.pieces.push(Piece {
+                    field: Field::Text,
+                    index,
+                    sent: 0,
+                    mark: Mark::default(),
+                    start: before,
+                    cited: true,
+                });
                 None
             }
         };
@@ -356,7 +395,7 @@ impl State {
             list = held.into_iter().map(|(_, annotation)| annotation).collect();
         }
         for annotation in list {
-            let citation = citation(annotation, full, start);
+            let citation = citation(&annotation, full, start);
             self.push(at, Out::Citation(citation), None);
         }
         Ok(())
@@ -402,7 +441,7 @@ impl State {
             .flat_map(|(at, slot)| slot.citations.drain(..).map(move |(_, annotation)| (*at, annotation)))
             .collect();
         for (at, annotation) in held {
-            self.push(at, Out::Citation(citation(annotation, "", None)), None);
+            self.push(at, Out::Citation(citation(&annotation, "", None)), None);
         }
     }
 

@@ -94,7 +94,7 @@ pub(super) fn waits(item: &Map<String, Value>) -> bool {
 }
 
 /// Converts an annotation of `full`, a text that begins at byte `start` of the answer. Offsets count characters.
-pub(super) fn citation(annotation: Map<String, Value>, full: &str, start: Option<u64>) -> Citation {
+pub(super) fn citation(annotation: &Map<String, Value>, full: &str, start: Option<u64>) -> Citation {
     let place = |key: &str| {
         let n = usize::try_from(annotation.get(key)?.as_u64()?).ok()?;
         let mut ends = full.char_indices().map(|(at, _)| at).chain(std::iter::once(full.len()));
@@ -102,7 +102,7 @@ pub(super) fn citation(annotation: Map<String, Value>, full: &str, start: Option
     };
     let (from, to) = (place("start_index"), place("end_index"));
     let cites = from.zip(to).is_some_and(|(from, to)| from < to);
-    let owned = |key: &str| text(&annotation, key).filter(|text| !text.is_empty()).map(str::to_owned);
+    let owned = |key: &str| text(annotation, key).filter(|text| !text.is_empty()).map(str::to_owned);
     Citation {
         url: owned("url"),
         title: owned("title").or_else(|| owned("filename")),

@@ -4,3 +4,4 @@
 mod hostile;
 mod reading;
 mod recordings;
+mod responses;

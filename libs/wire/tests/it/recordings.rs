@@ -32,18 +32,18 @@ struct Row {
 }
 
 #[derive(Default)]
-struct Table {
+pub(crate) struct Table {
     rows: BTreeMap<&'static str, Row>,
     failures: Vec<String>,
 }
 
-enum Verdict {
+pub(crate) enum Verdict {
     Passed,
     Aside(&'static str),
 }
 
 impl Table {
-    fn add(&mut self, dialect: &'static str, name: &str, verdict: Result<Verdict, String>) {
+    pub(crate) fn add(&mut self, dialect: &'static str, name: &str, verdict: Result<Verdict, String>) {
         let row = self.rows.entry(dialect).or_default();
         row.recordings += 1;
         match verdict {
@@ -89,6 +89,9 @@ fn recordings_read_and_write_as_they_were() {
 }
 
 fn exchange(row: &Value, name: &str, table: &mut Table) {
+    if super::responses::exchange(row, name, table) {
+        return;
+    }
     let path = row["path"].as_str().unwrap_or_default().split('?').next().unwrap_or_default();
     let provider = row["provider"].as_str().unwrap_or_default();
     if row.get("status").is_none() {
@@ -108,7 +111,7 @@ fn exchange(row: &Value, name: &str, table: &mut Table) {
     }
 }
 
-fn json(value: &Value) -> Value {
+pub(crate) fn json(value: &Value) -> Value {
     match value {
         Value::String(text) => serde_json::from_str(text).unwrap_or_else(|_| value.clone()),
         other => other.clone(),
@@ -116,7 +119,7 @@ fn json(value: &Value) -> Value {
 }
 
 /// Equality of JSON, where `1` and `1.0` are one number.
-fn same(a: &Value, b: &Value) -> bool {
+pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
@@ -128,7 +131,7 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// Names the first place where two JSON texts differ, without showing more than a little of either.
-fn difference(a: &Value, b: &Value, at: &str) -> String {
+pub(crate) fn difference(a: &Value, b: &Value, at: &str) -> String {
     if let (Value::Object(x), Value::Object(y)) = (a, b) {
         let keys = x.keys().chain(y.keys());
         let differing = keys
@@ -175,7 +178,7 @@ fn request(row: &Value, provider: &str) -> Result<Verdict, String> {
 }
 
 /// What the crate under test read, in the form of the second reading.
-fn summarise(deltas: &[Delta], summary: &Summary, error: Option<&ProviderError>) -> Reading {
+pub(crate) fn summarise(deltas: &[Delta], summary: &Summary, error: Option<&ProviderError>) -> Reading {
     let mut out = Reading {
         finish: summary.provider_finish_reason.clone().unwrap_or_default(),
         id: summary.response_id.clone().unwrap_or_default(),
@@ -235,7 +238,7 @@ fn decode(body: &[u8], size: usize) -> Reading {
     summarise(&deltas, stream.summary(), None)
 }
 
-fn compare(got: &Reading, want: &Reading) -> Result<Verdict, String> {
+pub(crate) fn compare(got: &Reading, want: &Reading) -> Result<Verdict, String> {
     let mut want = want.clone();
     if got.error.is_some() {
         // The words are bounded and masked, and may have the upstream's appended; what came before counts too.
