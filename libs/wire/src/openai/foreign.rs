@@ -19,10 +19,6 @@ pub(super) const STORED: [&str; 2] = ["conversation", "previous_response_id"];
 const PIECE: [&str; 7] =
     ["caller", "continues", "encrypted_content", "namespace", "phase", "status", "summary"];
 
-/// Types of items that are no calls.
-const ITEMS: [&str; 6] =
-    ["additional_tools", "compaction", "item_reference", "mcp_approval_request", "mcp_list_tools", "program"];
-
 /// Tells whether a request's field is the other dialect's.
 pub(super) fn of_request(key: &str) -> bool {
     REQUEST.contains(&key) || STORED.contains(&key)
@@ -35,12 +31,7 @@ pub(super) fn of_piece(key: &str) -> bool {
 
 /// Tells whether a text part's field is the other dialect's.
 pub(super) fn of_text(key: &str) -> bool {
-    matches!(key, "annotations" | "logprobs" | "prompt_cache_breakpoint")
-}
-
-/// Tells whether a part kept whole is an item of the other dialect: mostly, what its server's own tools did.
-pub(super) fn is_item(kind: &str) -> bool {
-    ITEMS.contains(&kind) || kind.ends_with("_call") || kind.ends_with("_output")
+    matches!(key, "annotations" | "logprobs")
 }
 
 /// Tells whether a type only says in the other dialect's words that a part is text.

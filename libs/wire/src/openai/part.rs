@@ -229,7 +229,7 @@ impl Serialize for Call<'_> {
 /// Tells whether a part is an item of the Responses dialect kept whole, which cannot be said here.
 fn is_item(part: &Part) -> bool {
     matches!(part.kind, Some(part::Kind::Text(_)))
-        && text(part.extra.as_ref(), "type").is_some_and(foreign::is_item)
+        && text(part.extra.as_ref(), "type").is_some_and(crate::responses::is_item)
 }
 
 /// Tells whether a part stands in the message's `content`.

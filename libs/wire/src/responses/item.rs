@@ -13,6 +13,23 @@ pub(super) fn is_part(kind: &str) -> bool {
     kind.starts_with("input_") || kind.starts_with("output_") || matches!(kind, "text" | "refusal")
 }
 
+/// Types of items that are neither calls nor their outputs.
+const ITEMS: [&str; 8] = [
+    "additional_tools",
+    "compaction",
+    "item_reference",
+    "mcp_approval_request",
+    "mcp_approval_response",
+    "mcp_list_tools",
+    "program",
+    "reasoning",
+];
+
+/// Tells whether a part kept whole is an item of this dialect: mostly, what its server's own tools did. Other dialects leave it out.
+pub(crate) fn is_item(kind: &str) -> bool {
+    ITEMS.contains(&kind) || kind.ends_with("_call") || kind.ends_with("_output")
+}
+
 /// Reads a conversation.
 pub(super) fn messages(list: Vec<Value>, provider: Option<&str>) -> Result<Vec<Message>, RequestError> {
     let mut turns = Turns { messages: Vec::with_capacity(list.len()), open: false, spoken: false };
@@ -276,8 +293,11 @@ fn text_piece(fields: &Fields, kind: &str, single: bool, assistant: bool) -> Kno
     let text = fields.get("text")?.as_str()?.to_owned();
     let mut rest = others(fields.as_map(), &["type", "text"]);
     let implied = if assistant { "output_text" } else { "input_text" };
-    if kind != "text" && (kind != implied || (single && rest.is_empty())) {
+    if kind != implied && kind != "text" {
         rest.insert("type".to_owned(), Value::from(kind));
+    } else if single && rest.is_empty() {
+        // Tells a list of one text from a plain text, in the way that every dialect here does.
+        rest.insert("type".to_owned(), Value::from("text"));
     }
     Some((part::Kind::Text(Text { text }), rest))
 }

@@ -7,7 +7,8 @@
 //!   tool's call, a compaction, a reference, …) is a text part without text whose `extra` is the whole item, told by its `type`; an
 //!   answer gives it as one delta of the same form, once it is complete.
 //! - **Instructions.** A leading system message of one plain text is `instructions`; see [`Style::instructions`].
-//! - **Spelling.** A text written as a list of one part, or with a type that its role does not imply, keeps its `type` in `extra`.
+//! - **Spelling.** A text written as a list of one part is marked by the type `text` in `extra`, as in Chat Completions; one with a type that
+//!   its role does not imply keeps that type there.
 //! - **Reasoning** goes back only to the provider that wrote it, with its id and its encrypted form. Where it is left out, the ids of the
 //!   turn's other items are too: the server would look for the reasoning that belongs to them.
 //! - **Storing.** Servers keep answers by default. A request that says nothing about it is sent with `store: false`
@@ -33,6 +34,7 @@ mod write;
 
 pub use encode::{Options, encode};
 pub use error::refine;
+pub(crate) use item::is_item;
 pub use parse::{Parsed, parse};
 pub use stream::{Stream, whole};
 pub use style::Style;

@@ -230,7 +230,7 @@ impl<'a> Turn<'a> {
 fn as_content(parts: Vec<(&Part, Value)>) -> Value {
     if let [(Part { kind: Some(part::Kind::Text(words)), extra, .. }, Value::Object(map))] = &parts[..]
         && map.len() == 2
-        && text(extra.as_ref(), "type").is_none_or(|kind| kind == "text")
+        && text(extra.as_ref(), "type").is_none()
     {
         return Value::from(words.text.as_str());
     }

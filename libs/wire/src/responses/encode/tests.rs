@@ -91,7 +91,7 @@ fn a_chat_completions_request_is_said_in_this_dialect() {
             {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
             {"type": "function_call", "call_id": "b", "name": "g", "arguments": "{}"},
             {"type": "function_call_output", "call_id": "a", "output": "1"},
-            {"type": "function_call_output", "call_id": "b", "output": "2"},
+            {"type": "function_call_output", "call_id": "b", "output": [{"type": "input_text", "text": "2"}]},
             {"role": "assistant", "content": [
                 {"type": "output_text", "text": "One."}, {"type": "output_text", "text": "Two."}
             ]}
@@ -134,7 +134,7 @@ fn a_request_of_this_dialect_is_said_in_chat_completions() {
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
         "messages": [
             {"role": "system", "content": "i"},
-            {"role": "user", "content": "one"},
+            {"role": "user", "content": [{"type": "text", "text": "one"}]},
             {"role": "user", "content": [
                 {"type": "text", "text": "two"},
                 {"type": "image_url", "image_url": {"url": "https://e.com/a", "detail": "low"}}
