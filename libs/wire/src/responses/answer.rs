@@ -401,15 +401,20 @@ impl State {
         Ok(())
     }
 
-    /// Takes the last state of an answer: it is complete, or it failed.
-    pub(super) fn last(&mut self, mut response: Map<String, Value>) -> Result<(), ProviderError> {
+    /// Takes the last state of an answer: it is complete, or it failed. `named`: the status by the event's name, for servers
+    /// that leave it out.
+    pub(super) fn last(
+        &mut self,
+        mut response: Map<String, Value>,
+        named: &str,
+    ) -> Result<(), ProviderError> {
         self.head(text(&response, "id").map(str::to_owned), text(&response, "model").map(str::to_owned));
         if let Some(usage) = response.get("usage").and_then(|usage| Reported::deserialize(usage).ok())
             && response.get("usage").is_some_and(Value::is_object)
         {
             self.summary.usage = Some(usage.usage());
         }
-        let status = text(&response, "status").unwrap_or_default().to_owned();
+        let status = text(&response, "status").unwrap_or(named).to_owned();
         let word = match status.as_str() {
             // The second spelling is that of some replays and proxies.
             "completed" | "complete" => status,

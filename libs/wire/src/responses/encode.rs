@@ -258,7 +258,7 @@ fn private(body: &mut Map<String, Value>, request: &ChatRequest, options: &Optio
     if request.sampling.as_ref().and_then(|s| s.logprobs) == Some(true) {
         include.push("message.output_text.logprobs");
     }
-    let says = |key: &str| extra.is_some_and(|e| e.fields.contains_key(key));
+    let says = |key: &str| extra.and_then(|e| e.fields.get(key)).is_some_and(|value| !is_empty(value));
     if options.style.private && !["store", "background"].iter().chain(&CONTINUED).any(|key| says(key)) {
         body.insert("store".to_owned(), Value::from(false));
         if request.reasoning.is_some() || reasons(options.model) {

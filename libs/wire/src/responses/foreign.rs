@@ -38,7 +38,6 @@ const REQUEST: &[&str] = &[
     "output_format",
     "stop_sequences",
     "system",
-    "thinking",
     // Gemini and Bedrock.
     "additionalModelRequestFields",
     "additionalModelResponseFieldPaths",
@@ -103,7 +102,6 @@ const MESSAGE: &[&str] = &[
     "content",
     "function_call",
     "images",
-    "name",
     "partial",
     "prefix",
     "reasoning",
@@ -189,8 +187,14 @@ pub(super) fn request_rest(map: &mut Map<String, Value>, extra: Option<&Struct>,
                 continue;
             }
         }
-        // Anthropic's is an object, this one's a list.
-        if name != "context_management" || !value.is_object() {
+        let foreign = match name {
+            // Anthropic's is an object, this one's a list.
+            "context_management" => value.is_object(),
+            // Some servers have a switch of that name.
+            "thinking" => style.strict || value.get("budget_tokens").is_some(),
+            _ => false,
+        };
+        if !foreign {
             map.insert(key.clone(), value);
         }
     }

@@ -96,13 +96,11 @@ impl Turns {
                 self.push(Role::Tool, vec![part]);
                 Ok(())
             }
-            "reasoning" => match reasoning(&fields, provider)? {
-                Some(parts) => {
-                    self.turn(true).extend(parts);
-                    Ok(())
-                }
-                None => self.unknown(fields, "reasoning"),
-            },
+            "reasoning" => {
+                let parts = reasoning(&fields, provider)?;
+                self.turn(true).extend(parts);
+                Ok(())
+            }
             "" if fields.get("id").is_some() => {
                 fields.put("type", Value::from("item_reference"));
                 self.unknown(fields, "item_reference")
@@ -200,9 +198,48 @@ fn result(mut fields: Fields) -> Result<Part, RequestError> {
     Ok(Part { kind: Some(part::Kind::ToolResult(result)), source: 0, extra: fields.rest()? })
 }
 
-/// Reads a reasoning item: each of its texts is a part, the first one carries what belongs to the item. `None`: it holds
-/// something that parts cannot say.
-fn reasoning(fields: &Fields, provider: Option<&str>) -> Result<Option<Vec<Part>>, RequestError> {
+/// Reads a reasoning item: each of its texts is a part, the first one carries what belongs to the item. Texts of another form
+/// stay in `extra`, as they are.
+fn reasoning(fields: &Fields, provider: Option<&str>) -> Result<Vec<Part>, RequestError> {
+    let mut rest = others(fields.as_map(), &["type"]);
+    let signature = match fields.get("encrypted_content") {
+        Some(Value::String(text)) => {
+            rest.remove("encrypted_content");
+            Some(text.clone())
+        }
+        _ => None,
+    };
+    let texts = thoughts(fields).unwrap_or_default();
+    // An empty summary is always written.
+    if !texts.is_empty()
+        || fields.as_map().get("summary").is_some_and(|list| list == &Value::Array(Vec::new()))
+    {
+        rest.remove("summary");
+    }
+    let (kind, first) = texts.first().copied().unwrap_or(("summary_text", ""));
+    if texts.iter().any(|(kind, _)| *kind == "reasoning_text") {
+        rest.remove("content");
+    }
+    // A text in `summary` is what an unmarked part means, and an empty one means that there is none.
+    if kind == "reasoning_text" || (first.is_empty() && !texts.is_empty()) {
+        rest.insert("type".to_owned(), Value::from(kind));
+    }
+    let part = |text: &str, signature, rest| {
+        let text = ReasoningText { text: text.to_owned(), signature, provider: provider.map(str::to_owned) };
+        let extra =
+            json::fields(rest).map_err(|e| RequestError::new(fields.path("summary"), e.to_string()))?;
+        Ok(Part { kind: Some(part::Kind::Reasoning(text)), source: 0, extra })
+    };
+    let mut parts = vec![part(first, signature, rest)?];
+    for (kind, text) in texts.iter().skip(1) {
+        let continues = Map::from_iter([("continues".to_owned(), Value::from(*kind))]);
+        parts.push(part(text, None, continues)?);
+    }
+    Ok(parts)
+}
+
+/// Returns the texts of a reasoning item, unless one has another form than the usual.
+fn thoughts(fields: &Fields) -> Option<Vec<(&'static str, &str)>> {
     let mut texts = Vec::new();
     for (key, kind) in [("summary", "summary_text"), ("content", "reasoning_text")] {
         match fields.get(key) {
@@ -211,45 +248,14 @@ fn reasoning(fields: &Fields, provider: Option<&str>) -> Result<Option<Vec<Part>
                 for piece in list {
                     match (piece["type"].as_str(), piece["text"].as_str(), piece.as_object().map(Map::len)) {
                         (Some(found), Some(text), Some(2)) if found == kind => texts.push((kind, text)),
-                        _ => return Ok(None),
+                        _ => return None,
                     }
                 }
             }
-            Some(_) => return Ok(None),
+            Some(_) => return None,
         }
     }
-    let signature = match fields.get("encrypted_content") {
-        None => None,
-        Some(Value::String(text)) => Some(text.clone()),
-        Some(_) => return Ok(None),
-    };
-    let mut rest = fields.as_map().clone();
-    rest.remove("type");
-    // An absent or empty summary is always written as an empty list.
-    rest.remove("summary");
-    if fields.get("content").is_some() {
-        rest.remove("content");
-    }
-    if signature.is_some() {
-        rest.remove("encrypted_content");
-    }
-    let (kind, first) = texts.first().copied().unwrap_or(("summary_text", ""));
-    // A text in `summary` is what an unmarked part means, and an empty one means that there is none.
-    if kind == "reasoning_text" || (first.is_empty() && !texts.is_empty()) {
-        rest.insert("type".to_owned(), Value::from(kind));
-    }
-    let part = |text: &str, signature, rest| {
-        let text = ReasoningText { text: text.to_owned(), signature, provider: provider.map(str::to_owned) };
-        let extra =
-            json::fields(rest).map_err(|e| RequestError::new(fields.path("reasoning"), e.to_string()))?;
-        Ok(Part { kind: Some(part::Kind::Reasoning(text)), source: 0, extra })
-    };
-    let mut parts = vec![part(first, signature, rest)?];
-    for (kind, text) in texts.iter().skip(1) {
-        let continues = Map::from_iter([("continues".to_owned(), Value::from(*kind))]);
-        parts.push(part(text, None, continues)?);
-    }
-    Ok(Some(parts))
+    Some(texts)
 }
 
 fn pieces(list: Vec<Value>, at: &str, assistant: bool) -> Result<Vec<Part>, RequestError> {

@@ -34,7 +34,7 @@ pub fn whole(body: &[u8]) -> Result<Answer, ProviderError> {
         return Err(ProviderError::from_success(body));
     }
     let mut state = State::default();
-    state.last(response)?;
+    state.last(response, "")?;
     Ok(Answer { deltas: state.queue.into(), summary: state.summary })
 }
 
@@ -183,7 +183,7 @@ impl State {
             "response.content_part.done" => self.part(at, content, &map(event.part)?),
             "response.output_text.annotation.added" => self.annotation(at, content, map(event.annotation)?),
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
-                self.last(map(event.response)?)
+                self.last(map(event.response)?, kind.trim_start_matches("response."))
             }
             _ => Ok(()),
         })

@@ -28,7 +28,8 @@ pub(super) fn items(messages: &[Message], options: &Options<'_>) -> Result<Vec<V
             turn.part(part, j, options)?;
         }
         if message.parts.is_empty() {
-            turn.message(Value::from(""), None);
+            let given = message.extra.as_ref().and_then(|e| e.fields.get("content")).map(foreign::json);
+            turn.message(given.filter(Value::is_array).unwrap_or_else(|| Value::from("")), None);
         }
         turn.speak()?;
     }
@@ -198,7 +199,8 @@ impl<'a> Turn<'a> {
             }
             return;
         }
-        let known = extra.is_some_and(|e| e.fields.contains_key("id")) || reasoning.signature.is_some();
+        let has = |key: &str| extra.is_some_and(|e| e.fields.contains_key(key));
+        let known = has("id") || has("summary") || reasoning.signature.is_some();
         if !known && (options.style.strict || reasoning.text.is_empty()) {
             // What the server neither signed nor stored it does not take back.
             return;
@@ -212,7 +214,9 @@ impl<'a> Turn<'a> {
         };
         let mut map = Map::new();
         map.insert("type".to_owned(), Value::from("reasoning"));
-        if kind == "reasoning_text" {
+        if has("summary") && texts.is_empty() {
+            // A form of its own, written below as it came.
+        } else if kind == "reasoning_text" {
             map.insert("summary".to_owned(), Value::Array(Vec::new()));
             map.insert("content".to_owned(), Value::Array(texts));
         } else {

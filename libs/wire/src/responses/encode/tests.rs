@@ -190,6 +190,17 @@ fn what_the_servers_own_reference_names_comes_back_equal() {
     }"##;
     let body: Value = serde_json::from_str(body).unwrap();
     assert_eq!(again(&body, "openai"), body);
+    let odd = json!({"model": "m", "input": [
+        {"type": "reasoning", "id": "rs_1", "summary": null, "content": null, "encrypted_content": null},
+        {"type": "reasoning", "id": "rs_2", "summary": [], "content": []},
+        {"type": "reasoning", "id": "rs_3", "summary": [{"type": "summary_text", "text": "a", "x": 1}], "encrypted_content": "g"},
+        {"type": "reasoning", "id": "rs_4", "summary": [{"type": "summary_text", "text": ""}]},
+        {"role": "user", "content": []},
+        {"role": "user", "name": "n", "content": "x"}
+    ]});
+    assert_eq!(again(&odd, "openai"), odd);
+    let others = again(&odd, "xai").to_string();
+    assert!(!others.contains("rs_") && !others.contains("summary"));
     let least = json!({"model": "m", "input": "hi"});
     assert_eq!(again(&least, "openai"), least);
     let continued = json!({"model": "m", "input": [], "instructions": "", "previous_response_id": "r"});

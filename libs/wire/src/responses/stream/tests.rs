@@ -156,6 +156,19 @@ fn unknown_items_are_kept_and_unknown_events_are_none() {
 }
 
 #[test]
+fn an_end_may_leave_its_status_to_its_name() {
+    let end = r#"{"type":"response.completed","response":{"usage":{"input_tokens":1,"output_tokens":1}}}"#;
+    assert_eq!(read(&[end]).1.finish_reason, Some(FinishReason::Stop));
+    let end =
+        r#"{"type":"response.incomplete","response":{"incomplete_details":{"reason":"max_output_tokens"}}}"#;
+    assert_eq!(read(&[end]).1.finish_reason, Some(FinishReason::Length));
+    assert_eq!(
+        read(&[r#"{"type":"response.failed","response":{}}"#]).2.unwrap().class,
+        ErrorClass::Overloaded
+    );
+}
+
+#[test]
 fn a_stream_that_is_cut_is_not_complete() {
     let piece = r#"{"type":"response.output_text.delta","output_index":0,"delta":"a"}"#;
     let item = r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"message","status":"completed","content":[]}}"#;
@@ -190,9 +203,9 @@ fn errors_inside_a_stream_keep_the_providers_words() {
             "the provider ended the answer with the status `failed`",
         ),
         (
-            r#"{"type":"response.completed","response":{}}"#,
+            r#"{"type":"response.completed","response":{"status":"queued"}}"#,
             ErrorClass::Protocol,
-            "the provider ended the answer with the status ``",
+            "the provider ended the answer with the status `queued`",
         ),
     ] {
         let (_, summary, error) = read(&[HEAD, event, DONE]);
