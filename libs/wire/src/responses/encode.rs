@@ -57,7 +57,11 @@ pub fn encode(request: &ChatRequest, options: &Options<'_>) -> Result<Bytes, Req
         }
         [] => {}
         messages => {
-            body.insert("input".to_owned(), Value::Array(items(messages, options)?));
+            let items = items(messages, options)?;
+            if items.is_empty() && body.len() == 1 && !CONTINUED.iter().any(|key| given(extra, key)) {
+                return Err(RequestError::new("messages", "nothing is left that this provider may see"));
+            }
+            body.insert("input".to_owned(), Value::Array(items));
         }
     }
     if !request.tools.is_empty() {
@@ -79,11 +83,10 @@ pub fn encode(request: &ChatRequest, options: &Options<'_>) -> Result<Bytes, Req
 }
 
 fn check(request: &ChatRequest, extra: Option<&Struct>, style: Style) -> Result<(), RequestError> {
-    let given = |key: &str| extra.and_then(|e| e.fields.get(key)).is_some_and(|value| !is_empty(value));
-    if request.messages.is_empty() && !CONTINUED.iter().any(|key| given(key)) {
+    if request.messages.is_empty() && !CONTINUED.iter().any(|key| given(extra, key)) {
         return Err(RequestError::new("messages", "add at least one message"));
     }
-    if let Some(key) = RESERVED.iter().find(|key| given(key)) {
+    if let Some(key) = RESERVED.iter().find(|key| given(extra, key)) {
         return Err(RequestError::new(format!("extra.{key}"), "use the request's own field instead"));
     }
     // A template's id is an object; a text would be a prompt that nobody looked at.
@@ -106,6 +109,11 @@ fn check(request: &ChatRequest, extra: Option<&Struct>, style: Style) -> Result<
         return Err(RequestError::new("sampling.logit_bias", message));
     }
     Ok(())
+}
+
+/// Tells whether a field is there and says something.
+fn given(extra: Option<&Struct>, key: &str) -> bool {
+    extra.and_then(|e| e.fields.get(key)).is_some_and(|value| !is_empty(value))
 }
 
 /// Tells whether a value says nothing.
@@ -258,8 +266,8 @@ fn private(body: &mut Map<String, Value>, request: &ChatRequest, options: &Optio
     if request.sampling.as_ref().and_then(|s| s.logprobs) == Some(true) {
         include.push("message.output_text.logprobs");
     }
-    let says = |key: &str| extra.and_then(|e| e.fields.get(key)).is_some_and(|value| !is_empty(value));
-    if options.style.private && !["store", "background"].iter().chain(&CONTINUED).any(|key| says(key)) {
+    if options.style.private && !["store", "background"].iter().chain(&CONTINUED).any(|key| given(extra, key))
+    {
         body.insert("store".to_owned(), Value::from(false));
         if request.reasoning.is_some() || reasons(options.model) {
             include.push("reasoning.encrypted_content");

@@ -337,3 +337,80 @@ fn forms_and_reasoning_are_objects_of_their_own() {
     assert_eq!(written["reasoning"], json!({"effort": "high", "summary": "auto"}));
     assert_eq!(write(&request, "openrouter").unwrap()["reasoning"]["max_tokens"], 9);
 }
+
+fn any_json() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    let name = prop::sample::select(vec![
+        "type",
+        "role",
+        "content",
+        "text",
+        "id",
+        "call_id",
+        "name",
+        "arguments",
+        "output",
+        "summary",
+        "encrypted_content",
+        "image_url",
+        "file_data",
+        "filename",
+        "detail",
+        "status",
+        "phase",
+        "x",
+    ]);
+    let word = prop::sample::select(vec![
+        "message",
+        "user",
+        "assistant",
+        "input_text",
+        "output_text",
+        "text",
+        "refusal",
+        "reasoning",
+        "function_call",
+        "function_call_output",
+        "custom_tool_call",
+        "summary_text",
+        "input_image",
+        "input_file",
+        "web_search_call",
+        "data:a/b;base64,AAAA",
+        "é",
+        "",
+    ]);
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<i16>().prop_map(|n| n.to_string()),
+        word.prop_map(|w| format!("\"{w}\"")),
+    ];
+    leaf.prop_recursive(4, 40, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|list| format!("[{}]", list.join(","))),
+            prop::collection::btree_map(name.clone(), inner, 1..7).prop_map(|fields| {
+                let fields: Vec<String> = fields.into_iter().map(|(k, v)| format!("\"{k}\":{v}")).collect();
+                format!("{{{}}}", fields.join(","))
+            }),
+        ]
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_is_written_is_read_and_written_the_same(
+        items in proptest::collection::vec(any_json(), 0..5), tools in any_json(), extra in any_json(),
+    ) {
+        let body = format!(
+            r#"{{"model":"m","input":[{}],"tools":{tools},"reasoning":{extra},"text":{extra},"x":{extra}}}"#,
+            items.join(",")
+        );
+        for body in [body, format!(r#"{{"model":"m","input":[{}]}}"#, items.join(","))] {
+            let Ok(parsed) = parse(body.as_bytes(), Some("p")) else { continue };
+            let options = Options { model: "m", provider: "p", style: parsed.style, stream: parsed.stream };
+            let Ok(written) = encode(&parsed.chat, &options) else { continue };
+            let again = parse(&written, Some("p")).unwrap();
+            proptest::prop_assert_eq!(encode(&again.chat, &options).unwrap(), written);
+        }
+    }
+}
