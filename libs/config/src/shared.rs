@@ -71,6 +71,14 @@ pub enum Dialect {
     /// OpenAI Chat Completions; vLLM, Ollama, llama.cpp and many others speak it.
     #[default]
     Openai,
+    /// OpenAI Responses.
+    OpenaiResponses,
+    /// Chat Completions at Azure; `base_url` is the resource's, `model` the deployment's name.
+    Azure,
+    /// Chat Completions at Azure's versionless door, `/openai/v1`.
+    AzureV1,
+    /// Responses at Azure's versionless door.
+    AzureResponses,
     /// Anthropic Messages; `base_url` is `https://api.anthropic.com`.
     Anthropic,
     /// AWS Bedrock Converse; `base_url` is `https://bedrock-runtime.REGION.amazonaws.com`, the credential a bearer key or

@@ -12,7 +12,8 @@ use signalbox_proto::common::v1::{ChatRequest, Delta};
 use crate::anthropic;
 use crate::bedrock;
 use crate::cohere;
-use crate::openai::{self, Style, embeddings};
+use crate::openai::{self, Style, azure, embeddings};
+use crate::responses;
 use crate::{Answer, ErrorClass, Limits, ProviderError, RequestError, Summary};
 
 /// Is a provider's way of speaking.
@@ -27,11 +28,21 @@ pub enum Dialect {
     Cohere,
     /// Anthropic Messages.
     Anthropic,
+    /// Chat Completions at Azure, one address per deployment: the model is the deployment's name.
+    Azure,
+    /// Chat Completions at Azure's versionless door, `/openai/v1`.
+    AzureV1,
+    /// OpenAI Responses and everything compatible with it.
+    Responses,
+    /// Responses at Azure's versionless door.
+    AzureResponses,
 }
 
 /// Says that no dialect has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("dialect `{0}` is unknown; known: openai, anthropic, bedrock, cohere")]
+#[error(
+    "dialect `{0}` is unknown; known: openai, openai-responses, azure, azure-v1, azure-responses, anthropic, bedrock, cohere"
+)]
 pub struct UnknownDialect(pub String);
 
 impl FromStr for Dialect {
@@ -43,6 +54,10 @@ impl FromStr for Dialect {
             "bedrock" => Ok(Self::Bedrock),
             "cohere" => Ok(Self::Cohere),
             "anthropic" => Ok(Self::Anthropic),
+            "azure" => Ok(Self::Azure),
+            "azure-v1" => Ok(Self::AzureV1),
+            "openai-responses" => Ok(Self::Responses),
+            "azure-responses" => Ok(Self::AzureResponses),
             other => Err(UnknownDialect(crate::redact::bounded(other, 64))),
         }
     }
@@ -55,6 +70,10 @@ impl fmt::Display for Dialect {
             Self::Bedrock => "bedrock",
             Self::Cohere => "cohere",
             Self::Anthropic => "anthropic",
+            Self::Azure => "azure",
+            Self::AzureV1 => "azure-v1",
+            Self::Responses => "openai-responses",
+            Self::AzureResponses => "azure-responses",
         })
     }
 }
@@ -87,16 +106,32 @@ impl Dialect {
     /// The request holds something that the dialect cannot say.
     pub fn chat(self, request: &ChatRequest, target: Target<'_>) -> Result<Encoded, RequestError> {
         match self {
-            Self::OpenAi => {
+            Self::OpenAi | Self::Azure | Self::AzureV1 => {
+                let at_azure = self != Self::OpenAi;
                 let options = openai::Options {
                     model: target.model,
                     provider: target.provider,
-                    style: Style::of_provider(target.provider),
+                    style: Style::of_provider(if at_azure { "azure" } else { target.provider }),
                     stream: Some(true),
                     include_usage: Some(true),
                 };
                 let body = openai::encode(request, &options)?;
-                Ok(Encoded { path: "/chat/completions".to_owned(), headers: event_stream(), body })
+                Ok(Encoded {
+                    path: self.path(target.model, "chat/completions"),
+                    headers: event_stream(),
+                    body,
+                })
+            }
+            Self::Responses | Self::AzureResponses => {
+                let server = if self == Self::Responses { target.provider } else { "azure" };
+                let options = responses::Options {
+                    model: target.model,
+                    provider: target.provider,
+                    style: responses::Style::of_provider(server),
+                    stream: Some(true),
+                };
+                let body = responses::encode(request, &options)?;
+                Ok(Encoded { path: self.path(target.model, "responses"), headers: event_stream(), body })
             }
             Self::Bedrock => {
                 let options =
@@ -140,11 +175,13 @@ impl Dialect {
         target: Target<'_>,
     ) -> Result<Encoded, RequestError> {
         match self {
-            Self::OpenAi => Ok(Encoded {
-                path: "/embeddings".to_owned(),
-                headers: HeaderMap::new(),
-                body: embeddings::encode(target.model, inputs, dimensions, extra)?,
-            }),
+            Self::OpenAi | Self::Azure | Self::AzureV1 | Self::Responses | Self::AzureResponses => {
+                Ok(Encoded {
+                    path: self.path(target.model, "embeddings"),
+                    headers: HeaderMap::new(),
+                    body: embeddings::encode(target.model, inputs, dimensions, extra)?,
+                })
+            }
             Self::Bedrock => Ok(Encoded {
                 path: bedrock::path(target.model, "invoke"),
                 headers: HeaderMap::new(),
@@ -168,7 +205,9 @@ impl Dialect {
     /// As [`embeddings::decode`].
     pub fn vectors(self, body: &[u8], count: usize) -> Result<embeddings::Vectors, ProviderError> {
         match self {
-            Self::OpenAi => embeddings::decode(body, count),
+            Self::OpenAi | Self::Azure | Self::AzureV1 | Self::Responses | Self::AzureResponses => {
+                embeddings::decode(body, count)
+            }
             Self::Bedrock => bedrock::embeddings::decode(body, count),
             Self::Cohere => cohere::embeddings::decode(body, count),
             Self::Anthropic => Err(ProviderError::new(ErrorClass::Protocol, "Anthropic has no embeddings")),
@@ -183,8 +222,11 @@ impl Dialect {
     pub fn credential(self, secret: &str) -> Result<(HeaderName, HeaderValue), RequestError> {
         let (name, value) = match self {
             // Bedrock with AWS keys instead of a bearer key: see `bedrock::sign`.
-            Self::OpenAi | Self::Bedrock | Self::Cohere => {
+            Self::OpenAi | Self::Responses | Self::Bedrock | Self::Cohere => {
                 (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}")))
+            }
+            Self::Azure | Self::AzureV1 | Self::AzureResponses => {
+                (HeaderName::from_static("api-key"), HeaderValue::from_str(secret))
             }
             Self::Anthropic => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(secret)),
         };
@@ -199,7 +241,8 @@ impl Dialect {
     #[must_use]
     pub fn decoder(self, limits: Limits) -> Decoder {
         match self {
-            Self::OpenAi => Decoder::OpenAi(openai::Stream::new(limits)),
+            Self::OpenAi | Self::Azure | Self::AzureV1 => Decoder::OpenAi(openai::Stream::new(limits)),
+            Self::Responses | Self::AzureResponses => Decoder::Responses(responses::Stream::new(limits)),
             Self::Bedrock => Decoder::Bedrock(bedrock::Stream::new(limits)),
             Self::Cohere => Decoder::Cohere(cohere::Stream::new(limits)),
             Self::Anthropic => Decoder::Anthropic(anthropic::Stream::new(limits)),
@@ -213,7 +256,8 @@ impl Dialect {
     /// The body is no complete answer.
     pub fn whole(self, body: &[u8]) -> Result<Answer, ProviderError> {
         match self {
-            Self::OpenAi => openai::whole(body),
+            Self::OpenAi | Self::Azure | Self::AzureV1 => openai::whole(body),
+            Self::Responses | Self::AzureResponses => responses::whole(body),
             Self::Bedrock => bedrock::whole(body),
             Self::Cohere => cohere::whole(body),
             Self::Anthropic => anthropic::whole(body),
@@ -223,11 +267,24 @@ impl Dialect {
     /// Reads an answer whose status says that it failed.
     #[must_use]
     pub fn error(self, status: u16, headers: &HeaderMap, body: &[u8], now: SystemTime) -> ProviderError {
+        let error = ProviderError::from_response(status, headers, body, now);
         match self {
-            Self::OpenAi => ProviderError::from_response(status, headers, body, now),
+            Self::OpenAi => error,
+            Self::Azure | Self::AzureV1 => azure::refine(error, body),
+            Self::Responses => responses::refine(error),
+            Self::AzureResponses => responses::refine(azure::refine(error, body)),
             Self::Bedrock => bedrock::error(status, headers, body, now),
             Self::Cohere => cohere::error(status, headers, body, now),
-            Self::Anthropic => anthropic::refine(ProviderError::from_response(status, headers, body, now)),
+            Self::Anthropic => anthropic::refine(error),
+        }
+    }
+
+    /// Returns where a door of OpenAI's is.
+    fn path(self, model: &str, door: &str) -> String {
+        match self {
+            Self::Azure => azure::path(model, door),
+            Self::AzureV1 | Self::AzureResponses => format!("/openai/v1/{door}"),
+            _ => format!("/{door}"),
         }
     }
 }
@@ -247,6 +304,8 @@ pub enum Decoder {
     Cohere(cohere::Stream),
     /// Messages.
     Anthropic(anthropic::Stream),
+    /// Responses.
+    Responses(responses::Stream),
 }
 
 impl Decoder {
@@ -257,6 +316,7 @@ impl Decoder {
             Self::Bedrock(stream) => stream.push(&bytes),
             Self::Cohere(stream) => stream.push(bytes),
             Self::Anthropic(stream) => stream.push(bytes),
+            Self::Responses(stream) => stream.push(bytes),
         }
     }
 
@@ -271,6 +331,7 @@ impl Decoder {
             Self::Bedrock(stream) => stream.next_delta(),
             Self::Cohere(stream) => stream.next_delta(),
             Self::Anthropic(stream) => stream.next_delta(),
+            Self::Responses(stream) => stream.next_delta(),
         }
     }
 
@@ -285,6 +346,7 @@ impl Decoder {
             Self::Bedrock(stream) => stream.end(),
             Self::Cohere(stream) => stream.end(),
             Self::Anthropic(stream) => stream.end(),
+            Self::Responses(stream) => stream.end(),
         }
     }
 
@@ -296,6 +358,7 @@ impl Decoder {
             Self::Bedrock(stream) => stream.summary(),
             Self::Cohere(stream) => stream.summary(),
             Self::Anthropic(stream) => stream.summary(),
+            Self::Responses(stream) => stream.summary(),
         }
     }
 
@@ -307,6 +370,7 @@ impl Decoder {
             Self::Bedrock(stream) => stream.stray(),
             Self::Cohere(stream) => stream.stray(),
             Self::Anthropic(stream) => stream.stray(),
+            Self::Responses(stream) => stream.stray(),
         }
     }
 }

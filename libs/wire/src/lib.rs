@@ -18,6 +18,7 @@ pub mod error;
 pub mod json;
 pub mod openai;
 pub mod redact;
+pub mod responses;
 pub mod sse;
 
 mod answer;

@@ -121,6 +121,10 @@ fn target(info: &TargetInfo, memory: Arc<Memory>) -> Result<Target, Error> {
     let at_fault = |problem: String| Error::Target { id: info.id.clone(), problem };
     let dialect = match info.dialect {
         signalbox_config::Dialect::Openai => Dialect::OpenAi,
+        signalbox_config::Dialect::OpenaiResponses => Dialect::Responses,
+        signalbox_config::Dialect::Azure => Dialect::Azure,
+        signalbox_config::Dialect::AzureV1 => Dialect::AzureV1,
+        signalbox_config::Dialect::AzureResponses => Dialect::AzureResponses,
         signalbox_config::Dialect::Anthropic => Dialect::Anthropic,
         signalbox_config::Dialect::Bedrock => Dialect::Bedrock,
         signalbox_config::Dialect::Cohere => Dialect::Cohere,

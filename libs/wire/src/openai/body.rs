@@ -96,6 +96,10 @@ impl Fields {
     pub(crate) fn into_map(self) -> Map<String, Value> {
         self.map
     }
+
+    pub(crate) fn as_map(&self) -> &Map<String, Value> {
+        &self.map
+    }
 }
 
 pub(crate) fn messages(

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use signalbox_proto::common::v1::{ChatRequest, Reasoning, ResponseFormat, Sampling, Tool, ToolChoice};
 use signalbox_proto::common::v1::{part, response_format, tool_choice};
 
+use super::foreign;
 use super::part::{Messages, check_part};
 use super::style::{OutputLimit, Style};
 use crate::RequestError;
@@ -75,6 +76,11 @@ fn check(request: &ChatRequest) -> Result<(), RequestError> {
     let Some(extra) = &request.extra else { return Ok(()) };
     if let Some(key) = RESERVED.iter().find(|key| extra.fields.contains_key(**key)) {
         return Err(RequestError::new(format!("extra.{key}"), "use the request's own field instead"));
+    }
+    let given = |key: &&str| extra.fields.get(*key).is_some_and(|value| !is_empty(value));
+    if let Some(key) = foreign::STORED.into_iter().find(given) {
+        let message = "this dialect's servers store nothing; send the whole conversation";
+        return Err(RequestError::new(format!("extra.{key}"), message));
     }
     if let Some(Json::NumberValue(n)) = extra.fields.get("n").and_then(|v| v.kind.as_ref())
         && *n > 1.0
@@ -149,7 +155,9 @@ impl Serialize for Body<'_> {
             StreamOptions(options.include_usage, nested(request.extra.as_ref(), "stream_options"));
         let streams = options.include_usage.is_some();
         optional(&mut map, "stream_options", streams.then_some(stream_options))?;
-        rest(&mut map, request.extra.as_ref(), |key| is_written(request, key, streams, style))?;
+        rest(&mut map, request.extra.as_ref(), |key| {
+            foreign::of_request(key) || is_written(request, key, streams, style)
+        })?;
         map.end()
     }
 }
@@ -275,7 +283,7 @@ impl Serialize for Function<'_> {
             map.serialize_entry("type", "function")?;
         }
         map.serialize_entry("function", &Signature(tool))?;
-        rest(&mut map, tool.extra.as_ref(), |key| matches!(key, "type" | "function"))?;
+        rest(&mut map, tool.extra.as_ref(), |key| matches!(key, "type" | "function" | "defer_loading"))?;
         map.end()
     }
 }

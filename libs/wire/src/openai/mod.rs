@@ -7,11 +7,13 @@
 //! or an empty list travels there too. Of a piece (a message's part, a tool) that is not known at all, `extra` holds the whole, told by
 //! its `type`. `extra` never replaces a field that is set, and cannot bring in a model, messages, or streaming of its own.
 
+pub mod azure;
 pub mod embeddings;
 
 pub(crate) mod body;
 mod chunk;
 mod encode;
+mod foreign;
 mod parse;
 mod part;
 mod stream;

@@ -9,6 +9,7 @@ use signalbox_proto::common::v1::{Media, Message, Part, ReasoningText, Role, Too
 use signalbox_proto::common::v1::{media, part};
 
 use super::encode::{Options, optional, rest};
+use super::foreign::{self, is_text};
 use super::style::ReasoningField;
 use crate::RequestError;
 use crate::json::{Object, nested, text};
@@ -60,7 +61,7 @@ impl Serialize for Messages<'_> {
                     Some(part::Kind::ToolResult(result)) => {
                         seq.serialize_element(&Result_ { message, result, extra: part.extra.as_ref() })?;
                     }
-                    _ => only_results = false,
+                    _ => only_results &= is_item(part),
                 }
             }
             if !only_results {
@@ -89,9 +90,9 @@ impl Serialize for Result_<'_> {
             content => map.serialize_entry("content", &content)?,
         }
         let written = |key: &str| match key {
-            "role" | "tool_call_id" | "content" => true,
+            "role" | "tool_call_id" | "content" | "id" | "type" => true,
             "name" => message.name.is_some(),
-            _ => false,
+            other => foreign::of_piece(other),
         };
         rest(&mut map, *extra, written)?;
         let of_message = |key: &str| written(key) || extra.is_some_and(|e| e.fields.contains_key(key));
@@ -153,7 +154,10 @@ impl Serialize for Turn<'_> {
             "name" => message.name.is_some(),
             "refusal" => refusal.is_some(),
             "tool_calls" => !calls.is_empty(),
-            _ => false,
+            // A message of the Responses dialect is an item, which has a type and an id.
+            "type" => true,
+            "id" => text(extra, "type") == Some("message"),
+            other => foreign::of_piece(other),
         })?;
         map.end()
     }
@@ -172,7 +176,11 @@ fn write_reasoning<M: SerializeMap>(
     if !reasoning.text.is_empty() {
         map.serialize_entry(key, &reasoning.text)?;
     }
-    rest(map, part.extra.as_ref(), |other| other == key && !reasoning.text.is_empty())
+    rest(map, part.extra.as_ref(), |other| {
+        matches!(other, "id" | "type")
+            || foreign::of_piece(other)
+            || (other == key && !reasoning.text.is_empty())
+    })
 }
 
 pub(super) fn role(role: Role) -> &'static str {
@@ -211,9 +219,17 @@ impl Serialize for Call<'_> {
         map.serialize_entry("id", &call.id)?;
         map.serialize_entry("type", "function")?;
         map.serialize_entry("function", &Function { name: &call.name, arguments: &call.arguments })?;
-        rest(&mut map, part.extra.as_ref(), |key| matches!(key, "id" | "type" | "function"))?;
+        rest(&mut map, part.extra.as_ref(), |key| {
+            matches!(key, "id" | "type" | "function") || foreign::of_piece(key)
+        })?;
         map.end()
     }
+}
+
+/// Tells whether a part is an item of the Responses dialect kept whole, which cannot be said here.
+fn is_item(part: &Part) -> bool {
+    matches!(part.kind, Some(part::Kind::Text(_)))
+        && text(part.extra.as_ref(), "type").is_some_and(crate::responses::is_item)
 }
 
 /// Tells whether a part stands in the message's `content`.
@@ -221,6 +237,7 @@ fn in_content(part: &Part) -> bool {
     match &part.kind {
         None | Some(part::Kind::ToolCall(_) | part::Kind::ToolResult(_) | part::Kind::Reasoning(_)) => false,
         Some(part::Kind::Refusal(_)) => text(part.extra.as_ref(), "type") == Some("refusal"),
+        Some(part::Kind::Text(words)) => !words.text.is_empty() || !is_item(part),
         Some(_) => true,
     }
 }
@@ -237,10 +254,11 @@ impl<'a> Content<'a> {
         let mut found = parts.iter().filter(|part| in_content(part));
         match (found.next(), found.next()) {
             (None, _) => Self::Absent,
-            (Some(Part { kind: Some(part::Kind::Text(text)), extra, .. }), None)
-                if extra.as_ref().is_none_or(|e| e.fields.is_empty()) =>
+            (Some(Part { kind: Some(part::Kind::Text(words)), extra, .. }), None)
+                if extra.as_ref().is_none_or(|e| e.fields.is_empty())
+                    || text(extra.as_ref(), "type").is_some_and(is_text) =>
             {
-                Self::Text(&text.text)
+                Self::Text(&words.text)
             }
             _ => Self::List(parts),
         }
@@ -272,6 +290,7 @@ impl Serialize for Piece<'_> {
         match &self.0.kind {
             // A piece that is unknown here: `extra` is the whole of it.
             Some(part::Kind::Text(text)) => match (named, extra) {
+                (Some(kind), _) if is_text(kind) => simple(serializer, "text", "text", &text.text, None),
                 (Some(kind), Some(whole)) if kind != "text" => Object(whole).serialize(serializer),
                 _ => simple(serializer, "text", "text", &text.text, extra),
             },
@@ -321,7 +340,8 @@ fn simple<S: Serializer>(
     let mut map = serializer.serialize_map(None)?;
     map.serialize_entry("type", kind)?;
     map.serialize_entry(key, value)?;
-    rest(&mut map, extra, |other| other == "type" || other == key)?;
+    let own = |other: &str| other == "type" || other == key;
+    rest(&mut map, extra, |other| own(other) || foreign::of_piece(other) || foreign::of_text(other))?;
     map.end()
 }
 

@@ -7,3 +7,4 @@ mod cohere;
 mod hostile;
 mod reading;
 mod recordings;
+mod responses;

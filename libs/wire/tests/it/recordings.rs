@@ -14,7 +14,7 @@ use signalbox_wire::openai::{self, Options, embeddings};
 use signalbox_wire::{ErrorClass, Limits, ProviderError, Summary};
 
 use super::reading::{Reading, read};
-use super::{anthropic, bedrock, cohere};
+use super::{anthropic, bedrock, cohere, responses};
 
 fn data_folder() -> Option<PathBuf> {
     let root = match std::env::var_os("SIGNALBOX_DATA") {
@@ -96,6 +96,7 @@ fn exchange(row: &Value, name: &str, table: &mut Table) {
     if anthropic::exchange(row, name, table)
         || bedrock::exchange(row, name, table)
         || cohere::exchange(row, name, table)
+        || responses::exchange(row, name, table)
     {
         return;
     }

@@ -1,0 +1,63 @@
+//! Token counts.
+
+use serde::Deserialize;
+use signalbox_proto::common::v1::{Usage, UsageSource};
+
+/// A count that may be absent, `null`, or written as a float.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(from = "Option<f64>")]
+struct Count(u64);
+
+impl From<Option<f64>> for Count {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates, and counts are small"
+    )]
+    fn from(value: Option<f64>) -> Self {
+        Self(value.unwrap_or_default().max(0.0) as u64)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct InputDetails {
+    cached_tokens: Count,
+    cache_write_tokens: Count,
+    audio_tokens: Count,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct OutputDetails {
+    reasoning_tokens: Count,
+    audio_tokens: Count,
+}
+
+/// Is a `usage` object.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Reported {
+    input_tokens: Count,
+    output_tokens: Count,
+    input_tokens_details: Option<InputDetails>,
+    output_tokens_details: Option<OutputDetails>,
+}
+
+impl Reported {
+    /// Converts to our counts, which are of the same kind: cached tokens are input, reasoning is output.
+    pub(super) fn usage(self) -> Usage {
+        let input = self.input_tokens_details.unwrap_or_default();
+        let output = self.output_tokens_details.unwrap_or_default();
+        Usage {
+            input_tokens: self.input_tokens.0,
+            output_tokens: self.output_tokens.0,
+            cached_input_tokens: input.cached_tokens.0,
+            cache_write_tokens: input.cache_write_tokens.0,
+            reasoning_tokens: output.reasoning_tokens.0,
+            audio_input_tokens: input.audio_tokens.0,
+            audio_output_tokens: output.audio_tokens.0,
+            source: UsageSource::Reported.into(),
+        }
+    }
+}
