@@ -81,6 +81,10 @@ pub enum Dialect {
     AzureResponses,
     /// Anthropic Messages; `base_url` is `https://api.anthropic.com`.
     Anthropic,
+    /// Google's Gemini API; `base_url` is `https://generativelanguage.googleapis.com/v1beta`.
+    Gemini,
+    /// The same at Vertex AI, with an access token; `base_url` ends in `/publishers/google`.
+    Vertex,
     /// AWS Bedrock Converse; `base_url` is `https://bedrock-runtime.REGION.amazonaws.com`, the credential a bearer key or
     /// `ACCESS_KEY:SECRET`, with `:SESSION_TOKEN` where there is one.
     Bedrock,

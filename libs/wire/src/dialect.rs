@@ -12,6 +12,7 @@ use signalbox_proto::common::v1::{ChatRequest, Delta};
 use crate::anthropic;
 use crate::bedrock;
 use crate::cohere;
+use crate::google;
 use crate::openai::{self, Style, azure, embeddings};
 use crate::responses;
 use crate::{Answer, ErrorClass, Limits, ProviderError, RequestError, Summary};
@@ -28,6 +29,10 @@ pub enum Dialect {
     Cohere,
     /// Anthropic Messages.
     Anthropic,
+    /// Google's Gemini API.
+    Gemini,
+    /// The same at Vertex AI.
+    Vertex,
     /// Chat Completions at Azure, one address per deployment: the model is the deployment's name.
     Azure,
     /// Chat Completions at Azure's versionless door, `/openai/v1`.
@@ -41,7 +46,7 @@ pub enum Dialect {
 /// Says that no dialect has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "dialect `{0}` is unknown; known: openai, openai-responses, azure, azure-v1, azure-responses, anthropic, bedrock, cohere"
+    "dialect `{0}` is unknown; known: openai, openai-responses, azure, azure-v1, azure-responses, anthropic, gemini, vertex, bedrock, cohere"
 )]
 pub struct UnknownDialect(pub String);
 
@@ -54,6 +59,8 @@ impl FromStr for Dialect {
             "bedrock" => Ok(Self::Bedrock),
             "cohere" => Ok(Self::Cohere),
             "anthropic" => Ok(Self::Anthropic),
+            "gemini" => Ok(Self::Gemini),
+            "vertex" => Ok(Self::Vertex),
             "azure" => Ok(Self::Azure),
             "azure-v1" => Ok(Self::AzureV1),
             "openai-responses" => Ok(Self::Responses),
@@ -70,6 +77,8 @@ impl fmt::Display for Dialect {
             Self::Bedrock => "bedrock",
             Self::Cohere => "cohere",
             Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Vertex => "vertex",
             Self::Azure => "azure",
             Self::AzureV1 => "azure-v1",
             Self::Responses => "openai-responses",
@@ -147,6 +156,12 @@ impl Dialect {
                 let body = cohere::encode(request, &options)?;
                 Ok(Encoded { path: "/chat".to_owned(), headers: event_stream(), body })
             }
+            Self::Gemini | Self::Vertex => {
+                let options = google::Options { model: target.model, provider: target.provider };
+                let body = google::encode(request, &options)?;
+                let path = google::path(target.model, "streamGenerateContent?alt=sse");
+                Ok(Encoded { path, headers: event_stream(), body })
+            }
             Self::Anthropic => {
                 let options = anthropic::Options {
                     model: target.model,
@@ -192,6 +207,14 @@ impl Dialect {
                 headers: HeaderMap::new(),
                 body: cohere::embeddings::encode(target.model, inputs, dimensions, extra)?,
             }),
+            Self::Gemini => Ok(Encoded {
+                path: google::path(target.model, "batchEmbedContents"),
+                headers: HeaderMap::new(),
+                body: google::embed(target.model, inputs, dimensions)?,
+            }),
+            Self::Vertex => {
+                Err(RequestError::new("model", "vectors of Vertex AI are not supported; use dialect gemini"))
+            }
             Self::Anthropic => {
                 Err(RequestError::new("model", "Anthropic has no embeddings; use another model"))
             }
@@ -210,6 +233,7 @@ impl Dialect {
             }
             Self::Bedrock => bedrock::embeddings::decode(body, count),
             Self::Cohere => cohere::embeddings::decode(body, count),
+            Self::Gemini | Self::Vertex => google::vectors(body, count),
             Self::Anthropic => Err(ProviderError::new(ErrorClass::Protocol, "Anthropic has no embeddings")),
         }
     }
@@ -222,12 +246,13 @@ impl Dialect {
     pub fn credential(self, secret: &str) -> Result<(HeaderName, HeaderValue), RequestError> {
         let (name, value) = match self {
             // Bedrock with AWS keys instead of a bearer key: see `bedrock::sign`.
-            Self::OpenAi | Self::Responses | Self::Bedrock | Self::Cohere => {
+            Self::OpenAi | Self::Responses | Self::Bedrock | Self::Cohere | Self::Vertex => {
                 (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}")))
             }
             Self::Azure | Self::AzureV1 | Self::AzureResponses => {
                 (HeaderName::from_static("api-key"), HeaderValue::from_str(secret))
             }
+            Self::Gemini => (HeaderName::from_static("x-goog-api-key"), HeaderValue::from_str(secret)),
             Self::Anthropic => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(secret)),
         };
         let mut value = value.map_err(|_| {
@@ -245,6 +270,7 @@ impl Dialect {
             Self::Responses | Self::AzureResponses => Decoder::Responses(responses::Stream::new(limits)),
             Self::Bedrock => Decoder::Bedrock(bedrock::Stream::new(limits)),
             Self::Cohere => Decoder::Cohere(cohere::Stream::new(limits)),
+            Self::Gemini | Self::Vertex => Decoder::Google(google::Stream::new(limits)),
             Self::Anthropic => Decoder::Anthropic(anthropic::Stream::new(limits)),
         }
     }
@@ -261,6 +287,7 @@ impl Dialect {
             Self::Bedrock => bedrock::whole(body),
             Self::Cohere => cohere::whole(body),
             Self::Anthropic => anthropic::whole(body),
+            Self::Gemini | Self::Vertex => google::whole(body),
         }
     }
 
@@ -276,6 +303,7 @@ impl Dialect {
             Self::Bedrock => bedrock::error(status, headers, body, now),
             Self::Cohere => cohere::error(status, headers, body, now),
             Self::Anthropic => anthropic::refine(error),
+            Self::Gemini | Self::Vertex => google::error(status, headers, body, now),
         }
     }
 
@@ -304,6 +332,8 @@ pub enum Decoder {
     Cohere(cohere::Stream),
     /// Messages.
     Anthropic(anthropic::Stream),
+    /// Gemini and Vertex AI.
+    Google(google::Stream),
     /// Responses.
     Responses(responses::Stream),
 }
@@ -316,6 +346,7 @@ impl Decoder {
             Self::Bedrock(stream) => stream.push(&bytes),
             Self::Cohere(stream) => stream.push(bytes),
             Self::Anthropic(stream) => stream.push(bytes),
+            Self::Google(stream) => stream.push(bytes),
             Self::Responses(stream) => stream.push(bytes),
         }
     }
@@ -331,6 +362,7 @@ impl Decoder {
             Self::Bedrock(stream) => stream.next_delta(),
             Self::Cohere(stream) => stream.next_delta(),
             Self::Anthropic(stream) => stream.next_delta(),
+            Self::Google(stream) => stream.next_delta(),
             Self::Responses(stream) => stream.next_delta(),
         }
     }
@@ -346,6 +378,7 @@ impl Decoder {
             Self::Bedrock(stream) => stream.end(),
             Self::Cohere(stream) => stream.end(),
             Self::Anthropic(stream) => stream.end(),
+            Self::Google(stream) => stream.end(),
             Self::Responses(stream) => stream.end(),
         }
     }
@@ -358,6 +391,7 @@ impl Decoder {
             Self::Bedrock(stream) => stream.summary(),
             Self::Cohere(stream) => stream.summary(),
             Self::Anthropic(stream) => stream.summary(),
+            Self::Google(stream) => stream.summary(),
             Self::Responses(stream) => stream.summary(),
         }
     }
@@ -370,6 +404,7 @@ impl Decoder {
             Self::Bedrock(stream) => stream.stray(),
             Self::Cohere(stream) => stream.stray(),
             Self::Anthropic(stream) => stream.stray(),
+            Self::Google(stream) => stream.stray(),
             Self::Responses(stream) => stream.stray(),
         }
     }

@@ -15,6 +15,7 @@ pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;
 pub mod error;
+pub mod google;
 pub mod json;
 pub mod openai;
 pub mod redact;

@@ -126,6 +126,8 @@ fn target(info: &TargetInfo, memory: Arc<Memory>) -> Result<Target, Error> {
         signalbox_config::Dialect::AzureV1 => Dialect::AzureV1,
         signalbox_config::Dialect::AzureResponses => Dialect::AzureResponses,
         signalbox_config::Dialect::Anthropic => Dialect::Anthropic,
+        signalbox_config::Dialect::Gemini => Dialect::Gemini,
+        signalbox_config::Dialect::Vertex => Dialect::Vertex,
         signalbox_config::Dialect::Bedrock => Dialect::Bedrock,
         signalbox_config::Dialect::Cohere => Dialect::Cohere,
     };

@@ -4,6 +4,7 @@
 mod anthropic;
 mod bedrock;
 mod cohere;
+mod google;
 mod hostile;
 mod reading;
 mod recordings;

@@ -14,7 +14,7 @@ use signalbox_wire::openai::{self, Options, embeddings};
 use signalbox_wire::{ErrorClass, Limits, ProviderError, Summary};
 
 use super::reading::{Reading, read};
-use super::{anthropic, bedrock, cohere, responses};
+use super::{anthropic, bedrock, cohere, google, responses};
 
 fn data_folder() -> Option<PathBuf> {
     let root = match std::env::var_os("SIGNALBOX_DATA") {
@@ -97,6 +97,7 @@ fn exchange(row: &Value, name: &str, table: &mut Table) {
         || bedrock::exchange(row, name, table)
         || cohere::exchange(row, name, table)
         || responses::exchange(row, name, table)
+        || google::exchange(row, name, table)
     {
         return;
     }
@@ -366,6 +367,9 @@ fn chunks(row: &Value, name: &str, table: &mut Table) {
         Some(list) => list.iter().map(json).collect(),
         None => vec![json(&row["response"])],
     };
+    if google::chunks(&payloads, row, name, table) {
+        return;
+    }
     if !payloads.iter().any(|p| p["object"].as_str().is_some_and(|o| o.starts_with("chat.completion"))) {
         table.add("other dialects", name, Ok(Verdict::Aside("not yet supported")));
         return;
