@@ -1,26 +1,8 @@
 //! Attempts side by side.
 
-use signalbox_proto::common::v1::{AttemptKind, AttemptOutcome, ErrorReason};
-use signalbox_proto::executor::v1::{BreakerState, ListTargetsRequest};
+use signalbox_proto::common::v1::{AttemptOutcome, ErrorReason};
 
 use super::world::{PROMPT, World, quick, request, run};
-
-#[tokio::test]
-async fn a_late_answer_that_comes_before_the_next_one_is_taken() {
-    // The first speaks after its time is up, the second never does.
-    let models = ["sim-echo+slow-first=600", "sim-small+silence"];
-    let world = World::new(&models).await;
-    let ran = world.run(&models).await;
-    assert_eq!(ran.text, PROMPT, "{ran:?}");
-    assert_eq!(ran.started.unwrap().model, format!("sim/{}", models[0]));
-    let mut outcomes: Vec<_> = ran.attempts.iter().map(|a| (a.number, a.outcome(), a.kind())).collect();
-    outcomes.sort_by_key(|attempt| attempt.0);
-    assert_eq!(
-        outcomes,
-        [(1, AttemptOutcome::Ok, AttemptKind::First), (2, AttemptOutcome::Cancelled, AttemptKind::Fallback)]
-    );
-    world.idle().await;
-}
 
 #[tokio::test]
 async fn the_loser_is_cancelled_at_once_and_accounted_for() {
@@ -46,22 +28,6 @@ async fn nobody_speaks() {
     assert_eq!(ran.reason(), Some(ErrorReason::ProviderTimeout));
     assert_eq!(ran.outcomes(), [AttemptOutcome::Timeout; 2]);
     world.idle().await;
-}
-
-#[tokio::test]
-async fn silence_opens_the_breaker() {
-    let mut config = quick();
-    config.limits.first_output_ms = 20;
-    config.breaker.failures = 3;
-    let models = ["sim-small+silence", "sim-echo"];
-    let world = World::with(config, &models).await;
-    for _ in 0..3 {
-        assert_eq!(world.run(&models).await.text, PROMPT);
-    }
-    let listed = world.executors.clone().list_targets(ListTargetsRequest {}).await.unwrap().into_inner();
-    let silent = listed.targets.iter().find(|t| t.model == models[0]).unwrap();
-    assert_eq!(silent.breaker(), BreakerState::Open, "{silent:?}");
-    assert_eq!(silent.breaker_reason, "3 failures in a row, the last: timeout");
 }
 
 #[tokio::test]

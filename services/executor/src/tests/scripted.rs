@@ -8,6 +8,7 @@ use http::Uri;
 use parking_lot::Mutex;
 use signalbox_config::Shared;
 use signalbox_proto::common::v1::{AttemptKind, AttemptOutcome, ErrorReason, FinishReason, UsageSource};
+use signalbox_proto::executor::v1::{BreakerState, ListTargetsRequest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 use tower::service_fn;
@@ -104,6 +105,36 @@ async fn a_slow_answer_is_hedged_and_the_loser_is_accounted_for() {
     let unasked = run(&executors, request(&["a", "b"])).await;
     assert_eq!(unasked.attempts.len(), 1, "off by default");
     assert_eq!(times.lock().len(), 23);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_that_comes_before_the_next_one_is_taken() {
+    // The first speaks after its time is up, the second never does.
+    let scripts = vec![answer_after(15_000), vec![Say::Bytes(HEAD), Say::Hang]];
+    let (executors, _) = scripted(Config::default(), scripts);
+    let begin = Instant::now();
+    let ran = run(&executors, request(&["a", "b"])).await;
+    assert_eq!((ran.text.as_str(), begin.elapsed().as_secs()), ("hello", 15), "{ran:?}");
+    assert_eq!(ran.started.unwrap().model, "sim/a");
+    let mut attempts: Vec<_> = ran.attempts.iter().map(|a| (a.number, a.outcome(), a.kind())).collect();
+    attempts.sort_by_key(|attempt| attempt.0);
+    let lost = (2, AttemptOutcome::Cancelled, AttemptKind::Fallback);
+    assert_eq!(attempts, [(1, AttemptOutcome::Ok, AttemptKind::First), lost]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_opens_the_breaker() {
+    let mut config = Config::default();
+    config.breaker.failures = 3;
+    let silent = || vec![Say::Bytes(HEAD), Say::Hang];
+    let (executors, _) = scripted(config, (0..3).flat_map(|_| [silent(), answer()]).collect());
+    for _ in 0..3 {
+        assert_eq!(run(&executors, request(&["a", "b"])).await.text, "hello");
+    }
+    let listed = executors.clone().list_targets(ListTargetsRequest {}).await.unwrap().into_inner();
+    let silent = listed.targets.iter().find(|target| target.model == "a").unwrap();
+    assert_eq!(silent.breaker(), BreakerState::Open, "{silent:?}");
+    assert_eq!(silent.breaker_reason, "3 failures in a row, the last: timeout");
 }
 
 #[tokio::test(start_paused = true)]
