@@ -165,8 +165,12 @@ impl State {
         let word = |key: &str| root.get(key).and_then(Value::as_str).map(str::to_owned);
         self.summary.response_id = self.summary.response_id.take().or_else(|| word("responseId"));
         self.summary.model = self.summary.model.take().or_else(|| word("modelVersion"));
-        if let Some(counts) = root.get("usageMetadata") {
-            // Each event counts all so far.
+        // Each event counts all so far; at Vertex AI some have no counts at all.
+        let counted = |counts: &&Value| {
+            let counts = counts.as_object();
+            counts.is_some_and(|map| map.iter().any(|(key, n)| key.ends_with("TokenCount") && n.is_u64()))
+        };
+        if let Some(counts) = root.get("usageMetadata").filter(counted) {
             self.summary.usage = Some(usage(counts));
         }
         let candidates = root.get("candidates").and_then(Value::as_array);
@@ -337,5 +341,33 @@ fn usage(counts: &Value) -> Usage {
         reasoning_tokens,
         source: UsageSource::Reported.into(),
         ..Usage::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_outlive_an_event_that_has_none() {
+        let mut stream = Stream::new(Limits::default());
+        stream.push(Bytes::from_static(
+            b"data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]}}],\"usageMetadata\":{\"promptTokenCount\":9,\"candidatesTokenCount\":1}}\n\n\
+              data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"b\"}]}}],\"usageMetadata\":{\"trafficType\":\"ON_DEMAND\"}}\n\n",
+        ));
+        while stream.next_delta().unwrap().is_some() {}
+        let usage = stream.summary().usage.unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (9, 1), "a cut stream is billed");
+        assert_eq!(stream.summary().finish_reason, None);
+    }
+
+    #[test]
+    fn an_event_without_counts_reports_none() {
+        let mut stream = Stream::new(Limits::default());
+        stream.push(Bytes::from_static(
+            b"data: {\"candidates\":[],\"usageMetadata\":{\"trafficType\":\"ON_DEMAND\"}}\n\n",
+        ));
+        assert!(stream.next_delta().unwrap().is_none());
+        assert_eq!(stream.summary().usage, None, "none came, so they are counted by the mesh");
     }
 }
