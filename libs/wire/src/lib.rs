@@ -24,6 +24,7 @@ pub mod sse;
 
 mod answer;
 mod dialect;
+mod stream;
 
 pub use answer::{Answer, Limits, Summary};
 pub use dialect::{Decoder, Dialect, Encoded, Target, UnknownDialect};

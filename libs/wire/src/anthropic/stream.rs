@@ -1,6 +1,7 @@
 //! A stream of this dialect, and a whole answer.
 
-use bytes::Bytes;
+use std::collections::VecDeque;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 use signalbox_proto::common::v1::Delta;
@@ -8,6 +9,7 @@ use signalbox_proto::common::v1::Delta;
 use super::answer::{Building, Piece};
 use super::error::refine;
 use crate::sse;
+use crate::stream::{self, Reading};
 use crate::{Answer, ErrorClass, Limits, ProviderError, Summary};
 
 /// Decodes a stream of this dialect, bytes in, deltas out.
@@ -17,11 +19,13 @@ use crate::{Answer, ErrorClass, Limits, ProviderError, Summary};
 /// come at the end of the text that they belong to. An event that cannot be read is skipped and counted, up to
 /// [`Limits::malformed_chunks`]; a block that is held back may be as large as [`Limits::event_bytes`]. What comes after
 /// `message_stop` is ignored; another message before it is an error, because nobody knows what becomes of the first.
+pub type Stream = stream::Stream<State>;
+
+/// Is what was read so far.
 #[derive(Debug)]
-pub struct Stream {
-    events: sse::Parser,
-    limits: Limits,
+pub struct State {
     building: Building,
+    /// The message ended: nothing that follows counts.
     over: bool,
 }
 
@@ -61,110 +65,44 @@ struct Event<'a> {
     error: Option<&'a RawValue>,
 }
 
-impl Stream {
-    /// Makes a decoder.
-    #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self {
-            events: sse::Parser::new(limits.event_bytes),
-            limits,
-            building: Building::new(limits.event_bytes),
-            over: false,
-        }
+impl Reading for State {
+    const PIECES: &'static str = "chunks";
+
+    fn new(limits: Limits) -> Self {
+        Self { building: Building::new(limits.event_bytes), over: false }
     }
 
-    /// Takes bytes in.
-    pub fn push(&mut self, bytes: Bytes) {
-        self.events.push(bytes);
-    }
-
-    /// Gives the next delta, or `None` until more bytes come.
-    ///
-    /// # Errors
-    ///
-    /// The provider sent an error, or too much that cannot be read. Nothing follows an error.
-    pub fn next_delta(&mut self) -> Result<Option<Delta>, ProviderError> {
-        loop {
-            if let Some(delta) = self.building.queue.pop_front() {
-                return Ok(Some(delta));
-            }
-            match self.events.next_event() {
-                Ok(Some(event)) => self.event(&event)?,
-                Ok(None) => return Ok(None),
-                Err(error) => return Err(ProviderError::new(ErrorClass::Protocol, &error.to_string())),
-            }
-        }
-    }
-
-    /// Says that the provider closed the stream, and gives what was still held back. To be called until it gives `None`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Stream::next_delta`].
-    pub fn end(&mut self) -> Result<Option<Delta>, ProviderError> {
-        if let Some(delta) = self.next_delta()? {
-            return Ok(Some(delta));
-        }
-        match self.events.end() {
-            Ok(Some(event)) => self.event(&event)?,
-            Ok(None) => {}
-            Err(error) => return Err(ProviderError::new(ErrorClass::Protocol, &error.to_string())),
-        }
-        Ok(self.building.queue.pop_front())
-    }
-
-    /// Returns what the provider said about its answer so far.
-    #[must_use]
-    pub fn summary(&self) -> &Summary {
-        &self.building.summary
-    }
-
-    /// Returns what the provider said about its answer.
-    #[must_use]
-    pub fn into_summary(self) -> Summary {
-        self.building.summary
-    }
-
-    /// Returns the beginning of what came instead of events, to explain a stream that held no answer.
-    #[must_use]
-    pub fn stray(&self) -> &[u8] {
-        self.events.stray()
-    }
-
-    fn event(&mut self, event: &sse::Event) -> Result<(), ProviderError> {
-        let data = event.data.trim_ascii();
-        if data.is_empty() || self.over {
-            return Ok(());
+    fn read(&mut self, event: &sse::Event, data: &[u8]) -> Result<bool, ProviderError> {
+        if self.over {
+            return Ok(true);
         }
         if data == b"[DONE]" {
             self.building.summary.done = true;
-            return Ok(());
+            return Ok(true);
         }
         let read = serde_json::from_slice::<Event<'_>>(data);
         if let Ok(Event { error: Some(raw), .. }) = &read {
-            self.over = true;
             return Err(refine(ProviderError::from_event(raw.get())));
         }
         if event.name == "error" {
-            self.over = true;
             return Err(refine(ProviderError::from_event(&String::from_utf8_lossy(data))));
         }
-        let done = match read {
-            Ok(read) => self.read(&read, data),
-            Err(_) => Ok(false),
-        };
-        match done {
-            Ok(true) => Ok(()),
-            Ok(false) => self.malformed(),
-            Err(error) => {
-                self.over = true;
-                Err(error)
-            }
-        }
+        let Ok(read) = read else { return Ok(false) };
+        self.take(&read, data)
     }
 
+    fn built(&mut self) -> (&mut VecDeque<Delta>, &mut Summary) {
+        (&mut self.building.queue, &mut self.building.summary)
+    }
+
+    fn summary(&self) -> &Summary {
+        &self.building.summary
+    }
+}
+
+impl State {
     /// Takes an event in; says whether it could be read.
-    fn read(&mut self, event: &Event<'_>, data: &[u8]) -> Result<bool, ProviderError> {
+    fn take(&mut self, event: &Event<'_>, data: &[u8]) -> Result<bool, ProviderError> {
         match event.kind.as_str() {
             "content_block_delta" => {
                 let piece = event.delta.and_then(|raw| serde_json::from_str::<Piece>(raw.get()).ok());
@@ -199,17 +137,6 @@ impl Stream {
             // `ping`, and what is added later.
             _ => Ok(true),
         }
-    }
-
-    fn malformed(&mut self) -> Result<(), ProviderError> {
-        let summary = &mut self.building.summary;
-        summary.malformed += 1;
-        if summary.malformed <= self.limits.malformed_chunks {
-            return Ok(());
-        }
-        self.over = true;
-        let message = format!("{} unreadable chunks in one stream", summary.malformed);
-        Err(ProviderError::new(ErrorClass::Protocol, &message))
     }
 }
 

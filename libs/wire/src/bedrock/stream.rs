@@ -13,6 +13,7 @@ use super::error::exception;
 use super::frames::{Frame, Frames};
 use super::usage::usage;
 use crate::openai::body::others;
+use crate::stream::unreadable;
 use crate::{Answer, ErrorClass, Limits, ProviderError, Summary, json};
 
 /// Decodes a stream of this dialect, bytes in, deltas out.
@@ -112,13 +113,7 @@ impl Stream {
     }
 
     fn malformed(&mut self) -> Result<(), ProviderError> {
-        let count = &mut self.state.summary.malformed;
-        *count += 1;
-        if *count > self.limits.malformed_chunks {
-            let message = format!("{count} unreadable frames in one stream");
-            return Err(ProviderError::new(ErrorClass::Protocol, &message));
-        }
-        Ok(())
+        unreadable(&mut self.state.summary, self.limits, "frames")
     }
 
     fn message(&mut self, message: &Message) -> Result<(), ProviderError> {

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use serde_json::{Map, Value};
 use signalbox_proto::common::v1::delta::Content as Out;
 use signalbox_proto::common::v1::{
@@ -10,18 +9,14 @@ use signalbox_proto::common::v1::{
 };
 
 use crate::openai::body::others;
-use crate::{Answer, ErrorClass, Limits, ProviderError, Summary, json, sse};
+use crate::stream::Reading;
+use crate::{Answer, ErrorClass, Limits, ProviderError, Summary, json, sse, stream};
 
 /// Decodes a stream of this dialect, bytes in, deltas out.
 ///
 /// The answer's text and reasoning have index 0, the first tool call 1, the next 2, and so on. An event that is not JSON
 /// is skipped and counted, up to [`Limits::malformed_chunks`].
-#[derive(Debug)]
-pub struct Stream {
-    events: sse::Parser,
-    limits: Limits,
-    state: State,
-}
+pub type Stream = stream::Stream<State>;
 
 /// Decodes a whole answer.
 ///
@@ -46,91 +41,35 @@ pub fn whole(body: &[u8]) -> Result<Answer, ProviderError> {
     Ok(Answer { deltas: state.queue.into(), summary: state.summary })
 }
 
-impl Stream {
-    /// Makes a decoder.
-    #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self { events: sse::Parser::new(limits.event_bytes), limits, state: State::default() }
+impl Reading for State {
+    const PIECES: &'static str = "events";
+
+    fn new(_: Limits) -> Self {
+        Self::default()
     }
 
-    /// Takes bytes in.
-    pub fn push(&mut self, bytes: Bytes) {
-        self.events.push(bytes);
-    }
-
-    /// Gives the next delta, or `None` until more bytes come.
-    ///
-    /// # Errors
-    ///
-    /// The provider sent an error, or too much that cannot be read. Nothing follows an error.
-    pub fn next_delta(&mut self) -> Result<Option<Delta>, ProviderError> {
-        loop {
-            if let Some(delta) = self.state.queue.pop_front() {
-                return Ok(Some(delta));
-            }
-            match self.events.next_event() {
-                Ok(Some(event)) => self.event(&event)?,
-                Ok(None) => return Ok(None),
-                Err(error) => return Err(ProviderError::new(ErrorClass::Protocol, &error.to_string())),
-            }
+    fn read(&mut self, _: &sse::Event, data: &[u8]) -> Result<bool, ProviderError> {
+        if data == b"[DONE]" {
+            return Ok(true);
+        }
+        match serde_json::from_slice(data) {
+            Ok(Value::Object(map)) => self.event(&map).map(|()| true),
+            _ => Ok(false),
         }
     }
 
-    /// Says that the provider closed the stream, and gives what was still held back. To be called until it gives `None`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Stream::next_delta`].
-    pub fn end(&mut self) -> Result<Option<Delta>, ProviderError> {
-        if let Some(delta) = self.next_delta()? {
-            return Ok(Some(delta));
-        }
-        match self.events.end() {
-            Ok(Some(event)) => self.event(&event)?,
-            Ok(None) => {}
-            Err(error) => return Err(ProviderError::new(ErrorClass::Protocol, &error.to_string())),
-        }
-        Ok(self.state.queue.pop_front())
+    fn built(&mut self) -> (&mut VecDeque<Delta>, &mut Summary) {
+        (&mut self.queue, &mut self.summary)
     }
 
-    /// Returns what the provider said about its answer so far.
-    #[must_use]
-    pub fn summary(&self) -> &Summary {
-        &self.state.summary
-    }
-
-    /// Returns what the provider said about its answer.
-    #[must_use]
-    pub fn into_summary(self) -> Summary {
-        self.state.summary
-    }
-
-    /// Returns the beginning of what came instead of events, to explain a stream that held no answer.
-    #[must_use]
-    pub fn stray(&self) -> &[u8] {
-        self.events.stray()
-    }
-
-    fn event(&mut self, event: &sse::Event) -> Result<(), ProviderError> {
-        let data = event.data.trim_ascii();
-        if data.is_empty() || data == b"[DONE]" {
-            return Ok(());
-        }
-        if let Ok(Value::Object(map)) = serde_json::from_slice(data) {
-            return self.state.event(&map);
-        }
-        let count = &mut self.state.summary.malformed;
-        *count += 1;
-        if *count > self.limits.malformed_chunks {
-            let message = format!("{count} unreadable events in one stream");
-            return Err(ProviderError::new(ErrorClass::Protocol, &message));
-        }
-        Ok(())
+    fn summary(&self) -> &Summary {
+        &self.summary
     }
 }
 
+/// Is what was read so far.
 #[derive(Debug, Default)]
-struct State {
+pub struct State {
     queue: VecDeque<Delta>,
     summary: Summary,
 }

@@ -74,8 +74,9 @@ struct Slot {
     phase: Option<String>,
 }
 
+/// Is what was read so far.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub struct State {
     pub(super) queue: VecDeque<Delta>,
     pub(super) summary: Summary,
     slots: BTreeMap<u64, Slot>,

@@ -1,6 +1,7 @@
 //! An answer put together from events.
 
-use bytes::Bytes;
+use std::collections::VecDeque;
+
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use signalbox_proto::common::v1::Delta;
@@ -9,17 +10,13 @@ use super::answer::{Field, State};
 use super::error::failed;
 use super::event::{Event, Head};
 use crate::sse;
-use crate::{Answer, ErrorClass, Limits, ProviderError, Summary};
+use crate::stream::{self, Reading};
+use crate::{Answer, Limits, ProviderError, Summary};
 
 /// Decodes a stream of this dialect, bytes in, deltas out.
 ///
 /// An event that is not JSON is skipped and counted, up to [`Limits::malformed_chunks`]; one of an unknown type is skipped.
-#[derive(Debug)]
-pub struct Stream {
-    events: sse::Parser,
-    limits: Limits,
-    state: State,
-}
+pub type Stream = stream::Stream<State>;
 
 /// Decodes a whole answer.
 ///
@@ -38,98 +35,34 @@ pub fn whole(body: &[u8]) -> Result<Answer, ProviderError> {
     Ok(Answer { deltas: state.queue.into(), summary: state.summary })
 }
 
-impl Stream {
-    /// Makes a decoder.
-    #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self { events: sse::Parser::new(limits.event_bytes), limits, state: State::default() }
+impl Reading for State {
+    const PIECES: &'static str = "chunks";
+
+    fn new(_: Limits) -> Self {
+        Self::default()
     }
 
-    /// Takes bytes in.
-    pub fn push(&mut self, bytes: Bytes) {
-        self.events.push(bytes);
-    }
-
-    /// Gives the next delta, or `None` until more bytes come.
-    ///
-    /// # Errors
-    ///
-    /// The provider sent an error, or too much that cannot be read. Nothing follows an error.
-    pub fn next_delta(&mut self) -> Result<Option<Delta>, ProviderError> {
-        loop {
-            if let Some(delta) = self.state.queue.pop_front() {
-                return Ok(Some(delta));
-            }
-            match self.events.next_event() {
-                Ok(Some(event)) => self.event(&event)?,
-                Ok(None) => return Ok(None),
-                Err(error) => return Err(ProviderError::new(ErrorClass::Protocol, &error.to_string())),
-            }
-        }
-    }
-
-    /// Says that the provider closed the stream, and gives what was still held back. To be called until it gives `None`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Stream::next_delta`].
-    pub fn end(&mut self) -> Result<Option<Delta>, ProviderError> {
-        if let Some(delta) = self.next_delta()? {
-            return Ok(Some(delta));
-        }
-        match self.events.end() {
-            Ok(Some(event)) => self.event(&event)?,
-            Ok(None) => {}
-            Err(error) => return Err(ProviderError::new(ErrorClass::Protocol, &error.to_string())),
-        }
-        Ok(self.state.queue.pop_front())
-    }
-
-    /// Returns what the provider said about its answer so far.
-    #[must_use]
-    pub fn summary(&self) -> &Summary {
-        &self.state.summary
-    }
-
-    /// Returns what the provider said about its answer.
-    #[must_use]
-    pub fn into_summary(self) -> Summary {
-        self.state.summary
-    }
-
-    /// Returns the beginning of what came instead of events, to explain a stream that held no answer.
-    #[must_use]
-    pub fn stray(&self) -> &[u8] {
-        self.events.stray()
-    }
-
-    fn event(&mut self, event: &sse::Event) -> Result<(), ProviderError> {
-        let data = event.data.trim_ascii();
-        if data.is_empty() {
-            return Ok(());
-        }
+    fn read(&mut self, event: &sse::Event, data: &[u8]) -> Result<bool, ProviderError> {
         if data == b"[DONE]" {
-            self.state.summary.done = true;
-            return Ok(());
+            self.summary.done = true;
+            return Ok(true);
         }
-        let read = serde_json::from_slice::<Event<'_>>(data).ok().and_then(|mut read| {
-            if read.kind.is_empty() {
-                read.kind = String::from_utf8_lossy(&event.name);
-            }
-            let told = !read.kind.is_empty() || read.error.is_some();
-            if told { self.state.take(&read, data) } else { None }
-        });
-        match read {
-            Some(taken) => taken,
-            None => {
-                self.state.summary.malformed += 1;
-                if self.state.summary.malformed > self.limits.malformed_chunks {
-                    let message = format!("{} unreadable chunks in one stream", self.state.summary.malformed);
-                    return Err(ProviderError::new(ErrorClass::Protocol, &message));
-                }
-                Ok(())
-            }
+        let Ok(mut read) = serde_json::from_slice::<Event<'_>>(data) else { return Ok(false) };
+        if read.kind.is_empty() {
+            read.kind = String::from_utf8_lossy(&event.name);
         }
+        if read.kind.is_empty() && read.error.is_none() {
+            return Ok(false);
+        }
+        self.take(&read, data).map_or(Ok(false), |taken| taken.map(|()| true))
+    }
+
+    fn built(&mut self) -> (&mut VecDeque<Delta>, &mut Summary) {
+        (&mut self.queue, &mut self.summary)
+    }
+
+    fn summary(&self) -> &Summary {
+        &self.summary
     }
 }
 

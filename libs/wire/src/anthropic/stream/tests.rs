@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::json;
 use signalbox_proto::common::v1::FinishReason;

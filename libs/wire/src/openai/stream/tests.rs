@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use signalbox_proto::common::v1::media;
 
 use super::*;

@@ -1,3 +1,5 @@
+use crate::ErrorClass;
+use bytes::Bytes;
 use proptest::prelude::*;
 use signalbox_proto::common::v1::delta::Content as Out;
 use signalbox_proto::common::v1::{FinishReason, ToolCallDelta};
