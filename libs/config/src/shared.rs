@@ -26,6 +26,10 @@ pub struct ModelAlias {
     pub targets: Vec<Target>,
     /// What it is, for people.
     pub description: Option<String>,
+    /// Whether a second target is asked beside the first when that is slower than it mostly is. Costs money: the budget
+    /// must cover both. A request may say otherwise. Default false.
+    #[serde(default)]
+    pub hedge: bool,
 }
 
 /// A model at a provider with a credential.

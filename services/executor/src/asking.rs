@@ -42,6 +42,8 @@ impl Execution {
             match first(&mut field, &mut timer, at.min(self.deadline)).await {
                 Some((record, Ok(spoken))) => return self.spoken(record, spoken, field),
                 Some((record, Err(missed))) => match self.missed(&record, missed) {
+                    // The report leaves before the next attempt begins, so that who pays can refuse it.
+                    Ok(step) if field.is_empty() => return State::Ask(step),
                     Ok(step) => patience = self.enter(&mut field, step),
                     Err(status) => verdict = verdict.or(Some(status)),
                 },

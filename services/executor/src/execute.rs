@@ -25,6 +25,7 @@ use crate::breaker::Permit;
 use crate::core::{Core, Held};
 use crate::course::{Course, Step};
 use crate::failure::{self, Failure};
+use crate::payer::Payer;
 use crate::rescue::{Delivered, Rescue};
 use crate::target::Target;
 use crate::watch::Watch;
@@ -55,6 +56,7 @@ pub(crate) struct Execution {
     pub(crate) rescues: u32,
     /// The first break after output: no later error hides it.
     pub(crate) broke: Option<Broke>,
+    payer: Option<Payer>,
 }
 
 pub(crate) enum State {
@@ -106,6 +108,7 @@ pub(crate) struct Checked {
     pub(crate) deadline: Instant,
     /// What another execution delivered, and its rescue.
     pub(crate) prefix: Option<(Delivered, Rescue)>,
+    pub(crate) payer: Option<Payer>,
 }
 
 impl Execution {
@@ -115,8 +118,18 @@ impl Execution {
             Some(step) => State::Ask(step),
             None => State::Done,
         };
-        let Checked { chat, request_id, input_tokens, limits, policy, hedge, arrived, deadline, prefix } =
-            request;
+        let Checked {
+            chat,
+            request_id,
+            input_tokens,
+            limits,
+            policy,
+            hedge,
+            arrived,
+            deadline,
+            prefix,
+            payer,
+        } = request;
         let (delivered, rescue) = match prefix {
             Some((delivered, rescue)) => (delivered, Some(rescue)),
             None => (Delivered::new(core.config.bounds.delivered_bytes), None),
@@ -142,6 +155,7 @@ impl Execution {
             rescue,
             rescues: 0,
             broke: None,
+            payer,
         }
     }
 
@@ -161,7 +175,10 @@ impl Execution {
             }
             self.state = match std::mem::replace(&mut self.state, State::Done) {
                 // Boxed: asking is rare and its state is large, relaying is frequent and small.
-                State::Ask(step) => Box::pin(self.ask(step)).await,
+                State::Ask(step) => match self.paid().await {
+                    Ok(()) => Box::pin(self.ask(step)).await,
+                    Err(status) => State::Failed(Box::new(status)),
+                },
                 State::Relay(live) => self.relay(live).await,
                 State::Drain(mut live) => {
                     live.answer.drain(&mut live.watch, Instant::now() + LAST_BYTES).await;
@@ -170,6 +187,14 @@ impl Execution {
                 State::Failed(status) => return Some(Err(*status)),
                 State::Done => return None,
             };
+        }
+    }
+
+    /// Waits until somebody has paid for the attempts before.
+    async fn paid(&mut self) -> Result<(), Status> {
+        match &mut self.payer {
+            Some(payer) => payer.settled(self.deadline, self.course.summary()).await,
+            None => Ok(()),
         }
     }
 
@@ -240,6 +265,9 @@ impl Execution {
             );
         }
         let attempt: Attempt = record.end(outcome, usage, error.to_owned());
+        if let Some(payer) = &mut self.payer {
+            payer.note(&attempt);
+        }
         self.tally.add(&attempt, made);
         self.queue.push_back(ExecuteResponse { kind: Some(execute_response::Kind::Attempt(attempt)) });
     }

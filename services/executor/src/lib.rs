@@ -30,6 +30,7 @@ mod error;
 mod execute;
 mod failure;
 mod joint;
+mod payer;
 mod policy;
 mod race;
 mod relaying;

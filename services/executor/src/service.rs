@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use signalbox_mesh::{RequestContext, error};
-use signalbox_proto::common::v1::{ChatRequest, ErrorReason, RescuePolicy, TimeLimits};
+use signalbox_proto::common::v1::{ChatRequest, ErrorReason, RescuePolicy, Sampling, TimeLimits};
 use signalbox_proto::executor::v1::executor_service_server::ExecutorService;
 use signalbox_proto::executor::v1::{
     DeliveredPrefix, EmbedRequest, EmbedResponse, ExecuteRequest, ExecuteResponse, ListTargetsRequest,
@@ -14,12 +14,13 @@ use signalbox_proto::executor::v1::{
 };
 use signalbox_wire::redact;
 use tokio::time::Instant;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::core::Core;
 use crate::course::{Candidate, Course, Means};
 use crate::embed;
 use crate::execute::{Checked, Execution};
+use crate::payer::Payer;
 use crate::rescue::{Delivered, Rescue, Way};
 use crate::target::{Credential, Target};
 
@@ -42,11 +43,16 @@ type Messages = Pin<Box<dyn Stream<Item = Result<ExecuteResponse, Status>> + Sen
 impl ExecutorService for Executor {
     type ExecuteStream = Messages;
 
-    async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<Messages>, Status> {
+    async fn execute(
+        &self,
+        request: Request<Streaming<ExecuteRequest>>,
+    ) -> Result<Response<Messages>, Status> {
         let arrived = Instant::now();
         let context = RequestContext::from_request(&request);
-        let request = request.into_inner();
-        let chat = chat(request.chat)?;
+        let mut messages = request.into_inner();
+        let first = messages.message().await?;
+        let request = first.ok_or_else(|| error::invalid("chat", "is missing; the first message asks"))?;
+        let chat = within_grant(chat(request.chat)?, request.granted_output_tokens);
         let prefix = request.delivered.map(|prefix| self.prefix(prefix)).transpose()?;
         let plan = self.plan(&request.plan)?;
         let limits = request.limits.unwrap_or_default();
@@ -63,6 +69,7 @@ impl ExecutorService for Executor {
             arrived,
             deadline,
             prefix,
+            payer: request.pay_attempts.then(|| Payer::new(messages)),
         };
         let execution = Execution::new(Arc::clone(&self.0), checked, course);
         Ok(Response::new(Box::pin(execution.into_stream())))
@@ -92,6 +99,17 @@ impl ExecutorService for Executor {
         let targets = self.0.targets.all().values().flatten().map(|target| listed(target, now)).collect();
         Ok(Response::new(ListTargetsResponse { targets }))
     }
+}
+
+/// Caps the output at what metering granted: the provider itself then keeps the budget.
+fn within_grant(mut chat: ChatRequest, granted: u64) -> ChatRequest {
+    if granted > 0 {
+        let granted = u32::try_from(granted).unwrap_or(u32::MAX);
+        let sampling = chat.sampling.get_or_insert_with(Sampling::default);
+        sampling.max_output_tokens =
+            Some(sampling.max_output_tokens.map_or(granted, |asked| asked.min(granted)));
+    }
+    chat
 }
 
 impl Executor {

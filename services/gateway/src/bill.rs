@@ -179,6 +179,7 @@ impl Bill {
             .map(|r| r.as_str_name().trim_start_matches("ERROR_REASON_").to_owned())
             .unwrap_or_default();
         self.outcome(match reason {
+            Some(ErrorReason::BudgetExhausted) => RequestOutcome::Budget,
             Some(ErrorReason::PromptBlocked) => RequestOutcome::Blocked,
             Some(ErrorReason::OutputBlocked) => RequestOutcome::OutputBlocked,
             Some(ErrorReason::DeadlineExceeded) => RequestOutcome::Deadline,

@@ -111,7 +111,7 @@ pub(crate) async fn deliver(
     let hit = started.cache.as_ref().and_then(|c| c.entry_id.clone());
     let entry_id = hit.or_else(|| fill.as_ref().map(|fill| fill.entry_id().to_owned()));
     let progress = entry.bill.progress();
-    let events = Events::new(source, progress.clone());
+    let events = Events::new(source, progress.clone(), entry.grant.take());
     let mut released = Released::open(mesh, context, events, inspected, entry, call).await?;
     let mut teller = Teller { started: Some(started), log, saved_nanousd, cost_nanousd: 0, finished: false };
 

@@ -12,6 +12,7 @@ mod deliver;
 mod door;
 mod error;
 mod fill;
+mod grant;
 mod inspect;
 mod ledger;
 mod lookup;
@@ -132,6 +133,11 @@ impl Mesh {
             Some(alias) => Some(alias.targets.iter().map(signalbox_config::Target::id).collect()),
             None => model.contains('/').then(|| vec![model]),
         }
+    }
+
+    /// Whether an alias is configured to be asked twice where the first is slow.
+    pub(crate) fn hedges(&self, model: &str) -> bool {
+        self.shared.load().models.get(model).is_some_and(|alias| alias.hedge)
     }
 
     /// Remembers a finished request, for a later score.

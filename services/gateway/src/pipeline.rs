@@ -8,8 +8,8 @@ use std::sync::Arc;
 use signalbox_mesh::{RequestContext, error};
 use signalbox_proto::{
     common::v1::{
-        CacheInfo, CacheState, ChatRequest, ErrorReason, Notice, RouteInfo, Sampling, Started, Vector,
-        cache_policy, notice,
+        CacheInfo, CacheState, ChatRequest, ErrorReason, Notice, RouteInfo, Started, Vector, cache_policy,
+        notice,
     },
     executor::v1::{ExecuteRequest, PlannedTarget},
     gateway::v1::GenerateRequest,
@@ -17,6 +17,7 @@ use signalbox_proto::{
     router::v1::PlanRequest,
 };
 use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
     bill::Bill,
     deliver::{Answer, deliver},
     fill::Fill,
+    grant::{self, Grant},
     inspect::{self, Inspected},
     lookup::{self, Known},
     outlet::Outlet,
@@ -110,7 +112,7 @@ pub(crate) async fn answer(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Resu
                 // 3  Which models, in which order.
                 let plan = plan(mesh, &context, &call, &entry, &inspected.chat, vector, &mut log).await?;
                 // 4  One answer from that plan.
-                let stream = execute(mesh, &context, &call, &entry, &inspected.chat, &plan).await?;
+                let stream = execute(mesh, &context, &call, &mut entry, &inspected.chat, &plan).await?;
                 Answer {
                     source: Source::Executor(stream),
                     started: started(&call, cache, Some(plan.route)),
@@ -142,6 +144,8 @@ pub(crate) struct Entry {
     pub(crate) asked_output_tokens: Option<u64>,
     /// Held while metering is away.
     pub(crate) allowance: Option<Drawn>,
+    /// What was reserved; taken by the answer's source, which pays for further attempts from it.
+    pub(crate) grant: Option<Box<Grant>>,
 }
 
 /// Admits and inspects, side by side where the principal was seen a moment ago. The inspection's failure comes apart, so
@@ -209,6 +213,8 @@ async fn admit(mesh: &Mesh, call: &Call) -> Result<(Entry, Vec<Notice>), Status>
 /// Opens the bill at once, so that whatever happens next is settled.
 fn open(mesh: &Mesh, call: &Call, admission: Admission) -> (Entry, Vec<Notice>) {
     let Admission { principal, reservation, input_tokens, low_budgets, allowance } = admission;
+    let context = call.context.clone().with_principal(&principal.tenant, &principal.id);
+    let grant = Grant::new(mesh, &context, &reservation);
     let record = Settlement {
         request_id: call.context.request_id().to_owned(),
         reservation_id: allowance.as_ref().map_or(reservation.id, |a| a.reservation_id().to_owned()),
@@ -238,6 +244,7 @@ fn open(mesh: &Mesh, call: &Call, admission: Admission) -> (Entry, Vec<Notice>) 
         granted_output_tokens: reservation.granted_output_tokens,
         asked_output_tokens: sampling.and_then(|s| s.max_output_tokens).map(u64::from),
         allowance,
+        grant,
     };
     (entry, notices)
 }
@@ -305,20 +312,27 @@ async fn execute(
     mesh: &Mesh,
     context: &RequestContext,
     call: &Call,
-    entry: &Entry,
+    entry: &mut Entry,
     chat: &ChatRequest,
     plan: &Plan,
 ) -> Result<tonic::Streaming<signalbox_proto::executor::v1::ExecuteResponse>, Status> {
     let policies = call.request.policies.as_ref();
-    let request = context.request(ExecuteRequest {
-        chat: Some(within_grant(chat.clone(), entry.granted_output_tokens)),
+    let hedge = hedge(mesh, call, entry, plan).await;
+    let request = ExecuteRequest {
+        hedge,
+        chat: Some(chat.clone()),
         plan: plan.targets.clone(),
         rescue: policies.and_then(|p| p.rescue),
         limits: policies.and_then(|p| p.limits),
         granted_output_tokens: entry.granted_output_tokens,
         input_tokens: entry.bill.input_tokens(),
         ..ExecuteRequest::default()
-    });
+    };
+    let messages = match &mut entry.grant {
+        Some(grant) => grant.pays(request),
+        None => grant::once(request),
+    };
+    let request = context.request(ReceiverStream::new(messages));
     let first = plan.targets.first().map(|t| t.target_id.clone()).unwrap_or_default();
     // From here on a dropped request may have cost something.
     let progress = entry.bill.progress();
@@ -335,15 +349,16 @@ async fn execute(
     }
 }
 
-/// Caps the output at what metering granted: the provider itself then keeps the budget.
-fn within_grant(mut chat: ChatRequest, granted: u64) -> ChatRequest {
-    if granted > 0 {
-        let granted = u32::try_from(granted).unwrap_or(u32::MAX);
-        let sampling = chat.sampling.get_or_insert_with(Sampling::default);
-        sampling.max_output_tokens =
-            Some(sampling.max_output_tokens.map_or(granted, |asked| asked.min(granted)));
+/// Whether a second attempt may be made beside a slow one: where that is wanted, and paid for.
+async fn hedge(mesh: &Mesh, call: &Call, entry: &mut Entry, plan: &Plan) -> bool {
+    let wished = call.request.policies.as_ref().and_then(|p| p.hedge);
+    if plan.targets.len() < 2 || !wished.unwrap_or_else(|| mesh.hedges(&plan.route.requested)) {
+        return false;
     }
-    chat
+    match &mut entry.grant {
+        Some(grant) => grant.covers_another().await,
+        None => false,
+    }
 }
 
 fn started(call: &Call, cache: CacheInfo, route: Option<RouteInfo>) -> Started {

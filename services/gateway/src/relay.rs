@@ -20,7 +20,10 @@ use signalbox_proto::{
 };
 use tonic::{Status, Streaming};
 
-use crate::bill::Progress;
+use crate::{
+    bill::Progress,
+    grant::{self, Grant},
+};
 
 /// Events that travel in one message at most; the contract's bound is 256.
 const BATCH: usize = 32;
@@ -39,6 +42,7 @@ impl Source {
         &mut self,
         cx: &mut Context<'_>,
         progress: &Mutex<Progress>,
+        grant: &mut Option<Box<Grant>>,
         out: &mut VecDeque<GenerateEvent>,
     ) -> Poll<Option<Result<(), Status>>> {
         match self {
@@ -48,6 +52,9 @@ impl Source {
                     out.push_back(event);
                 }
                 Some(Ok(ExecuteResponse { kind: Some(execute_response::Kind::Attempt(attempt)) })) => {
+                    if let Some(grant) = grant {
+                        grant.ended(&attempt);
+                    }
                     progress.lock().attempt(attempt);
                 }
                 Some(Ok(ExecuteResponse { kind: None })) => {}
@@ -71,13 +78,14 @@ impl Source {
 pub(crate) struct Events {
     source: Option<Source>,
     progress: Arc<Mutex<Progress>>,
+    grant: Option<Box<Grant>>,
     ready: VecDeque<GenerateEvent>,
 }
 
 impl Events {
     /// Makes the stream.
-    pub(crate) fn new(source: Source, progress: Arc<Mutex<Progress>>) -> Self {
-        Self { source: Some(source), progress, ready: VecDeque::new() }
+    pub(crate) fn new(source: Source, progress: Arc<Mutex<Progress>>, grant: Option<Box<Grant>>) -> Self {
+        Self { source: Some(source), progress, grant, ready: VecDeque::new() }
     }
 
     /// What is there without waiting, at least one event unless the source ended.
@@ -85,7 +93,12 @@ impl Events {
         while let Some(source) = &mut self.source
             && self.ready.len() < BATCH
         {
-            match source.poll(cx, &self.progress, &mut self.ready) {
+            let polled = match grant::poll(&mut self.grant, cx) {
+                Poll::Ready(Ok(())) => source.poll(cx, &self.progress, &mut self.grant, &mut self.ready),
+                Poll::Ready(Err(status)) => Poll::Ready(Some(Err(status))),
+                Poll::Pending => Poll::Pending,
+            };
+            match polled {
                 Poll::Ready(Some(Ok(()))) => {}
                 Poll::Ready(Some(Err(status))) => {
                     self.progress.lock().fail(status);

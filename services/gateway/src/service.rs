@@ -122,6 +122,10 @@ impl Stream for Events {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        // The way down to the provider is long: it is gone once for all that it brought, not once for each piece.
+        if let Ok(event) = this.events.try_recv() {
+            return Poll::Ready(Some(event));
+        }
         if let Some(running) = &mut this.running
             && running.as_mut().poll(cx).is_ready()
         {

@@ -158,7 +158,7 @@ impl Books {
         }
         let picousd = ask.output_picousd.unwrap_or(known.output_picousd);
         let more = Amount {
-            nanousd: ask.nanousd.saturating_add(cost(ask.output_tokens, picousd)),
+            nanousd: if ask.nanousd > 0 { ask.nanousd } else { cost(ask.output_tokens, picousd) },
             tokens: ask.output_tokens.saturating_add(if ask.another_attempt {
                 known.input_tokens
             } else {
@@ -185,7 +185,7 @@ impl Books {
         };
         reservation.held += more;
         reservation.extension = ask.number;
-        if reservation.granted_output_tokens > 0 {
+        if reservation.granted_output_tokens > 0 && !ask.another_attempt {
             reservation.granted_output_tokens =
                 reservation.granted_output_tokens.saturating_add(ask.output_tokens);
         }

@@ -49,6 +49,7 @@ both!(
     lets_the_provider_go_when_the_client_leaves,
     ends_at_the_deadline,
     never_spends_more_than_a_hard_budget,
+    pays_for_a_broken_attempt_before_the_next_one,
     ignores_context_metadata_of_a_client,
     answers_the_other_calls,
     refuses_bad_input_by_name,
@@ -224,6 +225,31 @@ async fn never_spends_more_than_a_hard_budget(topology: Topology) {
     assert!(refused > 0, "the budget has no room for all");
     assert_eq!(answered + refused, asked.len(), "no other end: {asked:?}");
     finish(sandbox, answered as u64).await;
+}
+
+async fn pays_for_a_broken_attempt_before_the_next_one(topology: Topology) {
+    // One attempt is reserved with some 40,000 nano-dollars, and the one that breaks costs some 30,000.
+    for (limit_usd, rescued) in [("0.00005", false), ("0.001", true)] {
+        let alias = format!("broken>sim-echo+cut=3|sim-large+answer64={}", base64(PROMPT));
+        let config = format!(
+            "[tenants.local]\nbudgets = [{{ limit_usd = \"{limit_usd}\", period = \"total\" }}]\n\
+             [metering.allowance]\nenabled = false\n"
+        );
+        let sandbox = Sandbox::with(topology, &[&alias], &config).await;
+        let mut request = uncached("broken", PROMPT);
+        let sampling = Sampling { max_output_tokens: Some(8), ..Sampling::default() };
+        request.chat.as_mut().unwrap().sampling = Some(sampling);
+        let seen = sandbox.ask(request).await;
+        assert!(!seen.text.is_empty(), "the first attempt began: {:?}", seen.error);
+        if rescued {
+            assert_eq!(seen.finished.map(|finished| finished.attempts), Some(2), "{:?}", seen.error);
+        } else {
+            assert_eq!(seen.reason(), Some(ErrorReason::BudgetExhausted), "{:?}", seen.error);
+            assert!(seen.finished.is_none() && seen.seams.is_empty());
+            assert_eq!(sandbox.provider.totals().received, 1, "nobody else was asked");
+        }
+        finish(sandbox, 1).await;
+    }
 }
 
 /// In one process the mesh's own tests look at it: logs belong to a whole process.

@@ -7,8 +7,10 @@ use std::time::Duration;
 use http::Uri;
 use parking_lot::Mutex;
 use signalbox_config::Shared;
-use signalbox_proto::common::v1::{AttemptKind, AttemptOutcome, ErrorReason, FinishReason, UsageSource};
-use signalbox_proto::executor::v1::{BreakerState, ListTargetsRequest};
+use signalbox_proto::common::v1::{
+    AttemptKind, AttemptOutcome, ErrorReason, FinishReason, UsageSource, generate_event,
+};
+use signalbox_proto::executor::v1::{BreakerState, ExecuteRequest, ListTargetsRequest, execute_response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 use tower::service_fn;
@@ -315,4 +317,47 @@ async fn gzip_that_nobody_asked_for_is_refused() {
     let ran = run(&executors, request(&["a"])).await;
     assert_eq!(ran.outcomes(), [AttemptOutcome::Protocol, AttemptOutcome::Ok]);
     assert!(ran.attempts[0].error.contains("gzip"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_pays_is_asked_before_a_stream_is_rescued() {
+    let cut = || vec![Say::Bytes(HEAD), Say::Bytes(HELLO)];
+    let (executors, times) = scripted(Config::default(), vec![cut(), answer(), cut(), answer()]);
+    for paid in [true, false] {
+        let asked = times.lock().len();
+        let (payer, messages) = tokio::sync::mpsc::channel::<ExecuteRequest>(2);
+        let mut request = request(&["a", "b"]);
+        request.pay_attempts = true;
+        payer.send(request).await.unwrap();
+        let messages = futures_util::stream::unfold(messages, async |mut messages| {
+            messages.recv().await.map(|message| (message, messages))
+        });
+        let mut answer = executors.clone().execute(messages).await.unwrap().into_inner();
+        let attempt = loop {
+            match answer.message().await.unwrap().unwrap().kind.unwrap() {
+                execute_response::Kind::Attempt(attempt) => break attempt,
+                execute_response::Kind::Event(_) => {}
+            }
+        };
+        assert_eq!((attempt.number, attempt.outcome()), (1, AttemptOutcome::Cut));
+        let waited = tokio::time::timeout(Duration::from_secs(5), answer.message()).await;
+        assert!(waited.is_err(), "{waited:?}");
+        assert_eq!(times.lock().len(), asked + 1, "nobody else is asked before it is paid for");
+        if paid {
+            let word = ExecuteRequest { paid_attempt: 1, ..ExecuteRequest::default() };
+            payer.send(word).await.unwrap();
+            let mut finished = false;
+            while let Some(message) = answer.message().await.unwrap() {
+                let event = matches!(&message.kind, Some(execute_response::Kind::Event(event))
+                    if matches!(event.kind, Some(generate_event::Kind::Finished(_))));
+                finished |= event;
+            }
+            assert!(finished);
+        } else {
+            drop(payer);
+            let refused = answer.message().await.unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused:?}");
+            assert_eq!(times.lock().len(), asked + 1);
+        }
+    }
 }

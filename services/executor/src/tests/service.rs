@@ -11,7 +11,7 @@ use signalbox_proto::executor::v1::{
 use signalbox_testkit::provider::{self, Key, Provider};
 use tokio::time::Instant;
 
-use super::world::{World, executor, models, quick, request, run, run_in};
+use super::world::{World, executor, models, only, quick, request, run, run_in};
 use crate::client::Connector;
 use crate::config::Tls;
 
@@ -53,7 +53,7 @@ async fn bad_requests_name_the_field() {
 async fn leaving_cancels_the_provider_at_once() {
     let world = World::new(&["sim-echo+drip=50"]).await;
     let mut messages =
-        world.executors.clone().execute(request(&["sim-echo+drip=50"])).await.unwrap().into_inner();
+        world.executors.clone().execute(only(request(&["sim-echo+drip=50"]))).await.unwrap().into_inner();
     for _ in 0..3 {
         messages.next().await.unwrap().unwrap();
     }

@@ -164,7 +164,7 @@ pub(super) async fn run(executors: &Executors, request: ExecuteRequest) -> Ran {
 
 pub(super) async fn run_in(executors: &Executors, request: ExecuteRequest, context: RequestContext) -> Ran {
     let mut ran = Ran::default();
-    let mut messages = match executors.clone().execute(context.request(request)).await {
+    let mut messages = match executors.clone().execute(context.request(only(request))).await {
         Ok(response) => response.into_inner(),
         Err(status) => {
             ran.status = Some(status);
@@ -180,4 +180,11 @@ pub(super) async fn run_in(executors: &Executors, request: ExecuteRequest, conte
     }
     assert_ne!(ran.status.is_some(), ran.finished.is_some(), "a stream ends in one of two ways: {ran:?}");
     ran
+}
+
+/// A request that says nothing after its first message.
+pub(super) fn only(
+    request: ExecuteRequest,
+) -> impl futures_util::Stream<Item = ExecuteRequest> + Send + 'static {
+    futures_util::stream::iter([request])
 }
