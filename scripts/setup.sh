@@ -10,6 +10,7 @@
 #   buf         buf, which lints the contracts
 #   runtime     ONNX Runtime's library
 #   model       the embedding model all-MiniLM-L6-v2 (needs python)
+#   redis       Redis' server, for tests of what replicas share
 #   llama       llama.cpp's server and SmolLM2, a small real model for one end-to-end test
 #
 # Folder: $SIGNALBOX_CACHE, else $XDG_CACHE_HOME/signalbox, else ~/.cache/signalbox. What cannot be had prints one line
@@ -17,7 +18,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-ALL="rust-check python buf runtime model llama"
+ALL="rust-check python buf runtime model redis llama"
 WORK=""
 trap '[ -z "$WORK" ] || rm -rf "$WORK"' EXIT
 
@@ -130,6 +131,11 @@ setup_model() {
   rm "$WORK/model.safetensors"
   printf '%s\n' "$wanted" >"$WORK/.stamp"
   place "$folder" || cannot "cannot write $folder"
+}
+
+setup_redis() {
+  have redis-server || [ -x "$CACHE/apt/usr/bin/redis-server" ] || apt_part redis-server ||
+    cannot "no redis-server; install Redis 6.2 or newer"
 }
 
 # Three ways to a llama-server in $WORK, each tried until one answers.

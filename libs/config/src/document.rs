@@ -8,13 +8,14 @@ use toml::{
     de::{DeTable, DeValue, ValueDeserializer},
 };
 
-use crate::{ModelAlias, Shared, Telemetry, Tenant};
+use crate::{ModelAlias, Redis, Shared, Telemetry, Tenant};
 
 /// The sections that a file may have.
-pub const SECTIONS: [&str; 11] = [
+pub const SECTIONS: [&str; 12] = [
     "models",
     "tenants",
     "telemetry",
+    "redis",
     "mesh",
     "embed",
     "gateway",
@@ -187,6 +188,7 @@ impl Document {
             models: self.section::<indexmap::IndexMap<String, ModelAlias>>("models")?,
             tenants: self.section::<indexmap::IndexMap<String, Tenant>>("tenants")?,
             telemetry: self.section::<Telemetry>("telemetry")?,
+            redis: Some(self.section::<Redis>("redis")?).filter(|redis| *redis != Redis::default()),
         })
     }
 
@@ -206,6 +208,7 @@ impl Document {
     fn at_key(&self, key: &str, problem: &str) -> ConfigError {
         let name = key.split('.').nth(1).unwrap_or(key);
         let at = self.text.find(&format!(".{name}]")).or_else(|| self.text.find(&format!(".\"{name}\"]")));
+        let at = at.or_else(|| self.text.find(&format!("[{name}]")));
         self.error(at.map(|at| at + 1), format!("{key} {problem}"))
     }
 

@@ -16,6 +16,43 @@ pub struct Shared {
     pub tenants: IndexMap<String, Tenant>,
     /// `[telemetry]`.
     pub telemetry: Telemetry,
+    /// `[redis]`: what the replicas of a service share. Absent: each keeps its own.
+    pub redis: Option<Redis>,
+}
+
+/// The Redis that replicas share their state through.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Redis {
+    /// The address, `redis://host:6379/0`. One with a password is named by `url_env` or `url_file`.
+    pub url: Option<String>,
+    /// The environment variable that holds the address.
+    pub url_env: Option<String>,
+    /// The file that holds the address.
+    pub url_file: Option<PathBuf>,
+    /// What all keys begin with, so that several meshes can share a server. Default `signalbox`.
+    pub prefix: String,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self { url: None, url_env: None, url_file: None, prefix: "signalbox".to_owned() }
+    }
+}
+
+impl Redis {
+    /// Reads the address.
+    ///
+    /// # Errors
+    /// When none is given, or it cannot be read.
+    pub fn url(&self) -> Result<Secret, String> {
+        match (&self.url, &self.url_env, &self.url_file) {
+            (Some(url), None, None) => Ok(Secret::new(url.clone())),
+            (None, Some(name), None) => Secret::from_env(name).map_err(|error| error.to_string()),
+            (None, None, Some(path)) => Secret::from_file(path).map_err(|error| error.to_string()),
+            _ => Err("give exactly one of url, url_env and url_file".to_owned()),
+        }
+    }
 }
 
 /// A name that clients ask for, and the targets behind it.
@@ -267,6 +304,17 @@ impl Shared {
                         "has both api_key_env and api_key_file; keep one".into(),
                     ));
                 }
+            }
+        }
+        if let Some(redis) = &self.redis {
+            let named = [redis.url.is_some(), redis.url_env.is_some(), redis.url_file.is_some()];
+            if named.iter().filter(|named| **named).count() != 1 {
+                problems.push(("redis".into(), "needs exactly one of url, url_env and url_file".into()));
+            }
+            if redis.url.as_ref().is_some_and(|url| url.contains('@')) {
+                let remedy =
+                    "holds a password or user; name a variable with url_env, or a file with url_file";
+                problems.push(("redis.url".into(), remedy.into()));
             }
         }
         for name in self.tenants.keys() {

@@ -4,3 +4,4 @@
 //! no codec with the product: a fault in one of the two shows up as a disagreement between them.
 
 pub mod provider;
+pub mod redis;

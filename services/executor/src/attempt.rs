@@ -58,7 +58,7 @@ pub(crate) enum Missed {
 /// Asks a target and waits for its first output. Dropping the future ends the exchange.
 pub(crate) async fn attempt(wish: Wish) -> Result<Spoken, Missed> {
     let Wish { core, target, chat, deadline, around_filter, seen } = wish;
-    let (permit, held) = core.admit(&target, Instant::now()).map_err(Missed::Unasked)?;
+    let (permit, held) = core.admit(&target, Instant::now()).await.map_err(Missed::Unasked)?;
     let request = request(&target, &chat, core.now()).map_err(Missed::Unsayable)?;
     drop(chat);
     let mut watch = Watch::default();

@@ -8,6 +8,9 @@
 //! half open ──(the probe is cancelled)──▶ half open, the next one probes
 //! ```
 //!
+//! Where replicas share their breakers (`fleet.rs`), an opened one is told to the others, theirs are heard, and a probe needs
+//! the right that only one replica has.
+//!
 //! Rate limits are counted apart: a provider that says "slower" is not broken, and says itself how long to wait. Only what
 //! speaks against the *target* is counted: a request that is itself at fault is a sign of life.
 
@@ -20,6 +23,9 @@ use signalbox_wire::ErrorClass;
 use tokio::time::Instant;
 
 use crate::config::{self, ms};
+
+/// How long another replica's probe is waited for before the right to probe is asked for again.
+const ELSEWHERE: Duration = Duration::from_secs(1);
 
 /// Says whether a target is asked.
 #[derive(Debug, Default)]
@@ -39,6 +45,30 @@ struct State {
     open_until: Option<Instant>,
     probing: bool,
     reason: String,
+    /// Opened or closed since the others were told.
+    changed: bool,
+    /// The right to probe is to be given back.
+    release: bool,
+    /// Whether the others know that it is open: then their word closes it too.
+    shared: bool,
+}
+
+/// Is what other replicas know of an open breaker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Word {
+    /// Until a probe may be made.
+    pub(crate) left: Duration,
+    /// Why it opened.
+    pub(crate) reason: String,
+}
+
+/// Is what other replicas do not know yet.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct News {
+    /// It opened, or (`None`) closed.
+    pub(crate) changed: Option<Option<Word>>,
+    /// The right to probe is given back.
+    pub(crate) release: bool,
 }
 
 /// Says that a target is not asked now.
@@ -56,9 +86,55 @@ pub(crate) struct Permit {
     breaker: Arc<Breaker>,
     settings: config::Breaker,
     probe: bool,
+    /// The right to probe was taken from the other replicas.
+    claimed: bool,
 }
 
 impl Breaker {
+    /// Takes what the other replicas are to be told.
+    pub(crate) fn news(&self, now: Instant) -> Option<News> {
+        let mut state = self.state.lock();
+        if !state.changed && !state.release {
+            return None;
+        }
+        let changed = std::mem::take(&mut state.changed).then(|| {
+            let until = state.open_until?;
+            Some(Word { left: until.saturating_duration_since(now), reason: state.reason.clone() })
+        });
+        Some(News { changed, release: std::mem::take(&mut state.release) })
+    }
+
+    /// Takes back news that nobody heard.
+    pub(crate) fn untold(&self, news: &News) {
+        let mut state = self.state.lock();
+        state.changed |= news.changed.is_some();
+        state.release |= news.release;
+    }
+
+    /// Hears what the other replicas know: the breaker is open, or (`None`) closed.
+    pub(crate) fn hear(&self, word: Option<Word>, now: Instant) {
+        let mut state = self.state.lock();
+        if state.changed {
+            // Ours is newer.
+            return;
+        }
+        match word {
+            Some(Word { left, reason }) => {
+                let until = now + left;
+                if state.open_until.is_none_or(|ours| ours < until && !left.is_zero()) {
+                    state.open_until = Some(until);
+                    state.reason = reason;
+                }
+                state.shared = true;
+            }
+            None if state.shared => {
+                state.close("another replica's probe was answered");
+                state.shared = false;
+            }
+            None => {}
+        }
+    }
+
     /// Asks whether the target may be asked.
     pub(crate) fn admit(self: &Arc<Self>, settings: config::Breaker, now: Instant) -> Result<Permit, Open> {
         let mut state = self.state.lock();
@@ -76,13 +152,17 @@ impl Breaker {
                 true
             }
         };
-        Ok(Permit { breaker: Arc::clone(self), settings, probe })
+        Ok(Permit { breaker: Arc::clone(self), settings, probe, claimed: false })
     }
 
     /// Notes that the target did not speak in time, for an attempt whose permit is gone.
     pub(crate) fn late(self: &Arc<Self>, settings: config::Breaker, now: Instant) {
         let probe = self.state.lock().open_until.is_some();
-        Permit { breaker: Arc::clone(self), settings, probe }.failed(ErrorClass::Timeout, None, now);
+        Permit { breaker: Arc::clone(self), settings, probe, claimed: false }.failed(
+            ErrorClass::Timeout,
+            None,
+            now,
+        );
     }
 
     /// Tells the state and why it is so.
@@ -98,6 +178,20 @@ impl Breaker {
 }
 
 impl State {
+    fn close(&mut self, reason: &str) {
+        self.open_until = None;
+        self.failures = 0;
+        self.rate_limits = 0;
+        // What was before says nothing any more.
+        self.known = 0;
+        reason.clone_into(&mut self.reason);
+    }
+
+    fn probed(&mut self, claimed: bool) {
+        self.probing = false;
+        self.release |= claimed;
+    }
+
     fn note(&mut self, failed: bool) {
         self.recent = self.recent << 1 | u64::from(failed);
         self.known = (self.known + 1).min(u64::BITS);
@@ -118,13 +212,31 @@ impl Permit {
         state.rate_limits = 0;
         state.note(false);
         if self.probe {
-            state.open_until = None;
-            // What was before says nothing any more.
-            state.known = 0;
-            "a probe was answered".clone_into(&mut state.reason);
-            state.probing = false;
+            state.close("a probe was answered");
+            state.changed = true;
+            state.shared = false;
+            state.probed(self.claimed);
             self.probe = false;
         }
+    }
+
+    /// Whether this is a probe, for which the right is needed where replicas share their breakers.
+    pub(crate) const fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// Notes that this replica has the right to probe.
+    pub(crate) fn claimed(&mut self) {
+        self.claimed = true;
+    }
+
+    /// Gives the permit up: another replica probes. Its word is waited for.
+    pub(crate) fn elsewhere(mut self, now: Instant) -> Open {
+        let mut state = self.breaker.state.lock();
+        state.probing = false;
+        state.open_until = Some(now + ELSEWHERE);
+        self.probe = false;
+        Open { reason: state.reason.clone(), retry_in: ELSEWHERE }
     }
 
     /// Notes a failure. `wait` is what the provider asked for, and holds the breaker open at least as long.
@@ -166,8 +278,9 @@ impl Permit {
             let open = ms(self.settings.open_ms).max(wait.unwrap_or_default());
             state.open_until = Some(now + open);
             state.reason = format!("{text}, the last: {}", class.label());
+            state.changed = true;
             if self.probe {
-                state.probing = false;
+                state.probed(self.claimed);
                 self.probe = false;
             }
         }
@@ -177,7 +290,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.probe {
-            self.breaker.state.lock().probing = false;
+            self.breaker.state.lock().probed(self.claimed);
         }
     }
 }

@@ -11,11 +11,12 @@ use tokio::time::Instant;
 
 use crate::account::Seen;
 use crate::answer::Ask;
-use crate::breaker::Permit;
+use crate::breaker::{Open, Permit};
 use crate::budget::Budget;
 use crate::client::Client;
 use crate::config::{Config, ms};
 use crate::failure::Failure;
+use crate::fleet::Fleet;
 use crate::stats::InFlight;
 use crate::target::{Credential, Target};
 use crate::targets::Targets;
@@ -29,13 +30,17 @@ pub(crate) struct Core {
     pub(crate) client: Client,
     pub(crate) targets: Targets,
     pub(crate) budget: Arc<Budget>,
+    /// The other replicas, where breakers are shared.
+    pub(crate) fleet: Option<Arc<Fleet>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Random,
 }
 
 impl Core {
     /// Takes what an attempt at a target needs: a place, the breaker's leave, and a credential to be there.
-    pub(crate) fn admit(&self, target: &Target, now: Instant) -> Result<(Permit, Held), Box<Failure>> {
+    ///
+    /// Cancel safe: all of it is given back.
+    pub(crate) async fn admit(&self, target: &Target, now: Instant) -> Result<(Permit, Held), Box<Failure>> {
         if let Credential::Missing(why) = &target.credential {
             let words = format!("no credential: {why}");
             return Err(Box::new(Failure::unsent(
@@ -54,7 +59,7 @@ impl Core {
                 None,
             )));
         };
-        match target.memory.breaker.admit(self.config.breaker, now) {
+        match self.leave(target, now).await {
             Ok(permit) => Ok((permit, (target.memory.stats.begin(), place))),
             Err(open) => {
                 let words = format!("not asked: {}", open.reason);
@@ -67,6 +72,20 @@ impl Core {
                 )))
             }
         }
+    }
+
+    /// Asks the breaker; for a probe, the other replicas too.
+    async fn leave(&self, target: &Target, now: Instant) -> Result<Permit, Open> {
+        let mut permit = target.memory.breaker.admit(self.config.breaker, now)?;
+        if let Some(fleet) = self.fleet.as_ref().filter(|_| permit.is_probe()) {
+            // A right that is not given back, because its holder died, ends when the next probe would be due.
+            let lasting = ms(self.config.breaker.open_ms.max(1));
+            if !fleet.claim(target, lasting).await {
+                return Err(permit.elsewhere(now));
+            }
+            permit.claimed();
+        }
+        Ok(permit)
     }
 
     pub(crate) fn ask<'a>(&'a self, target: &'a Target, until: Instant, seen: &'a OnceLock<Seen>) -> Ask<'a> {

@@ -95,7 +95,8 @@ async fn attempt(
     deadline: Instant,
 ) -> Result<Vectors, Missed> {
     let target = Arc::clone(&record.target);
-    let (mut permit, _held) = core.admit(&target, record.began).map_err(|failed| Missed::Failed(*failed))?;
+    let (mut permit, _held) =
+        core.admit(&target, record.began).await.map_err(|failed| Missed::Failed(*failed))?;
     let encoded = target
         .dialect
         .embed(&request.inputs, request.dimensions, request.extra.as_ref(), target.wire())

@@ -29,6 +29,7 @@ mod embed;
 mod error;
 mod execute;
 mod failure;
+mod fleet;
 mod joint;
 mod payer;
 mod policy;
@@ -44,7 +45,7 @@ mod watch;
 use std::sync::Arc;
 
 use signalbox_config::{Live, Shared};
-use signalbox_mesh::{Environment, Part};
+use signalbox_mesh::{Environment, Part, Shutdown};
 use signalbox_proto::executor::v1::executor_service_server::ExecutorServiceServer;
 
 use crate::budget::Budget;
@@ -54,6 +55,7 @@ use crate::config::ms;
 pub use crate::config::{Bounds, Breaker, Config, Limits, Pool, Rescue, Retry, SECTION, Tls};
 use crate::core::Core;
 pub use crate::error::Error;
+use crate::fleet::Fleet;
 use crate::service::Executor;
 use crate::targets::Targets;
 
@@ -79,15 +81,27 @@ pub fn build_with(
     connector: Connector,
 ) -> Result<Part, Error> {
     config.check().map_err(Error::Config)?;
-    let core = Core {
+    let random = environment.random.fork();
+    let fleet = match &shared.load().redis {
+        Some(redis) => Some(Arc::new(Fleet::new(redis, Arc::clone(&environment.clock), &random)?)),
+        None => None,
+    };
+    let core = Arc::new(Core {
         client: Client::new(connector, &config),
         targets: Targets::new(shared, config.bounds.in_flight_per_target)?,
         budget: Arc::new(Budget::new(config.retry)),
+        fleet: fleet.clone(),
         clock: environment.clock,
-        random: environment.random.fork(),
+        random,
         config,
-    };
-    Ok(Part::new(signalbox_mesh::server!(ExecutorServiceServer, Executor(Arc::new(core)))))
+    });
+    let shutdown = Shutdown::new();
+    if let Some(fleet) = fleet {
+        let core = Arc::clone(&core);
+        shutdown.spawn(fleet.follow(move || core.targets.all(), shutdown.clone()));
+    }
+    let part = Part::new(signalbox_mesh::server!(ExecutorServiceServer, Executor(core)));
+    Ok(part.with_shutdown(shutdown))
 }
 
 #[cfg(test)]

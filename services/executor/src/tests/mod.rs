@@ -2,6 +2,7 @@
 
 mod course;
 mod faults;
+mod fleet;
 mod race;
 mod rescue;
 mod scripted;
