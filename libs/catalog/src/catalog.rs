@@ -34,6 +34,8 @@ pub struct TargetInfo {
     pub weight: u32,
     /// Limits of its own on time.
     pub limits: TimeLimits,
+    /// Requests under way at most; `None`: the executor's bound.
+    pub max_in_flight: Option<usize>,
     target: Target,
     /// Further deployments of the same model.
     others: Vec<TargetInfo>,
@@ -104,6 +106,7 @@ impl TargetInfo {
                 idle_ms: target.idle_ms,
                 total_ms: target.total_ms,
             },
+            max_in_flight: target.max_in_flight,
             others: Vec::new(),
             model: target.model.clone(),
             dialect: target.dialect,
@@ -199,7 +202,7 @@ mod tests {
               { base_url = 'http://127.0.0.1:2/v1', model = 'm', provider = 'two', weight = 3, idle_ms = 7 },
             ]
             [models.again]
-            targets = [{ base_url = 'https://api.openai.com/v1', model = 'gpt-4.1-mini' }]";
+            targets = [{ base_url = 'https://api.openai.com/v1', model = 'gpt-4.1-mini', api_key_env = 'SURELY_UNSET_KEY' }]";
         Catalog::new(&Document::parse(text, "t").unwrap().shared().unwrap())
     }
 

@@ -1,6 +1,9 @@
 //! The parts of the file that all services read.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use indexmap::IndexMap;
 use serde::Deserialize;
@@ -103,6 +106,9 @@ pub struct Target {
     pub idle_ms: Option<u64>,
     /// How long a whole request may take that begins here, in milliseconds. Default: `[executor.limits]`.
     pub total_ms: Option<u64>,
+    /// Requests, and so connections, under way at most; beyond it the next candidate is asked. Default:
+    /// `[executor.bounds]`.
+    pub max_in_flight: Option<usize>,
 }
 
 /// The wire format of a provider.
@@ -306,6 +312,7 @@ impl Shared {
                 }
             }
         }
+        problems.extend(self.ambiguous());
         if let Some(redis) = &self.redis {
             let named = [redis.url.is_some(), redis.url_env.is_some(), redis.url_file.is_some()];
             if named.iter().filter(|named| **named).count() != 1 {
@@ -329,6 +336,38 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Models that stand in two aliases with different deployments: a plan names a model, so one of them would be asked
+    /// where the other is meant.
+    fn ambiguous(&self) -> Vec<(String, String)> {
+        type Places<'a> = BTreeSet<(&'a str, Option<&'a str>, Option<&'a Path>)>;
+        let mut seen: BTreeMap<String, (&str, Places<'_>)> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (alias, model) in &self.models {
+            let mut own: BTreeMap<String, Places<'_>> = BTreeMap::new();
+            for target in &model.targets {
+                let place =
+                    (target.base_url.as_str(), target.api_key_env.as_deref(), target.api_key_file.as_deref());
+                own.entry(target.id()).or_default().insert(place);
+            }
+            for (id, places) in own {
+                match seen.get(&id) {
+                    Some((other, known)) if *known != places => {
+                        let problem = format!(
+                            "has {id} with other addresses or credentials than models.{other}; give the same in both, or a \
+                             `provider` name of its own to one"
+                        );
+                        problems.push((format!("models.{alias}"), problem));
+                    }
+                    Some(_) => {}
+                    None => drop(seen.insert(id, (alias, places))),
+                }
+            }
+        }
+        problems
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,5 +382,20 @@ mod tests {
         assert_eq!(target("https://api.openai.com/v1").id(), "openai/m");
         assert_eq!(target("http://127.0.0.1:1234/v1").id(), "local/m");
         assert_eq!(target("http://vllm:8000/v1").id(), "vllm/m");
+    }
+
+    #[test]
+    fn one_model_with_two_keys_in_two_aliases_is_refused() {
+        let document = |second: &str| {
+            let text = format!(
+                "[models.a]\ntargets = [{{ base_url = 'https://x.test/v1', model = 'm', api_key_env = 'ONE' }}]\n\
+                 [models.b]\ntargets = [{{ base_url = 'https://x.test/v1', model = 'm', {second} }}]\n"
+            );
+            crate::Document::parse(&text, "test.toml").unwrap().shared()
+        };
+        assert!(document("api_key_env = 'ONE'").is_ok());
+        assert!(document("api_key_env = 'TWO', provider = 'mine'").is_ok());
+        let error = document("api_key_env = 'TWO'").unwrap_err().to_string();
+        assert!(error.contains("models.b has x/m") && error.contains("models.a"), "{error}");
     }
 }

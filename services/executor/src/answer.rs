@@ -46,6 +46,24 @@ pub(crate) struct Stream {
     failed: Option<ProviderError>,
 }
 
+/// Is how long a piece is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// The end of it while nothing comes.
+    pub(crate) until: Instant,
+    /// How much longer each keep-alive makes it.
+    pub(crate) idle: Duration,
+    /// Its end whatever comes.
+    pub(crate) last: Instant,
+}
+
+impl Patience {
+    /// Keep-alives change nothing.
+    pub(crate) const fn until(at: Instant) -> Self {
+        Self { until: at, idle: Duration::ZERO, last: at }
+    }
+}
+
 /// Is what an answer gives next.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -174,11 +192,11 @@ impl Ask<'_> {
 }
 
 impl Answer {
-    /// Waits for the next piece, at most until `at`. What has come already is given first.
-    pub(crate) async fn next(&mut self, watch: &mut Watch, at: Instant) -> Next {
+    /// Waits for the next piece. What has come already is given first.
+    pub(crate) async fn next(&mut self, watch: &mut Watch, patience: Patience) -> Next {
         match self {
             Self::Whole(deltas, _) => deltas.pop_front().map_or(Next::End, Next::Delta),
-            Self::Stream(stream) => stream.next(watch, at).await,
+            Self::Stream(stream) => stream.next(watch, patience).await,
         }
     }
 
@@ -227,11 +245,11 @@ impl Stream {
         }
     }
 
-    async fn next(&mut self, watch: &mut Watch, at: Instant) -> Next {
+    async fn next(&mut self, watch: &mut Watch, patience: Patience) -> Next {
         if let Some(error) = self.failed.take() {
             return Next::Error(error);
         }
-        let mut at = at;
+        let Patience { until: mut at, idle, mut last } = patience;
         loop {
             let delta = if self.closed { self.decoder.end() } else { self.decoder.next_delta() };
             match delta {
@@ -242,7 +260,8 @@ impl Stream {
             }
             if self.decoder.summary().finish_reason.is_some() && !self.finishing {
                 self.finishing = true;
-                at = at.min(Instant::now() + GRACE);
+                last = last.min(Instant::now() + GRACE);
+                at = at.min(last);
             }
             match watch.until(at, self.body.frame()).await {
                 None => return Next::Elapsed,
@@ -251,6 +270,9 @@ impl Stream {
                 Some(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
                         self.decoder.push(data);
+                        if !idle.is_zero() {
+                            at = (Instant::now() + idle).min(last);
+                        }
                     }
                 }
             }

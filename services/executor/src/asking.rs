@@ -141,6 +141,7 @@ impl Execution {
             record,
             written,
             idle,
+            alive: self.core.alive(&target, &self.limits),
             permit,
             pace: Pace::default(),
             watch,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use crate::account::Seen;
-use crate::answer::{Answer, Next, NoAnswer};
+use crate::answer::{Answer, Next, NoAnswer, Patience};
 use crate::breaker::Permit;
 use crate::core::{Core, Held};
 use crate::failure::Failure;
@@ -68,7 +68,7 @@ pub(crate) async fn attempt(wish: Wish) -> Result<Spoken, Missed> {
         Err(NoAnswer::Failed(failed)) => return Err(Missed::Failed(permit, failed)),
         Err(NoAnswer::Elapsed) => return Err(Missed::Late),
     };
-    let first = answer.next(&mut watch, deadline).await;
+    let first = answer.next(&mut watch, Patience::until(deadline)).await;
     let complete = answer.summary().finish_reason;
     let spoken = |answer, first| Spoken { answer, first, permit, held, watch };
     let failed = match first {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::Scheme;
-use http::{Request, Response, Uri};
+use http::{Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -29,7 +29,11 @@ use crate::error::Error;
 
 /// Makes connections to providers. Tests and simulations bring their own.
 #[derive(Clone, Debug)]
-pub struct Connector(BoxCloneSyncService<Uri, Io, BoxError>);
+pub struct Connector {
+    inner: BoxCloneSyncService<Uri, Io, BoxError>,
+    /// Whoever is asked through a proxy in plain text must say the proxy's password with each request.
+    proxies: Option<Arc<Matcher>>,
+}
 
 impl Connector {
     /// Wraps anything that turns a URI into a connection.
@@ -38,7 +42,7 @@ impl Connector {
         S: Service<Uri, Response = Io, Error = BoxError> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
-        Self(BoxCloneSyncService::new(service))
+        Self { inner: BoxCloneSyncService::new(service), proxies: None }
     }
 
     /// Connects over TCP without delay (Nagle), both address families side by side (RFC 8305), through the proxy that the
@@ -59,8 +63,9 @@ impl Connector {
         http.set_nodelay(true);
         http.enforce_http(false);
         http.set_connect_timeout(Some(connect));
+        let ways = Arc::clone(&proxies);
         let plain = Self::new(service_fn(move |uri: Uri| {
-            let (http, proxy) = (http.clone(), proxies.intercept(&uri).filter(|_| !is_loopback(&uri)));
+            let (http, proxy) = (http.clone(), ways.intercept(&uri).filter(|_| !is_loopback(&uri)));
             async move {
                 let Some(proxy) = proxy else { return Ok(Io::new(http.oneshot(uri).await?)) };
                 if uri.scheme() == Some(&Scheme::HTTPS) {
@@ -78,13 +83,13 @@ impl Connector {
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(plain);
-        Self::new(https.map_response(Io::new))
+        Self { proxies: Some(proxies), ..Self::new(https.map_response(Io::new)) }
     }
 
     /// Bounds the whole of connecting, TLS included.
     fn within(self, limit: Duration) -> Self {
-        let inner = self.0;
-        Self::new(service_fn(move |uri: Uri| {
+        let Self { inner, proxies } = self;
+        let bounded = Self::new(service_fn(move |uri: Uri| {
             let inner = inner.clone();
             async move {
                 match tokio::time::timeout(limit, inner.oneshot(uri)).await {
@@ -95,7 +100,8 @@ impl Connector {
                     }
                 }
             }
-        }))
+        }));
+        Self { proxies, ..bounded }
     }
 }
 
@@ -278,10 +284,14 @@ impl Write for Io {
 
 /// Sends requests over pooled connections, HTTP/2 where TLS negotiates it, else HTTP/1.1.
 #[derive(Clone, Debug)]
-pub(crate) struct Client(legacy::Client<Connector, Full<Bytes>>);
+pub(crate) struct Client {
+    client: legacy::Client<Connector, Full<Bytes>>,
+    proxies: Option<Arc<Matcher>>,
+}
 
 impl Client {
     pub(crate) fn new(connector: Connector, config: &Config) -> Self {
+        let proxies = connector.proxies.clone();
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -292,15 +302,23 @@ impl Client {
             .http2_adaptive_window(true)
             .http2_keep_alive_interval(Some(Duration::from_secs(20)))
             .build(connector.within(ms(config.limits.connect_ms)));
-        Self(client)
+        Self { client, proxies }
     }
 
     /// Sends a request and waits for the answer's headers. Dropping the future, or the answer's body, ends the exchange.
     pub(crate) async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, legacy::Error> {
-        self.0.request(request).await
+        // Over TLS the tunnel's opening says it instead.
+        if request.uri().scheme() == Some(&Scheme::HTTP)
+            && !is_loopback(request.uri())
+            && let Some(proxy) = self.proxies.as_ref().and_then(|proxies| proxies.intercept(request.uri()))
+            && let Some(password) = proxy.basic_auth()
+        {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, password.clone());
+        }
+        self.client.request(request).await
     }
 }
 
@@ -310,11 +328,11 @@ impl Service<Uri> for Connector {
     type Future = <BoxCloneSyncService<Uri, Io, BoxError> as Service<Uri>>::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(cx)
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        self.0.call(uri)
+        self.inner.call(uri)
     }
 }
 
@@ -351,6 +369,7 @@ mod tests {
     async fn a_proxy_gets_whole_uris_and_tunnels_for_tls() {
         let plain = proxied("http://models.test/v1/chat/completions").await;
         assert!(plain.starts_with("POST http://models.test/v1/chat/completions HTTP/1.1\r\n"), "{plain}");
+        assert!(plain.to_lowercase().contains("proxy-authorization: basic bwu6c2vjcmv0"), "{plain}");
         let tunnel = proxied("https://models.test/v1").await;
         assert!(tunnel.starts_with("CONNECT models.test:443 HTTP/1.1\r\n"), "{tunnel}");
         assert!(tunnel.to_lowercase().contains("proxy-authorization: basic bwu6c2vjcmv0"), "{tunnel}");

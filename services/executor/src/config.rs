@@ -57,6 +57,9 @@ pub struct Limits {
     pub first_output_reasoning_ms: u64,
     /// Between two pieces of output. Default: 15,000.
     pub idle_ms: u64,
+    /// Between two pieces of output, while the provider sends keep-alives: a tool that it runs itself may take long. A
+    /// request's own `idle_ms` goes before it. Default: 60,000.
+    pub keep_alive_ms: u64,
     /// From the request's arrival to its end; a caller's nearer deadline goes before it. Default: 600,000.
     pub total_ms: u64,
     /// How much waiting for output is looked at together to find a stream that only drips; 0: not at all. Default: 30,000.
@@ -72,6 +75,7 @@ impl Default for Limits {
             first_output_ms: 10_000,
             first_output_reasoning_ms: 90_000,
             idle_ms: 15_000,
+            keep_alive_ms: 60_000,
             total_ms: 600_000,
             drip_ms: 30_000,
             drip_bytes: 30,
@@ -149,7 +153,8 @@ impl Default for Breaker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bounds {
-    /// Requests under way at one target; beyond it the next candidate is asked. Default: 4,096.
+    /// Requests, and so connections, under way at one target; beyond it the next candidate is asked. A target's own
+    /// `max_in_flight` goes before it. Default: 16,384.
     pub in_flight_per_target: usize,
     /// Headers of a provider's answer, in bytes; at least 8,192. Default: 65,536.
     pub header_bytes: usize,
@@ -169,7 +174,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            in_flight_per_target: 4_096,
+            in_flight_per_target: 16_384,
             header_bytes: 64 << 10,
             error_body_bytes: 64 << 10,
             event_bytes: 1 << 20,

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 use signalbox_mesh::{Clock, Random};
 use signalbox_proto::common::v1::{AttemptOutcome, TimeLimits};
 use signalbox_wire::ErrorClass;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::account::Seen;
@@ -22,7 +21,7 @@ use crate::target::{Credential, Target};
 use crate::targets::Targets;
 
 /// Is what an attempt holds of its target while it lasts.
-pub(crate) type Held = (InFlight, OwnedSemaphorePermit);
+pub(crate) type Held = InFlight;
 
 /// The executor's state.
 pub(crate) struct Core {
@@ -50,8 +49,9 @@ impl Core {
                 None,
             )));
         }
-        let Ok(place) = Arc::clone(&target.memory.places).try_acquire_owned() else {
-            let words = format!("{} requests are under way already", self.config.bounds.in_flight_per_target);
+        let most = target.max_in_flight.unwrap_or(self.config.bounds.in_flight_per_target);
+        let Some(held) = target.memory.stats.begin(most) else {
+            let words = format!("{most} requests are under way already");
             return Err(Box::new(Failure::unsent(
                 AttemptOutcome::Overloaded,
                 ErrorClass::Overloaded,
@@ -60,7 +60,7 @@ impl Core {
             )));
         };
         match self.leave(target, now).await {
-            Ok(permit) => Ok((permit, (target.memory.stats.begin(), place))),
+            Ok(permit) => Ok((permit, held.admitted())),
             Err(open) => {
                 let words = format!("not asked: {}", open.reason);
                 let class = ErrorClass::Overloaded;
@@ -110,6 +110,12 @@ impl Core {
 
     pub(crate) fn idle(&self, target: &Target, limits: &TimeLimits) -> Duration {
         limit(limits.idle_ms, target.limits.idle, self.config.limits.idle_ms)
+    }
+
+    /// How long a stream may send nothing but keep-alives. A request that says how long it waits for output means output.
+    pub(crate) fn alive(&self, target: &Target, limits: &TimeLimits) -> Duration {
+        let idle = self.idle(target, limits);
+        if limits.idle_ms.is_some() { idle } else { idle.max(ms(self.config.limits.keep_alive_ms)) }
     }
 
     /// Returns when a request ends that arrives now: by its own limit, its first candidate's, and the caller's deadline.

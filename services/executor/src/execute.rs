@@ -74,6 +74,8 @@ pub(crate) struct Live {
     pub(crate) record: Record,
     pub(crate) written: Written,
     pub(crate) idle: Duration,
+    /// How long keep-alives may stand in for output.
+    pub(crate) alive: Duration,
     pub(crate) permit: Permit,
     pub(crate) pace: Pace,
     pub(crate) watch: Watch,

@@ -88,7 +88,7 @@ pub fn build_with(
     };
     let core = Arc::new(Core {
         client: Client::new(connector, &config),
-        targets: Targets::new(shared, config.bounds.in_flight_per_target)?,
+        targets: Targets::new(shared)?,
         budget: Arc::new(Budget::new(config.retry)),
         fleet: fleet.clone(),
         clock: environment.clock,

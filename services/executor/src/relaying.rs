@@ -9,7 +9,7 @@ use signalbox_wire::{ErrorClass, ProviderError};
 use tokio::time::Instant;
 
 use crate::account::millis;
-use crate::answer::Next;
+use crate::answer::{Next, Patience};
 use crate::config::ms;
 use crate::execute::{Broke, Execution, Live, Pace, State};
 use crate::failure::{self, Failure};
@@ -25,10 +25,14 @@ impl Execution {
     pub(crate) async fn relay(&mut self, mut live: Box<Live>) -> State {
         // Counted from here: while the reader is slow nobody asks the provider for more, so it cannot be late.
         let began = Instant::now();
-        let until = (began + live.idle).min(self.deadline);
-        match live.answer.next(&mut live.watch, until).await {
+        let patience = Patience {
+            until: (began + live.idle).min(self.deadline),
+            idle: live.idle,
+            last: (began + live.alive).min(self.deadline),
+        };
+        match live.answer.next(&mut live.watch, patience).await {
             Next::Delta(delta) => {
-                live.pace.waited += began.elapsed();
+                live.pace.waited += began.elapsed().min(live.idle);
                 self.deliver(live, delta)
             }
             // Nothing of the answer can follow the finish reason, whatever becomes of the connection.
@@ -47,7 +51,7 @@ impl Execution {
                 self.broken(live, Failure::broken(AttemptOutcome::Cut, error))
             }
             Next::Elapsed => {
-                let words = format!("nothing for {} ms", millis(live.idle));
+                let words = format!("no output for {} ms", millis(began.elapsed()));
                 let error = ProviderError::new(ErrorClass::Timeout, &words);
                 self.broken(live, Failure::broken(AttemptOutcome::Stalled, error))
             }

@@ -91,11 +91,11 @@ pub(crate) struct Counts {
 }
 
 impl Stats {
-    /// Notes an attempt that begins; it is in flight until the guard is dropped.
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
-        self.attempts.fetch_add(1, Relaxed);
-        self.in_flight.fetch_add(1, Relaxed);
-        InFlight(Arc::clone(self))
+    /// Takes a place among so many, until the guard is dropped; `None`: all are taken.
+    pub(crate) fn begin(self: &Arc<Self>, most: usize) -> Option<InFlight> {
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
+        let taken = self.in_flight.fetch_update(Relaxed, Relaxed, |n| (n < most).then_some(n + 1));
+        taken.is_ok().then(|| InFlight(Arc::clone(self)))
     }
 
     pub(crate) fn failed(&self) {
@@ -156,6 +156,14 @@ impl Stats {
 /// Counts one attempt as under way for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct InFlight(Arc<Stats>);
+
+impl InFlight {
+    /// Notes that it becomes an attempt.
+    pub(crate) fn admitted(self) -> Self {
+        self.0.attempts.fetch_add(1, Relaxed);
+        self
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

@@ -11,7 +11,6 @@ use signalbox_proto::common::v1::Usage;
 use signalbox_proto::executor::v1::BreakerState;
 use signalbox_wire::bedrock::sign::{Keys, sign};
 use signalbox_wire::{Dialect, Encoded, redact};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::breaker::Breaker;
@@ -40,6 +39,8 @@ pub(crate) struct Target {
     /// Whether it reasons before it speaks, and so may take long.
     pub(crate) reasoning: bool,
     pub(crate) limits: Limits,
+    /// Requests under way at most; `None`: as configured for all.
+    pub(crate) max_in_flight: Option<usize>,
     /// The share of requests among deployments of the same id.
     pub(crate) weight: u32,
     /// Together with `credential_source` what tells deployments apart.
@@ -52,18 +53,10 @@ pub(crate) struct Target {
 }
 
 /// Is what outlives a change of the configuration.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) stats: Arc<Stats>,
     pub(crate) breaker: Arc<Breaker>,
-    pub(crate) places: Arc<Semaphore>,
-}
-
-impl Memory {
-    pub(crate) fn new(places: usize) -> Self {
-        let places = Semaphore::new(places.min(Semaphore::MAX_PERMITS));
-        Self { stats: Arc::default(), breaker: Arc::default(), places: Arc::new(places) }
-    }
 }
 
 /// Is a target's own limits on time; absent ones are the configuration's.

@@ -22,7 +22,6 @@ pub(crate) type Known = BTreeMap<String, Vec<Arc<Target>>>;
 /// Finds targets. Follows changes of the configuration; what is remembered of a target outlives them.
 pub(crate) struct Targets {
     shared: Live<Shared>,
-    places: usize,
     present: ArcSwap<Snapshot>,
     changing: Mutex<()>,
 }
@@ -39,16 +38,16 @@ impl Targets {
     ///
     /// Names the target that cannot be asked as it is configured. A credential that is not there is none: other targets may
     /// do, and `ListTargets` tells.
-    pub(crate) fn new(shared: Live<Shared>, places: usize) -> Result<Self, Error> {
+    pub(crate) fn new(shared: Live<Shared>) -> Result<Self, Error> {
         let version = shared.version();
-        let known = Arc::new(ready(&Catalog::new(&shared.load()), &Known::new(), places)?);
+        let known = Arc::new(ready(&Catalog::new(&shared.load()), &Known::new())?);
         for target in known.values().flatten() {
             if let Credential::Missing(why) = &target.credential {
                 tracing::warn!(target_id = %target.id, why, "a target has no credential and is not asked");
             }
         }
         let present = ArcSwap::from_pointee(Snapshot { version, known });
-        Ok(Self { shared, places, present, changing: Mutex::new(()) })
+        Ok(Self { shared, present, changing: Mutex::new(()) })
     }
 
     /// Returns the deployments of a target, in the order in which they are to be asked: the first by the power of two choices,
@@ -85,7 +84,7 @@ impl Targets {
         if present.version == version {
             return Arc::clone(&present.known);
         }
-        let known = match ready(&Catalog::new(&self.shared.load()), &present.known, self.places) {
+        let known = match ready(&Catalog::new(&self.shared.load()), &present.known) {
             Ok(known) => Arc::new(known),
             Err(error) => {
                 tracing::error!(%error, "the new configuration is not used");
@@ -97,7 +96,7 @@ impl Targets {
     }
 }
 
-fn ready(catalog: &Catalog, before: &Known, places: usize) -> Result<Known, Error> {
+fn ready(catalog: &Catalog, before: &Known) -> Result<Known, Error> {
     let mut known = Known::new();
     for info in catalog.targets() {
         let mut deployments = Vec::new();
@@ -108,7 +107,7 @@ fn ready(catalog: &Catalog, before: &Known, places: usize) -> Result<Known, Erro
             };
             let memory = match before.get(&info.id).and_then(|known| known.iter().find(same)) {
                 Some(target) => Arc::clone(&target.memory),
-                None => Arc::new(Memory::new(places)),
+                None => Arc::new(Memory::default()),
             };
             deployments.push(Arc::new(target(deployment, memory)?));
         }
@@ -151,6 +150,7 @@ fn target(info: &TargetInfo, memory: Arc<Memory>) -> Result<Target, Error> {
             idle: info.limits.idle_ms.map(ms),
             total: info.limits.total_ms.map(ms),
         },
+        max_in_flight: info.max_in_flight,
         weight: info.weight.max(1),
         base_url: info.base_url.clone(),
         credential_source: info.credential_source(),
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn targets_are_made_ready_and_a_missing_key_is_no_error() {
-        let targets = Targets::new(Live::new(shared(ONE)), 10).unwrap();
+        let targets = Targets::new(Live::new(shared(ONE))).unwrap();
         let find = |id: &str| {
             targets.choose(id, &Random::seeded(1), Instant::now()).map(|mut found| found.remove(0))
         };
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_change_is_followed_and_what_is_remembered_stays() {
         let live = Live::new(shared(ONE));
-        let targets = Targets::new(live.clone(), 10).unwrap();
+        let targets = Targets::new(live.clone()).unwrap();
         let memory = Arc::clone(&targets.all()["lab/one"][0].memory);
         live.swap(shared(
             "[models.a]\ntargets = [{ base_url = 'http://127.0.0.1:1/v1', provider = 'lab', model = 'one', weight = 2 }]",
@@ -220,7 +220,7 @@ mod tests {
     fn an_address_that_cannot_be_asked_is_named() {
         let text =
             "[models.a]\ntargets = [{ base_url = 'http://me:secret@host/v1', provider = 'p', model = 'm' }]";
-        let error = Targets::new(Live::new(shared(text)), 10).err().unwrap().to_string();
+        let error = Targets::new(Live::new(shared(text))).err().unwrap().to_string();
         assert!(error.starts_with("p/m: base_url: ") && !error.contains("secret"), "{error}");
     }
 
@@ -230,7 +230,7 @@ mod tests {
             targets = [{ base_url = 'http://127.0.0.1:1/v1', provider = 'lab', model = 'm' },
                        { base_url = 'http://127.0.0.1:2/v1', provider = 'lab', model = 'm', weight = 3 },
                        { base_url = 'http://127.0.0.1:3/v1', provider = 'lab', model = 'm' }]";
-        let targets = Targets::new(Live::new(shared(text)), 10_000).unwrap();
+        let targets = Targets::new(Live::new(shared(text))).unwrap();
         let random = Random::seeded(3);
         let mut held = Vec::new();
         let mut shares = BTreeMap::<String, u32>::new();
@@ -238,7 +238,7 @@ mod tests {
             let order = targets.choose("lab/m", &random, Instant::now()).unwrap();
             assert_eq!(order.len(), 3, "the others stand by");
             *shares.entry(order[0].base.host.clone()).or_default() += 1;
-            held.push(order[0].memory.stats.begin());
+            held.push(order[0].memory.stats.begin(usize::MAX).unwrap());
         }
         let shares: Vec<u32> = shares.into_values().collect();
         assert!((80..120).contains(&shares[0]) && (280..320).contains(&shares[1]), "{shares:?}");

@@ -13,7 +13,7 @@ use crate::budget::Budget;
 use crate::config::Retry;
 use crate::course::{Candidate, Course, Means, Step};
 use crate::failure::Failure;
-use crate::target::{Base, Credential, Limits, Memory, Target};
+use crate::target::{Base, Credential, Limits, Target};
 
 /// Makes a course over models at hosts (`model@host`), each with a window or none.
 fn course(plan: &[(&str, Option<u64>)], around_filter: bool) -> Course {
@@ -33,7 +33,8 @@ fn course(plan: &[(&str, Option<u64>)], around_filter: bool) -> Course {
             base_url: String::new(),
             credential_source: String::new(),
             price: None,
-            memory: Arc::new(Memory::new(10)),
+            memory: Arc::default(),
+            max_in_flight: None,
         });
         Candidate { target, prefill: false }
     });

@@ -45,8 +45,7 @@ impl Replica {
     fn new(redis: &Redis, number: u64) -> Self {
         let clock = Arc::new(ManualClock::new(784_111_777_000));
         let fleet = Fleet::new(redis, clock, &Random::seeded(number)).unwrap();
-        let targets =
-            Targets::new(Live::new(models("http://provider.test/v1", &["a", "b"], None)), 10).unwrap();
+        let targets = Targets::new(Live::new(models("http://provider.test/v1", &["a", "b"], None))).unwrap();
         Self { fleet, targets }
     }
 

@@ -8,7 +8,7 @@ use http::Uri;
 use parking_lot::Mutex;
 use signalbox_config::Shared;
 use signalbox_proto::common::v1::{
-    AttemptKind, AttemptOutcome, ErrorReason, FinishReason, UsageSource, generate_event,
+    AttemptKind, AttemptOutcome, ErrorReason, FinishReason, TimeLimits, UsageSource, generate_event,
 };
 use signalbox_proto::executor::v1::{BreakerState, ExecuteRequest, ListTargetsRequest, execute_response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -359,5 +359,26 @@ async fn who_pays_is_asked_before_a_stream_is_rescued() {
             assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused:?}");
             assert_eq!(times.lock().len(), asked + 1);
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keep_alives_stand_in_for_output_for_a_while() {
+    let pings = |count| (0..count).flat_map(|_| [Say::Pause(10_000), Say::Bytes(": ping\n\n")]);
+    let begun = [Say::Bytes(HEAD), Say::Bytes(HELLO)];
+    let long_tool = begun.into_iter().chain(pings(5)).chain([Say::Bytes(STOP), Say::Bytes(DONE)]).collect();
+    let (executors, _) = scripted(Config::default(), vec![long_tool]);
+    let ran = run(&executors, request(&["a"])).await;
+    assert!(ran.finished.is_some(), "{ran:?}");
+
+    for (asked, seconds) in [(None, 60), (Some(20_000), 20)] {
+        let begun = [Say::Bytes(HEAD), Say::Bytes(HELLO)];
+        let (executors, _) = scripted(Config::default(), vec![begun.into_iter().chain(pings(100)).collect()]);
+        let mut request = request(&["a"]);
+        request.limits = Some(TimeLimits { idle_ms: asked, ..TimeLimits::default() });
+        let begin = Instant::now();
+        let ran = run(&executors, request).await;
+        assert_eq!(ran.outcomes(), [AttemptOutcome::Stalled], "{ran:?}");
+        assert_eq!(begin.elapsed().as_secs(), seconds);
     }
 }
