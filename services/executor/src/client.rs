@@ -384,6 +384,57 @@ mod tests {
         assert!(!loopback("http://10.0.0.1/") && !loopback("https://api.example.com"));
     }
 
+    /// Asks a server over TLS, whose certificate is of an authority of its own; returns what became of it.
+    async fn over_tls(trust: bool, alpn: &'static [u8]) -> Result<http::Version, String> {
+        use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+        let (authority, of_authority) = (rcgen::KeyPair::generate().unwrap(), {
+            let mut of = rcgen::CertificateParams::new(vec![]).unwrap();
+            of.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            of
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), of_authority.self_signed(&authority).unwrap().pem()).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let issuer = rcgen::Issuer::new(of_authority, authority);
+        let certificate = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        let certificate = certificate.signed_by(&key, &issuer).unwrap().der().clone();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server = rustls::ServerConfig::builder_with_provider(provider);
+        let server = server.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let mut server = server.with_single_cert(vec![certificate], key).unwrap();
+        server.alpn_protocols = vec![alpn.to_vec()];
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+        let answer = hyper::service::service_fn(async |_request: Request<Incoming>| {
+            Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from_static(b"hello"))))
+        });
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    let _ended = server.serve_connection(TokioIo::new(stream), answer).await;
+                }
+            }
+        });
+        let tls = Tls { ca_file: trust.then(|| file.path().to_owned()) };
+        let matcher = Arc::new(Matcher::builder().build());
+        let connector = Connector::through(matcher, Duration::from_secs(5), trusted(&tls).unwrap());
+        let client = Client::new(connector, &Config::default());
+        let asked = client.send(Request::get(address).body(Full::default()).unwrap()).await;
+        serving.abort();
+        asked.map(|response| response.version()).map_err(|error| format!("{error:?}"))
+    }
+
+    #[tokio::test]
+    async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
+        assert_eq!(over_tls(true, b"http/1.1").await, Ok(http::Version::HTTP_11));
+        assert_eq!(over_tls(true, b"h2").await, Ok(http::Version::HTTP_2), "where TLS negotiates it");
+        let error = over_tls(false, b"http/1.1").await.unwrap_err();
+        assert!(error.contains("UnknownIssuer"), "{error}");
+    }
+
     #[test]
     fn a_ca_file_that_cannot_be_used_is_named() {
         let error = |path: &str| {

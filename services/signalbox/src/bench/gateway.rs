@@ -131,7 +131,7 @@ impl Client {
 }
 
 impl Gateway {
-    fn chat(&self, prompt: String) -> GenerateRequest {
+    pub(super) fn chat(&self, prompt: String) -> GenerateRequest {
         let text = Part { kind: Some(part::Kind::Text(Text { text: prompt })), ..Part::default() };
         let message = Message { role: Role::User.into(), parts: vec![text], ..Message::default() };
         let chat =

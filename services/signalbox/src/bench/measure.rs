@@ -58,11 +58,7 @@ struct Target {
 
 impl<'a> Bench<'a> {
     fn new(args: &'a Args) -> Self {
-        let seed = args.seed.unwrap_or_else(|| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            // Far from the next second's, so that two runs share no prompt.
-            now.subsec_micros() ^ u32::try_from(now.as_secs() & 0xffff).unwrap_or_default() << 16
-        });
+        let seed = seed(args);
         let amount = args.requests.map_or(Amount::Time(args.seconds), Amount::Requests);
         let prompts = Arc::new(Prompts::new(seed));
         Self { args, prompts, seed, amount, alone: Vec::new(), runs: Vec::new(), notes: Vec::new() }
@@ -100,7 +96,13 @@ impl<'a> Bench<'a> {
             Semantic::Both => &[false, true],
         };
         for &semantic in rounds {
-            let plan = Plan { topology: self.args.topology, semantic, provider: simulator.base_url() };
+            let plan = Plan {
+                topology: self.args.topology,
+                semantic,
+                provider: simulator.base_url(),
+                model: MODEL,
+                streams: 0,
+            };
             let mesh = match Mesh::start(plan).await {
                 Err(error) if self.args.semantic == Semantic::Both && error.starts_with(NO_MODEL) => {
                     self.notes.push(error);
@@ -240,9 +242,18 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// What prompts follow from.
+pub(super) fn seed(args: &Args) -> u32 {
+    args.seed.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Far from the next second's, so that two runs share no prompt.
+        now.subsec_micros() ^ u32::try_from(now.as_secs() & 0xffff).unwrap_or_default() << 16
+    })
+}
+
 /// Waits until the processes have done what they do after an answer (settling, filling caches), and reads what they have used.
 /// `None` without processes, or where the system does not tell.
-async fn calm(trees: &[Tree]) -> Result<Option<Vec<Used>>, String> {
+pub(super) async fn calm(trees: &[Tree]) -> Result<Option<Vec<Used>>, String> {
     if trees.is_empty() || !process::available() {
         return Ok(None);
     }

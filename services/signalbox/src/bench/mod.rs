@@ -12,6 +12,7 @@ mod process;
 mod provider;
 mod render;
 mod report;
+mod streams;
 mod workload;
 mod world;
 
@@ -38,6 +39,7 @@ What is measured:
 Examples:
   signalbox bench                                      all of it, in about a minute and a half
   signalbox bench --semantic off --load closed         processor time, compared with the goals
+  signalbox bench --streams 10000                      memory of ten thousand slow streams at once, in two minutes
   signalbox bench --topology six --json > six.json     six processes instead of one
   signalbox bench --server http://127.0.0.1:8080 --model my-alias --pid $(pgrep -x signalbox)";
 
@@ -110,6 +112,14 @@ pub(crate) struct Args {
     /// Requests before each measurement that are not counted
     #[arg(long, value_name = "COUNT", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     warm_up: u64,
+    /// Instead of all that: hold so many slow streams open at once, and measure what each takes
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=100_000),
+        conflicts_with_all = ["server", "loops", "rate", "seconds", "requests"]
+    )]
+    streams: Option<u32>,
     /// Prompts follow from it. Default: from the clock, so that no earlier run's answers are in the mesh's cache
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u32>,
@@ -155,6 +165,22 @@ pub(crate) async fn run(args: Args) -> Ended {
         return Err("an open loop alone needs a rate: give --rate, or --load both for half of what a closed loop reaches".into());
     }
     let interrupted = signalbox_mesh::shutdown_signal();
+    if let Some(streams) = args.streams {
+        let streams = usize::try_from(streams).unwrap_or(usize::MAX);
+        let seed = measure::seed(&args);
+        let report = tokio::select! {
+            report = streams::measure(streams, args.topology, seed) => report?,
+            () = interrupted.cancelled() => return Err("interrupted; what was started is ended".into()),
+        };
+        let text = match args.json {
+            true => {
+                serde_json::to_string(&report).map_err(|e| format!("the report cannot be written: {e}"))?
+            }
+            false => streams::render(&report),
+        };
+        print::line(&text);
+        return Ok(());
+    }
     let report = tokio::select! {
         report = measure::all(&args) => report?,
         () = interrupted.cancelled() => return Err("interrupted; what was started is ended".into()),

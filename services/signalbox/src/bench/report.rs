@@ -12,7 +12,9 @@ use super::{
 };
 
 /// The version of the JSON form: raised when a field changes its meaning or goes.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
+/// How this program was built.
+pub(super) const BUILD: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 /// The share of failed requests above which the benchmark itself fails.
 const MOST_ERRORS: f64 = 0.01;
 
@@ -174,7 +176,7 @@ impl Report {
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
-            build: if cfg!(debug_assertions) { "debug" } else { "release" },
+            build: BUILD,
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             cores: std::thread::available_parallelism().map_or(0, usize::from),

@@ -149,6 +149,10 @@ pub(super) struct Plan<'a> {
     pub(super) semantic: bool,
     /// The simulator's address, version included.
     pub(super) provider: &'a str,
+    /// The simulator's model.
+    pub(super) model: &'a str,
+    /// Streams that are to be open at once, beyond what is usual.
+    pub(super) streams: usize,
 }
 
 impl Mesh {
@@ -246,10 +250,10 @@ async fn service(
 /// The configuration: defaults, except for the model, a tenant who can pay, whether anything is
 /// embedded (the cache's semantic tier, the guard's learned one), and where the others listen.
 fn configuration(plan: Plan<'_>, peers: &[(&str, &str)]) -> String {
-    let Plan { semantic, provider, .. } = plan;
+    let Plan { semantic, provider, model, streams, .. } = plan;
     let mut text = format!(
         "[models.{ALIAS}]\n\
-         targets = [{{ base_url = \"{provider}\", model = \"{MODEL}\", provider = \"simulated\", \
+         targets = [{{ base_url = \"{provider}\", model = \"{model}\", provider = \"simulated\", \
          price = {{ input_usd_per_mtok = \"0.15\", output_usd_per_mtok = \"0.60\" }} }}]\n\n\
          [tenants.{TENANT}]\n\
          budgets = [{{ limit_usd = \"1000000\", period = \"total\" }}]\n\n\
@@ -258,6 +262,12 @@ fn configuration(plan: Plan<'_>, peers: &[(&str, &str)]) -> String {
          [guard]\n\
          learned = {semantic}\n"
     );
+    if streams > 0 {
+        text.push_str(&format!(
+            "[mesh.server]\nconcurrency = {most}\n[executor.bounds]\nin_flight_per_target = {most}\n",
+            most = streams + 1_000
+        ));
+    }
     if !peers.is_empty() {
         text.push_str("\n[gateway.peers]\n");
         peers.iter().for_each(|(part, url)| text.push_str(&format!("{part} = [\"{url}\"]\n")));
@@ -296,7 +306,13 @@ mod tests {
 
     #[test]
     fn the_configuration_is_read_as_meant() {
-        let plan = Plan { topology: Topology::Six, semantic: true, provider: "http://127.0.0.1:9/v1" };
+        let plan = Plan {
+            topology: Topology::Six,
+            semantic: true,
+            provider: "http://127.0.0.1:9/v1",
+            model: MODEL,
+            streams: 10_000,
+        };
         let peers = PARTS.map(|part| (part, "http://127.0.0.1:1"));
         let document = Document::parse(&configuration(plan, &peers), "test").unwrap();
         let shared = document.shared().unwrap();
