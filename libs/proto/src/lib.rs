@@ -3,6 +3,8 @@
 //! The contract is in `proto/signalbox/<part>/v1/<part>.proto`; its comments are the documentation of these types.
 //! The types stay at the edge: services turn them into their own where illegal values must be impossible.
 
+pub mod codec;
+
 macro_rules! part {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

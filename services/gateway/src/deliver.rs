@@ -18,7 +18,7 @@ use crate::{
     Mesh,
     fill::Fill,
     inspect::Inspected,
-    outlet::{Gone, Outlet},
+    outlet::Outlet,
     pipeline::{Call, Entry, Log},
     relay::{Events, Screened, Source},
 };
@@ -62,7 +62,9 @@ impl Released {
             tools: inspected.chat.tools.iter().map(|t| t.name.clone()).collect(),
         };
         let request = context.request(Screened::new(open, events));
-        Ok(Self::Screened(mesh.parts.guard().screen(request).await?.into_inner(), None))
+        // Boxed: see `parts::step`.
+        let screened = Box::pin(async { mesh.parts.guard().screen(request).await }).await?;
+        Ok(Self::Screened(screened.into_inner(), None))
     }
 
     async fn next(&mut self) -> Result<Option<Vec<ScreenedEvent>>, Status> {
@@ -118,12 +120,15 @@ pub(crate) async fn deliver(
     while let Some(batch) =
         released.next().await.map_err(|status| progress.lock().take_error().unwrap_or(status))?
     {
-        for ScreenedEvent { client, stored } in batch {
-            let Some(client) = client else { continue };
-            if let Some(fill) = &mut fill {
-                fill.push(stored.unwrap_or_else(|| client.clone()));
-            }
-            teller.tell(client, entry, outlet).await?;
+        if let Some(fill) = &mut fill {
+            let stored = |event: &ScreenedEvent| {
+                event.client.as_ref().map(|client| event.stored.as_ref().unwrap_or(client).clone())
+            };
+            fill.push(batch.iter().filter_map(stored).collect());
+        }
+        for event in batch {
+            let Some(client) = event.client else { continue };
+            teller.tell(client, entry, outlet).await;
         }
     }
 
@@ -135,7 +140,8 @@ pub(crate) async fn deliver(
         if let Some(fill) = fill {
             fill.abort("finding");
         }
-        return teller.blocked(closed.blocked_by.unwrap_or_default(), entry, outlet).await;
+        teller.blocked(closed.blocked_by.unwrap_or_default(), entry, outlet).await;
+        return Ok(());
     }
     if !teller.finished {
         return Err(broken("the answer ended without a finish reason; what was delivered is incomplete"));
@@ -161,42 +167,31 @@ struct Teller {
 }
 
 impl Teller {
-    async fn tell(
-        &mut self,
-        event: GenerateEvent,
-        entry: &mut Entry,
-        outlet: &mut Outlet,
-    ) -> Result<(), Status> {
+    async fn tell(&mut self, event: GenerateEvent, entry: &mut Entry, outlet: &mut Outlet) {
         match event.kind {
             Some(Kind::Started(source)) => self.begin(source.model, outlet).await,
             Some(Kind::Finished(finished)) => {
-                self.begin(finished.model.clone(), outlet).await?;
-                self.finish(finished, entry, outlet).await
+                self.begin(finished.model.clone(), outlet).await;
+                self.finish(finished, entry, outlet).await;
             }
             Some(kind) => {
-                self.begin(String::new(), outlet).await?;
-                Ok(outlet.send(kind).await?)
+                self.begin(String::new(), outlet).await;
+                outlet.send(kind).await;
             }
-            None => Ok(()),
+            None => {}
         }
     }
 
     /// Sends `started` and what was noticed before it, once.
-    async fn begin(&mut self, model: String, outlet: &mut Outlet) -> Result<(), Status> {
-        let Some(started) = self.started.take() else { return Ok(()) };
-        outlet.send(Kind::Started(Started { model, ..started })).await?;
+    async fn begin(&mut self, model: String, outlet: &mut Outlet) {
+        let Some(started) = self.started.take() else { return };
+        outlet.send(Kind::Started(Started { model, ..started })).await;
         for notice in self.log.notices.drain(..) {
-            outlet.send(Kind::Notice(notice)).await?;
+            outlet.send(Kind::Notice(notice)).await;
         }
-        Ok(())
     }
 
-    async fn finish(
-        &mut self,
-        mut finished: Finished,
-        entry: &mut Entry,
-        outlet: &mut Outlet,
-    ) -> Result<(), Status> {
+    async fn finish(&mut self, mut finished: Finished, entry: &mut Entry, outlet: &mut Outlet) {
         let hit = entry.bill.is_hit();
         if hit {
             let usage = Usage { source: UsageSource::Cached.into(), ..finished.usage.unwrap_or_default() };
@@ -219,12 +214,12 @@ impl Teller {
         self.finished = true;
         // Before the last event leaves: a client that hangs up right after it has had its answer.
         entry.bill.outcome(RequestOutcome::Ok);
-        Ok(outlet.send(Kind::Finished(finished)).await?)
+        outlet.send(Kind::Finished(finished)).await;
     }
 
     /// Ends an answer that the guard stopped: a notice that names the policy, and a finish reason that is no success.
-    async fn blocked(&mut self, by: BlockedBy, entry: &mut Entry, outlet: &mut Outlet) -> Result<(), Status> {
-        self.begin(String::new(), outlet).await?;
+    async fn blocked(&mut self, by: BlockedBy, entry: &mut Entry, outlet: &mut Outlet) {
+        self.begin(String::new(), outlet).await;
         entry.bill.outcome(RequestOutcome::OutputBlocked);
         let message = format!("the answer was stopped by the guard policy `{}` ({})", by.policy, by.detector);
         outlet
@@ -235,7 +230,7 @@ impl Teller {
                 count: 1,
                 r#type: by.detector,
             }))
-            .await?;
+            .await;
         let timings = self.timings(outlet, None);
         entry.bill.timings(timings);
         let finished = Finished {
@@ -243,7 +238,7 @@ impl Teller {
             timings: Some(timings),
             ..Finished::default()
         };
-        Ok(outlet.send(Kind::Finished(finished)).await?)
+        outlet.send(Kind::Finished(finished)).await;
     }
 
     fn timings(&self, outlet: &Outlet, provider: Option<Timings>) -> Timings {
@@ -266,12 +261,6 @@ impl Entry {
         let used = finished.usage.map_or(0, |u| u.output_tokens);
         let granted = self.granted_output_tokens;
         granted > 0 && used >= granted && self.asked_output_tokens.is_none_or(|asked| granted < asked)
-    }
-}
-
-impl From<Gone> for Status {
-    fn from(_: Gone) -> Self {
-        error::status(Code::Cancelled, ErrorReason::Cancelled, "the client went away").into()
     }
 }
 

@@ -40,9 +40,9 @@ impl Fill {
         &self.entry_id
     }
 
-    /// Hands an event on in its stored form.
-    pub(crate) fn push(&mut self, event: GenerateEvent) {
-        self.send(Kind::Events(CachedEvents { events: vec![event] }));
+    /// Hands events on in their stored form.
+    pub(crate) fn push(&mut self, events: Vec<GenerateEvent>) {
+        self.send(Kind::Events(CachedEvents { events }));
     }
 
     /// Completes the entry.

@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{
+    StreamExt as _,
+    future::BoxFuture,
+    stream::{self, Stream},
+};
 use parking_lot::Mutex;
 use signalbox_mesh::RequestContext;
 use signalbox_proto::{
@@ -22,6 +26,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, Sleep},
 };
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use crate::{
@@ -51,7 +56,7 @@ pub(crate) struct Grant {
     renewal: Option<Pin<Box<Sleep>>>,
     owed: Owed,
     /// To the executor, which waits for the word that attempts are paid for.
-    executor: Option<mpsc::Sender<ExecuteRequest>>,
+    executor: Option<mpsc::Sender<u32>>,
     asking: Option<Asking>,
 }
 
@@ -111,14 +116,12 @@ impl Grant {
         }
     }
 
-    /// What the executor is sent: the request, and later which attempts are paid for.
-    pub(crate) fn pays(&mut self, mut request: ExecuteRequest) -> mpsc::Receiver<ExecuteRequest> {
+    /// Has the executor wait for the word that its attempts are paid for.
+    pub(crate) fn pays(&mut self, request: &mut ExecuteRequest) -> mpsc::Receiver<u32> {
         request.pay_attempts = self.bounded;
-        let (executor, messages) = mpsc::channel(PAID);
-        // It has room for it.
-        let _sent = executor.try_send(request);
+        let (executor, words) = mpsc::channel(PAID);
         self.executor = self.bounded.then_some(executor);
-        messages
+        words
     }
 
     /// Notes an attempt that ended. The one that succeeds is what was reserved.
@@ -173,9 +176,8 @@ impl Grant {
         if attempt > 0
             && let Some(executor) = &self.executor
         {
-            let word = ExecuteRequest { paid_attempt: attempt, ..ExecuteRequest::default() };
-            // One that is gone waits for nothing, and one that has so many words has them all in the last.
-            let _told = executor.try_send(word);
+            // One that is gone waits for nothing.
+            let _told = executor.try_send(attempt);
         }
     }
 
@@ -221,9 +223,12 @@ pub(crate) fn poll(grant: &mut Option<Box<Grant>>, cx: &mut Context<'_>) -> Poll
     })
 }
 
-/// A request that nobody needs to pay for.
-pub(crate) fn once(request: ExecuteRequest) -> mpsc::Receiver<ExecuteRequest> {
-    let (executor, messages) = mpsc::channel(1);
-    let _sent = executor.try_send(request);
-    messages
+/// What the executor is sent: the request, and later up to which attempt is paid.
+pub(crate) fn messages(
+    mut request: ExecuteRequest,
+    grant: Option<&mut Box<Grant>>,
+) -> impl Stream<Item = ExecuteRequest> + Send + 'static {
+    let words = grant.map_or_else(|| mpsc::channel(1).1, |grant| grant.pays(&mut request));
+    let word = |paid_attempt| ExecuteRequest { paid_attempt, ..ExecuteRequest::default() };
+    stream::iter([request]).chain(ReceiverStream::new(words).map(word))
 }

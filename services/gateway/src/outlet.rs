@@ -1,7 +1,8 @@
 //! The way out to the client: events are numbered, timed, and streamed or put together.
 
-use std::time::Duration;
+use std::{collections::VecDeque, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
+use parking_lot::Mutex;
 use signalbox_proto::{
     common::v1::{
         Citation, Delta, GenerateEvent, Message, Part, ReasoningText, Role, Text, ToolCall, delta::Content,
@@ -9,8 +10,7 @@ use signalbox_proto::{
     },
     gateway::v1::{CompleteResponse, GenerateResponse},
 };
-use tokio::{sync::mpsc, time::Instant};
-use tonic::Status;
+use tokio::time::Instant;
 
 /// Events that may wait for a slow client; beyond it the whole way back to the provider waits.
 pub(crate) const WAITING: usize = 32;
@@ -26,18 +26,18 @@ pub(crate) struct Outlet {
     first_output: Option<Duration>,
 }
 
+/// Events on their way to the stream that the client reads. Writer and reader are one task, which writes only when it has
+/// read all: so nobody needs to be woken.
+pub(crate) type Queue = Arc<Mutex<VecDeque<GenerateResponse>>>;
+
 enum Sink {
-    Stream(mpsc::Sender<Result<GenerateResponse, Status>>),
+    Stream(Queue),
     Whole(Box<Whole>),
 }
 
-/// The client no longer listens.
-#[derive(Debug)]
-pub(crate) struct Gone;
-
 impl Outlet {
     /// Makes an outlet that streams.
-    pub(crate) fn stream(to: mpsc::Sender<Result<GenerateResponse, Status>>, arrived: Instant) -> Self {
+    pub(crate) fn stream(to: Queue, arrived: Instant) -> Self {
         Self { sink: Sink::Stream(to), sequence: 0, arrived, first_output: None }
     }
 
@@ -47,7 +47,7 @@ impl Outlet {
     }
 
     /// Hands an event on. Waits while the client is slow.
-    pub(crate) async fn send(&mut self, kind: Kind) -> Result<(), Gone> {
+    pub(crate) async fn send(&mut self, kind: Kind) {
         self.sequence += 1;
         if matches!(kind, Kind::Delta(_)) && self.first_output.is_none() {
             self.first_output = Some(self.arrived.elapsed());
@@ -55,12 +55,18 @@ impl Outlet {
         match &mut self.sink {
             Sink::Stream(to) => {
                 let event = GenerateEvent { sequence: self.sequence, kind: Some(kind) };
-                to.send(Ok(GenerateResponse { event: Some(event) })).await.map_err(|_| Gone)
+                let mut event = Some(GenerateResponse { event: Some(event) });
+                poll_fn(|_| {
+                    let mut queue = to.lock();
+                    if queue.len() >= WAITING {
+                        return Poll::Pending;
+                    }
+                    queue.extend(event.take());
+                    Poll::Ready(())
+                })
+                .await;
             }
-            Sink::Whole(whole) => {
-                whole.take(kind);
-                Ok(())
-            }
+            Sink::Whole(whole) => whole.take(kind),
         }
     }
 
@@ -202,7 +208,7 @@ mod tests {
             delta(0, Content::Text("look.".into())),
             delta(1, call(None, "\"Oslo\"}")),
         ] {
-            outlet.send(kind).await.unwrap();
+            outlet.send(kind).await;
         }
         let message = outlet.into_whole().unwrap().message.unwrap();
         let kinds: Vec<_> = message.parts.into_iter().filter_map(|p| p.kind).collect();
@@ -224,16 +230,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn numbers_events_from_one_and_notices_a_client_that_left() {
-        let (to, mut from) = mpsc::channel(WAITING);
-        let mut outlet = Outlet::stream(to, Instant::now());
-        for _ in 0..3 {
-            outlet.send(delta(0, Content::Text("x".into()))).await.unwrap();
+    async fn numbers_events_from_one_and_waits_while_nobody_reads() {
+        let queue = Queue::default();
+        let mut outlet = Outlet::stream(Arc::clone(&queue), Instant::now());
+        for _ in 0..WAITING {
+            outlet.send(delta(0, Content::Text("x".into()))).await;
         }
-        for expected in 1..=3 {
-            assert_eq!(from.recv().await.unwrap().unwrap().event.unwrap().sequence, expected);
+        let mut waiting = Box::pin(outlet.send(delta(0, Content::Text("last".into()))));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        for expected in 1..=WAITING as u64 {
+            assert_eq!(queue.lock().pop_front().unwrap().event.unwrap().sequence, expected);
         }
-        drop(from);
-        assert!(outlet.send(delta(0, Content::Text("x".into()))).await.is_err());
+        assert!(futures_util::poll!(&mut waiting).is_ready());
+        assert_eq!(queue.lock().len(), 1);
     }
 }

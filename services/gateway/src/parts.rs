@@ -50,15 +50,18 @@ impl Parts {
 }
 
 /// Bounds one step before the answer: a part that takes longer counts as away.
-pub(crate) async fn step<T>(
+pub(crate) fn step<T>(
     part: &'static str,
     limit_ms: u64,
     call: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, Status> {
+) -> impl Future<Output = Result<T, Status>> {
     // Boxed: a client's call holds some 12 KiB, and would stay part of every open stream that is past this step.
-    match tokio::time::timeout(Duration::from_millis(limit_ms), Box::pin(call)).await {
-        Ok(answer) => answer.map(Response::into_inner),
-        Err(_) => Err(away(part, &format!("{part} did not answer within {limit_ms} ms"))),
+    let call = Box::pin(call);
+    async move {
+        match tokio::time::timeout(Duration::from_millis(limit_ms), call).await {
+            Ok(answer) => answer.map(Response::into_inner),
+            Err(_) => Err(away(part, &format!("{part} did not answer within {limit_ms} ms"))),
+        }
     }
 }
 

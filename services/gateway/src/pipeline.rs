@@ -17,7 +17,6 @@ use signalbox_proto::{
     router::v1::PlanRequest,
 };
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use crate::{
@@ -86,14 +85,15 @@ pub(crate) async fn answer(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Resu
     let mut log = Log::default();
 
     // 1  Who calls, may they, and what is in the prompt.
-    let (mut entry, inspected) = enter(mesh, &call, &mut log).await?;
+    let (mut entry, inspected) = Box::pin(enter(mesh, &call, &mut log)).await?;
     let context = call.context.clone().with_principal(&entry.principal.tenant, &entry.principal.id);
 
     let ended = async {
         let inspected = inspected?;
 
         // 2  Known already?
-        let known = lookup::lookup(mesh, &context, &call, &entry.principal, &inspected, &mut log).await?;
+        let known = Box::pin(lookup::lookup(mesh, &context, &call, &entry.principal, &inspected, &mut log));
+        let known = known.await?;
 
         let answer = match known {
             Known::Hit { stream, cache, saved_nanousd } => {
@@ -328,16 +328,13 @@ async fn execute(
         input_tokens: entry.bill.input_tokens(),
         ..ExecuteRequest::default()
     };
-    let messages = match &mut entry.grant {
-        Some(grant) => grant.pays(request),
-        None => grant::once(request),
-    };
-    let request = context.request(ReceiverStream::new(messages));
+    let request = context.request(grant::messages(request, entry.grant.as_mut()));
     let first = plan.targets.first().map(|t| t.target_id.clone()).unwrap_or_default();
     // From here on a dropped request may have cost something.
     let progress = entry.bill.progress();
     progress.lock().begin(first, mesh.clock.unix_ms());
-    match mesh.parts.executor().execute(request).await {
+    // Boxed: see `parts::step`.
+    match Box::pin(async { mesh.parts.executor().execute(request).await }).await {
         Ok(stream) => Ok(stream.into_inner()),
         Err(status) => {
             // A deadline that strikes here struck while a provider was being asked.

@@ -12,13 +12,12 @@ use signalbox_proto::gateway::v1::{
     FeedbackRequest, FeedbackResponse, GenerateRequest, GenerateResponse, ListModelsRequest,
     ListModelsResponse, gateway_service_server::GatewayService,
 };
-use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
 use crate::{
     Mesh,
     caller::Caller,
-    outlet::{Outlet, WAITING},
+    outlet::{Outlet, Queue},
     pipeline::{self, Call},
     queries, validate,
 };
@@ -94,26 +93,24 @@ async fn run(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Result<(), Status>
     }
 }
 
-type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Running = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
 
 /// The stream of a request's events. The pipeline runs inside it: it goes no faster than the client reads, and ends when
 /// the client drops it.
 pub(crate) struct Events {
-    events: mpsc::Receiver<Result<GenerateResponse, Status>>,
+    queue: Queue,
+    /// Until it has ended.
     running: Option<Running>,
+    /// How it ended, if in an error: behind the events that were sent before it.
+    failed: Option<Status>,
 }
 
 impl Events {
     fn new(mesh: Arc<Mesh>, call: Call) -> Self {
-        let (to, events) = mpsc::channel(WAITING);
-        let running: Running = Box::pin(async move {
-            let mut outlet = Outlet::stream(to.clone(), call.arrived);
-            if let Err(status) = run(&mesh, call, &mut outlet).await {
-                // Behind the events that were sent before it. Nobody is left to read it if this fails.
-                let _gone = to.send(Err(status)).await;
-            }
-        });
-        Self { events, running: Some(running) }
+        let queue = Queue::default();
+        let mut outlet = Outlet::stream(Arc::clone(&queue), call.arrived);
+        let running = Box::pin(async move { run(&mesh, call, &mut outlet).await });
+        Self { queue, running: Some(running), failed: None }
     }
 }
 
@@ -122,16 +119,22 @@ impl Stream for Events {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        // The way down to the provider is long: it is gone once for all that it brought, not once for each piece.
-        if let Ok(event) = this.events.try_recv() {
-            return Poll::Ready(Some(event));
+        loop {
+            // The way down to the provider is long: it is gone once for all that it brought, not once for each piece.
+            if let Some(event) = this.queue.lock().pop_front() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            let Some(running) = &mut this.running else {
+                return Poll::Ready(this.failed.take().map(Err));
+            };
+            match running.as_mut().poll(cx) {
+                Poll::Ready(ended) => {
+                    this.running = None;
+                    this.failed = ended.err();
+                }
+                Poll::Pending if this.queue.lock().is_empty() => return Poll::Pending,
+                Poll::Pending => {}
+            }
         }
-        if let Some(running) = &mut this.running
-            && running.as_mut().poll(cx).is_ready()
-        {
-            // Its senders go with it, so that the queue ends behind the last event.
-            this.running = None;
-        }
-        this.events.poll_recv(cx)
     }
 }
