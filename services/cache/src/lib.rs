@@ -19,6 +19,7 @@ mod config;
 mod embedding;
 mod entry;
 mod error;
+pub mod eval;
 mod fill;
 mod lease;
 mod policy;
