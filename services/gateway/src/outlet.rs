@@ -1,8 +1,10 @@
 //! The way out to the client: events are numbered, timed, and streamed or put together.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use signalbox_mesh::RequestContext;
 use signalbox_proto::{
+    cache::v1::Lease,
     common::v1::{
         Citation, Delta, GenerateEvent, Message, Part, ReasoningText, Role, Text, ToolCall, delta::Content,
         generate_event::Kind, part,
@@ -11,6 +13,8 @@ use signalbox_proto::{
 };
 use tokio::{sync::mpsc, time::Instant};
 use tonic::Status;
+
+use crate::{Mesh, fill::Fill, lead::Leading};
 
 /// Events that may wait for a slow client; beyond it the whole way back to the provider waits.
 pub(crate) const WAITING: usize = 32;
@@ -24,6 +28,7 @@ pub(crate) struct Outlet {
     sequence: u64,
     arrived: Instant,
     first_output: Option<Duration>,
+    leading: Arc<Leading>,
 }
 
 enum Sink {
@@ -38,12 +43,18 @@ pub(crate) struct Gone;
 impl Outlet {
     /// Makes an outlet that streams.
     pub(crate) fn stream(to: mpsc::Sender<Result<GenerateResponse, Status>>, arrived: Instant) -> Self {
-        Self { sink: Sink::Stream(to), sequence: 0, arrived, first_output: None }
+        Self { sink: Sink::Stream(to), sequence: 0, arrived, first_output: None, leading: Arc::default() }
     }
 
     /// Makes an outlet that puts the answer together.
     pub(crate) fn whole(arrived: Instant) -> Self {
-        Self { sink: Sink::Whole(Box::default()), sequence: 0, arrived, first_output: None }
+        Self {
+            sink: Sink::Whole(Box::default()),
+            sequence: 0,
+            arrived,
+            first_output: None,
+            leading: Arc::default(),
+        }
     }
 
     /// Hands an event on. Waits while the client is slow.
@@ -55,13 +66,25 @@ impl Outlet {
         match &mut self.sink {
             Sink::Stream(to) => {
                 let event = GenerateEvent { sequence: self.sequence, kind: Some(kind) };
-                to.send(Ok(GenerateResponse { event: Some(event) })).await.map_err(|_| Gone)
+                let sent = to.send(Ok(GenerateResponse { event: Some(event) })).await;
+                if sent.is_ok() || self.leading.is_alone() { Ok(()) } else { Err(Gone) }
             }
             Sink::Whole(whole) => {
                 whole.take(kind);
                 Ok(())
             }
         }
+    }
+
+    /// Begins to fill an entry, which others may follow.
+    pub(crate) fn lead(&self, mesh: &Mesh, context: &RequestContext, lease: Lease) -> Fill {
+        self.leading.leads(context, &lease.id);
+        Fill::begin(&mesh.parts, &mesh.tasks, context, lease)
+    }
+
+    /// What the client's side of the request knows of that.
+    pub(crate) fn leading(&self) -> Arc<Leading> {
+        Arc::clone(&self.leading)
     }
 
     /// When the request came in.

@@ -20,7 +20,7 @@ use signalbox_proto::{
 };
 use tonic::{Status, Streaming};
 
-use crate::bill::Progress;
+use crate::{bill::Progress, follow::Following};
 
 /// Events that travel in one message at most; the contract's bound is 256.
 const BATCH: usize = 32;
@@ -31,6 +31,8 @@ pub(crate) enum Source {
     Executor(Streaming<ExecuteResponse>),
     /// An earlier one's, by the cache.
     Cache(Streaming<LookupResponse>),
+    /// One that is being given to somebody else right now, by the cache.
+    Follow(Box<Following>),
 }
 
 impl Source {
@@ -59,6 +61,12 @@ impl Source {
                     out.extend(events.events);
                 }
                 Some(Ok(_)) => {}
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None => return Poll::Ready(None),
+            },
+            Self::Follow(following) => match ready!(following.poll(cx, progress, out)) {
+                Some(Ok(Some(own))) => *self = Self::Executor(own),
+                Some(Ok(None)) => {}
                 Some(Err(status)) => return Poll::Ready(Some(Err(status))),
                 None => return Poll::Ready(None),
             },

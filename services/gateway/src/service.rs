@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     Mesh,
     caller::Caller,
+    lead::Running,
     outlet::{Outlet, WAITING},
     pipeline::{self, Call},
     queries, validate,
@@ -49,7 +50,10 @@ impl GatewayService for Gateway {
         validate::generate(&request)?;
         let call = caller.call(request, &self.mesh);
         let mut outlet = Outlet::whole(caller.arrived);
-        run(&self.mesh, call, &mut outlet).await?;
+        let leading = outlet.leading();
+        let mesh = Arc::clone(&self.mesh);
+        let work = async move { run(&mesh, call, &mut outlet).await.map(|()| outlet) };
+        let outlet = Running::new(Arc::clone(&self.mesh), leading, work).await?;
         Ok(Response::new(outlet.into_whole().unwrap_or_default()))
     }
 
@@ -86,7 +90,7 @@ impl GatewayService for Gateway {
 }
 
 /// Runs the pipeline within the request's deadline.
-async fn run(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
+async fn run(mesh: &Arc<Mesh>, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
     let deadline = call.deadline;
     match tokio::time::timeout_at(deadline, pipeline::answer(mesh, call, outlet)).await {
         Ok(ended) => ended,
@@ -94,26 +98,25 @@ async fn run(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Result<(), Status>
     }
 }
 
-type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// The stream of a request's events. The pipeline runs inside it: it goes no faster than the client reads, and ends when
-/// the client drops it.
+/// the client drops it, unless others follow.
 pub(crate) struct Events {
     events: mpsc::Receiver<Result<GenerateResponse, Status>>,
-    running: Option<Running>,
+    running: Option<Running<()>>,
 }
 
 impl Events {
     fn new(mesh: Arc<Mesh>, call: Call) -> Self {
         let (to, events) = mpsc::channel(WAITING);
-        let running: Running = Box::pin(async move {
-            let mut outlet = Outlet::stream(to.clone(), call.arrived);
+        let mut outlet = Outlet::stream(to.clone(), call.arrived);
+        let (leading, held) = (outlet.leading(), Arc::clone(&mesh));
+        let work = async move {
             if let Err(status) = run(&mesh, call, &mut outlet).await {
                 // Behind the events that were sent before it. Nobody is left to read it if this fails.
                 let _gone = to.send(Err(status)).await;
             }
-        });
-        Self { events, running: Some(running) }
+        };
+        Self { events, running: Some(Running::new(held, leading, work)) }
     }
 }
 
@@ -123,7 +126,7 @@ impl Stream for Events {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         if let Some(running) = &mut this.running
-            && running.as_mut().poll(cx).is_ready()
+            && Pin::new(running).poll(cx).is_ready()
         {
             // Its senders go with it, so that the queue ends behind the last event.
             this.running = None;

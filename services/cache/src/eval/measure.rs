@@ -14,6 +14,8 @@ pub(super) struct Judged {
     pub(super) admitted: bool,
     /// Whether they stand the second look.
     pub(super) agreed: bool,
+    /// The model's probability that a hit is right, whatever the rules say.
+    pub(super) right: f64,
     /// Whether the service as it is configured by default would answer one with the other's answer.
     pub(super) hit: bool,
 }
@@ -21,7 +23,7 @@ pub(super) struct Judged {
 impl Judged {
     /// From 0 (no hit at any setting) to 1.
     pub(super) fn score(&self) -> f64 {
-        if self.admitted && self.agreed { f64::from(self.similarity) } else { 0.0 }
+        if self.admitted && self.agreed { self.right } else { 0.0 }
     }
 }
 

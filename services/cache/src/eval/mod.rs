@@ -125,6 +125,7 @@ async fn judge(pairs: &[rows::Pair], embedder: &Embedder) -> Result<Vec<Judged>,
         };
         let admitted = question::admits(&pair.a, &terms, most).and(question::admits(&pair.b, &terms, most));
         let (a, b) = (Features::of(&pair.a), Features::of(&pair.b));
+        let right = second_look::probability(similarity, &a, &b);
         let (admitted, agreed) = (admitted.is_ok(), second_look::agree(&a, &b).is_ok());
         Judged {
             id: pair.id.clone(),
@@ -134,7 +135,11 @@ async fn judge(pairs: &[rows::Pair], embedder: &Embedder) -> Result<Vec<Judged>,
             similarity,
             admitted,
             agreed,
-            hit: admitted && agreed && f64::from(similarity) >= terms.min_similarity,
+            right,
+            hit: admitted
+                && agreed
+                && f64::from(similarity) >= terms.min_similarity
+                && right >= 1.0 - terms.max_error,
         }
     });
     Ok(judged.collect())
@@ -160,4 +165,11 @@ async fn vectors<'a>(
 fn cut(text: &str) -> String {
     let end = (0..=text.len().min(8_192)).rev().find(|end| text.is_char_boundary(*end));
     text[..end.unwrap_or(0)].to_owned()
+}
+
+/// What the calibrated model sees of a pair, and whether the rules let it pass; what `scripts/train_cache.py` trains on.
+#[must_use]
+pub fn inputs(a: &str, b: &str, similarity: f32) -> (bool, Vec<f32>) {
+    let (a, b) = (Features::of(a), Features::of(b));
+    (second_look::agree(&a, &b).is_ok(), second_look::numbers(similarity, &a, &b).to_vec())
 }

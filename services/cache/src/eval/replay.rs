@@ -62,9 +62,9 @@ pub(super) async fn run(log: &[Request], embedding: Embedding) -> Result<Replaye
                 replayed.exact += 1;
                 replayed.wrong_exact += usize::from(!right(entry.id));
             }
-            Found::Semantic { entry, .. } => {
+            Found::Semantic { close, .. } => {
                 replayed.semantic += 1;
-                replayed.wrong_semantic += usize::from(!right(entry.id));
+                replayed.wrong_semantic += usize::from(!right(close.entry.id));
             }
             Found::Miss { lease: Some(lease), .. } => {
                 if let Some(id) = fill(&cache, tenant, &lease.id, request).await {

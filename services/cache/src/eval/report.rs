@@ -36,6 +36,9 @@ pub struct Report {
     files: Vec<Measured>,
 }
 
+/// Bounds on the error that a caller may state.
+const BOUNDS: [f64; 6] = [0.01, 0.02, 0.05, 0.1, 0.12, 0.2];
+
 /// Fixed thresholds: what others use, and what is left when they are raised.
 const THRESHOLDS: [f32; 7] = [0.70, 0.80, 0.85, 0.90, 0.92, 0.95, 0.98];
 
@@ -54,6 +57,16 @@ impl Report {
             outcome(
                 &mut metrics,
                 &format!("threshold_{least:.2}.second_look"),
+                Outcome::of(judged.iter(), looked),
+            );
+        }
+        for bound in BOUNDS {
+            let sure = move |pair: &Judged| pair.admitted && pair.right >= 1.0 - bound;
+            let looked = move |pair: &Judged| sure(pair) && pair.agreed;
+            outcome(&mut metrics, &format!("bound_{bound:.3}.model_alone"), Outcome::of(judged.iter(), sure));
+            outcome(
+                &mut metrics,
+                &format!("bound_{bound:.3}.second_look"),
                 Outcome::of(judged.iter(), looked),
             );
         }
