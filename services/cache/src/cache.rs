@@ -1,7 +1,10 @@
 //! The tiers together: looking up, keeping, judging, removing.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,13 +17,15 @@ use crate::{
     canonical::{Canonical, Digest, Identity},
     config::Config,
     embedding::Embedding,
-    entry::{Entry, EntryId, Question, Standing},
+    entry::{Entry, EntryId, Question},
     error::Failure,
-    lease::{Held, Leases, Pending},
+    flight::{Flight, Follower},
+    lease::{Grant, Held, Leases, Pending},
     policy::Terms,
     question::{self, Skip},
-    recording::{Answer, Flaw},
+    recording::{Answer, Flaw, Recording},
     second_look::{self, Features},
+    standing::Standing,
     tenant::{Cover, Tenant, Tenants},
     vectors::{ExactScan, Neighbour, Point, Scope, VectorStore},
 };
@@ -59,9 +64,21 @@ pub(crate) enum Found {
     /// The very same request was answered.
     Exact { entry: Arc<Entry> },
     /// A question close in meaning was answered.
-    Semantic { entry: Arc<Entry>, similarity: f32, vector: Option<v1::Vector> },
+    Semantic { close: Close, vector: Option<v1::Vector> },
     /// Nothing.
     Miss { lease: Option<Granted>, vector: Option<v1::Vector>, skip: Option<Skip> },
+    /// The very same is being asked right now.
+    Follow { follower: Follower },
+}
+
+/// A hit by meaning.
+pub(crate) struct Close {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) similarity: f32,
+    /// The model's probability that it is right.
+    model: f64,
+    /// The same with the entry's history.
+    pub(crate) probability: f64,
 }
 
 /// A lease that was given.
@@ -148,6 +165,7 @@ impl Cache {
             && let Some(entry) = self.same(tenant, canonical.key, terms)
         {
             tenant.figures.exact_hits.fetch_add(1, Ordering::Relaxed);
+            entry.standing.hit(&asked.request_id, 1.0);
             tenant.figures.saved_nanousd.fetch_add(entry.cost_nanousd, Ordering::Relaxed);
             return Ok(Found::Exact { entry });
         }
@@ -156,17 +174,25 @@ impl Cache {
         let vector = vector.and_then(|meaning| self.embedding.pack(Some(&meaning.vector)));
         if terms.read
             && let Ok(meaning) = &meaning
-            && let Some((entry, similarity)) = self.similar(tenant, meaning, terms).await
+            && let Some(close) = self.similar(tenant, meaning, terms).await
         {
-            tenant.figures.semantic_hits.fetch_add(1, Ordering::Relaxed);
-            tenant.figures.saved_nanousd.fetch_add(entry.cost_nanousd, Ordering::Relaxed);
-            return Ok(Found::Semantic { entry, similarity, vector });
+            tenant.figures.semantic_hit(1.0 - close.probability);
+            tenant.figures.saved_nanousd.fetch_add(close.entry.cost_nanousd, Ordering::Relaxed);
+            close.entry.standing.hit(&asked.request_id, close.model);
+            return Ok(Found::Semantic { close, vector });
         }
         if terms.only_if_cached {
             return Err(Failure::NotCached);
         }
         let skip = meaning.as_ref().err().copied();
-        let lease = if terms.write { self.grant(&asked, canonical.key, meaning.ok()) } else { None };
+        let lease = match terms.write.then(|| self.grant(&asked, canonical.key, meaning.ok())) {
+            Some(Grant::Held(flight)) if terms.read => {
+                tenant.figures.follows.fetch_add(1, Ordering::Relaxed);
+                return Ok(Found::Follow { follower: flight.follow() });
+            }
+            Some(Grant::Given(id, entry_id)) => Some(self.granted(id, entry_id)),
+            _ => None,
+        };
         Ok(Found::Miss { lease, vector, skip })
     }
 
@@ -199,15 +225,15 @@ impl Cache {
         Ok(Meaning { question, vector, computed })
     }
 
-    /// The answer to the closest question that stands the second look.
-    async fn similar(&self, tenant: &Tenant, meaning: &Meaning, terms: &Terms) -> Option<(Arc<Entry>, f32)> {
+    /// The answer that is most probably right, of those that stand the second look and keep the stated error.
+    async fn similar(&self, tenant: &Tenant, meaning: &Meaning, terms: &Terms) -> Option<Close> {
         let scope = Scope::Partition { tenant: &tenant.name, partition: meaning.question.partition };
         // Rounded up, so that no hit is below what was asked for.
         let at_least = next_above(terms.min_similarity);
         let near = self.vectors.search(scope, &meaning.vector, at_least, NEIGHBOURS).await;
         let now = self.clock.unix_ms();
         let mut gone = Vec::new();
-        let mut hit = None;
+        let mut best: Option<Close> = None;
         for Neighbour { id, similarity } in near {
             let known = tenant.get(id).filter(|entry| self.exact.contains_key(&entry.key));
             let Some((entry, question)) = known.as_ref().and_then(|e| Some((e, e.question.as_ref()?))) else {
@@ -215,23 +241,30 @@ impl Cache {
                 continue;
             };
             let here = entry.tenant == tenant.name && question.partition == meaning.question.partition;
-            if here
-                && entry.answers(now, terms.max_age_ms)
-                && second_look::agree(&question.features, &meaning.question.features).is_ok()
-            {
-                // Tells the exact tier that the entry is in use.
-                drop(self.exact.get(&entry.key));
-                hit = Some((Arc::clone(entry), similarity));
-                break;
+            if !here || !entry.answers(now, terms.max_age_ms) {
+                continue;
+            }
+            let Some(model) = second_look::right(similarity, &question.features, &meaning.question.features)
+            else {
+                continue;
+            };
+            let probability = entry.standing.probability(model);
+            let better = best.as_ref().is_none_or(|best| probability > best.probability);
+            if better && probability >= 1.0 - terms.max_error {
+                best = Some(Close { entry: Arc::clone(entry), similarity, model, probability });
             }
         }
         if !gone.is_empty() {
             self.vectors.remove(&gone).await;
         }
-        hit
+        if let Some(best) = &best {
+            // Tells the exact tier that the entry is in use.
+            drop(self.exact.get(&best.entry.key));
+        }
+        best
     }
 
-    fn grant(&self, asked: &Asked, key: Digest, meaning: Option<Meaning>) -> Option<Granted> {
+    fn grant(&self, asked: &Asked, key: Digest, meaning: Option<Meaning>) -> Grant {
         let entry_id = EntryId::draw(&self.random);
         let sampling = asked.chat.sampling.as_ref();
         let pending = Pending {
@@ -245,9 +278,19 @@ impl Cache {
             max_output_tokens: sampling.and_then(|sampling| sampling.max_output_tokens),
             request_id: asked.request_id.clone(),
         };
-        let id = self.leases.grant(pending)?;
+        let (most_bytes, most_tokens) = (self.config.exact.max_entry_bytes, pending.max_output_tokens);
+        self.leases.grant(pending, || Recording::new(most_bytes, most_tokens))
+    }
+
+    /// Takes over from a leader that failed; `None` if another follower did.
+    pub(crate) fn take_over(&self, flight: &Arc<Flight>) -> Option<Granted> {
+        let id = self.leases.take_over(flight)?;
+        Some(self.granted(id, flight.entry_id))
+    }
+
+    fn granted(&self, id: String, entry_id: EntryId) -> Granted {
         let ttl_ms = i64::try_from(self.config.lease.ttl_ms).unwrap_or(i64::MAX);
-        Some(Granted { id, expires_unix_ms: self.clock.unix_ms().saturating_add(ttl_ms), entry_id })
+        Granted { id, expires_unix_ms: self.clock.unix_ms().saturating_add(ttl_ms), entry_id }
     }
 
     /// Keeps a complete answer under its lease.
@@ -257,7 +300,8 @@ impl Cache {
         answer: Answer,
         cost_nanousd: i64,
     ) -> Result<EntryId, Flaw> {
-        let pending = &mut *held.pending;
+        let flight = Arc::clone(&held.flight);
+        let Some(pending) = held.pending() else { return Err(Flaw::Malformed) };
         let cut = answer.cut_by_request;
         let (question, vector) = pending.question.take().filter(|_| !cut).unzip();
         let entry = Arc::new(Entry {
@@ -272,8 +316,11 @@ impl Cache {
             question,
             writer: std::mem::take(&mut pending.request_id),
             standing: Standing::default(),
+            dead: AtomicBool::new(false),
         });
-        if !pending.tenant.add(&entry, pending.epoch, vector.as_ref()) {
+        let kept = pending.tenant.add(&entry, pending.epoch, vector.as_ref());
+        flight.done(Arc::clone(&entry));
+        if !kept {
             return Err(Flaw::Invalidated);
         }
         self.exact.insert(entry.key, Arc::clone(&entry));
@@ -289,7 +336,8 @@ impl Cache {
         Ok(entry.id)
     }
 
-    /// Takes a judgement on an answer: a wrong one is no longer given for similar questions, and a wholly wrong one not at all.
+    /// Takes a judgement on an answer: a wrong one is no longer given for questions that are no closer than the one it was wrong for,
+    /// and a wholly wrong one not at all.
     pub(crate) async fn judge(
         &self,
         tenant: &Tenant,
@@ -299,11 +347,12 @@ impl Cache {
     ) -> Result<(), Failure> {
         let entry = tenant.get(id).ok_or(Failure::NotFound("there is no such entry, or not any more"))?;
         let change = entry.judge(request_id, score < 0.0);
-        tenant.figures.wrong_hits.fetch_add(change, Ordering::Relaxed);
+        tenant.figures.judged(change);
         if score <= -1.0 {
             let removed = tenant.invalidate(Cover::Entry(id), &[]);
             self.drop_entries(&removed).await;
-        } else if score < 0.0 {
+        } else if score < 0.0 && request_id == entry.writer {
+            // The answer itself is doubted, not that it was given to another question.
             self.vectors.remove(&[id]).await;
         }
         Ok(())

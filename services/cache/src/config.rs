@@ -64,8 +64,12 @@ impl Default for Exact {
 pub struct Semantic {
     /// Whether there is any. Default true; without an embedding model it is off all the same.
     pub enabled: bool,
-    /// The least cosine similarity of a hit, 0 to 1; policies and requests may only raise it. Default 0.92. Below 0.9,
-    /// questions that merely share their subject begin to pass.
+    /// The highest probability of being wrong that a hit may have, 0 to 1, by the calibrated model and the entry's history. Default
+    /// 0.12: the largest bound at which each source of questions that the model was not trained on has at most 5 % wrong hits; the model
+    /// promises less than it keeps. Policies may set another; requests may only lower it.
+    pub max_error: f64,
+    /// The least cosine similarity of a hit, 0 to 1; policies and requests may only raise it. Default 0.75: whether a question that
+    /// close has the same answer is for the second look and the model to say, not for a threshold.
     pub threshold: f64,
     /// Most questions of all tenants together. Default 50,000: about 1.6 kB each.
     pub max_entries: usize,
@@ -82,7 +86,8 @@ impl Default for Semantic {
     fn default() -> Self {
         Self {
             enabled: true,
-            threshold: 0.92,
+            max_error: 0.12,
+            threshold: 0.75,
             max_entries: 50_000,
             max_entries_per_tenant: 10_000,
             max_text_bytes: 768,
@@ -120,8 +125,7 @@ pub struct Policy {
     pub semantic: bool,
     /// The least cosine similarity of a hit, 0 to 1. Default, and least: `semantic.threshold`.
     pub min_similarity: Option<f64>,
-    /// The highest acceptable probability of a wrong hit, 0 to 1. 0 allows exact hits only. Default: none stated.
-    /// Hits are not calibrated yet: values above 0 are accepted and do not change anything.
+    /// The highest acceptable probability of a wrong hit, 0 to 1. 0 allows exact hits only. Default: `semantic.max_error`.
     pub max_error: Option<f64>,
     /// Whether users are kept apart; requests that name no user then pass the cache by. Default false.
     pub per_user: bool,
@@ -198,6 +202,7 @@ impl Config {
             return Err(format!("cache.exact.max_entry_bytes is above {MOST_ENTRY_BYTES}; lower it"));
         }
         fraction("semantic.threshold", Some(self.semantic.threshold))?;
+        fraction("semantic.max_error", Some(self.semantic.max_error))?;
         for (name, policy) in &self.policies {
             policy.validate(&format!("policies.{name}"))?;
         }

@@ -9,10 +9,14 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
 use signalbox_mesh::Random;
 
-use crate::{canonical::Digest, recording::Answer, second_look::Features};
+use crate::{
+    canonical::Digest,
+    recording::Answer,
+    second_look::Features,
+    standing::{Change, Standing},
+};
 
 /// Names an entry; 32 hexadecimal digits, drawn at random.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,25 +79,10 @@ pub(crate) struct Entry {
     /// The request whose answer this is: a judgement on it is none on a hit.
     pub(crate) writer: String,
     pub(crate) standing: Standing,
-}
-
-/// What changes about an entry.
-#[derive(Debug, Default)]
-pub(crate) struct Standing {
     /// Invalidated, whatever store still holds it.
-    dead: AtomicBool,
-    outcomes: Mutex<Vec<Outcome>>,
+    pub(crate) dead: AtomicBool,
 }
 
-/// A judgement on one hit.
-#[derive(Debug, Clone)]
-struct Outcome {
-    request_id: String,
-    wrong: bool,
-}
-
-/// Judgements that an entry remembers, so that a repeated one counts once.
-const OUTCOMES: usize = 32;
 /// What an entry costs besides its content: maps, counters, pointers.
 const OVERHEAD: usize = 512;
 
@@ -106,29 +95,16 @@ impl Entry {
     /// Whether it may answer now.
     pub(crate) fn answers(&self, now_unix_ms: i64, max_age_ms: u64) -> bool {
         let age = self.age_ms(now_unix_ms);
-        !self.standing.dead.load(Ordering::Acquire) && age < self.ttl_ms && age <= max_age_ms
+        !self.dead.load(Ordering::Acquire) && age < self.ttl_ms && age <= max_age_ms
     }
 
     pub(crate) fn kill(&self) {
-        self.standing.dead.store(true, Ordering::Release);
+        self.dead.store(true, Ordering::Release);
     }
 
-    /// Takes a judgement on a hit and gives the change in the number of wrong ones: −1, 0 or 1. The last word counts.
-    pub(crate) fn judge(&self, request_id: &str, wrong: bool) -> i64 {
-        if request_id == self.writer {
-            return 0;
-        }
-        let mut outcomes = self.standing.outcomes.lock();
-        let known =
-            outcomes.iter_mut().find(|known| !request_id.is_empty() && known.request_id == request_id);
-        if let Some(known) = known {
-            let before = std::mem::replace(&mut known.wrong, wrong);
-            return i64::from(wrong) - i64::from(before);
-        }
-        if outcomes.len() < OUTCOMES {
-            outcomes.push(Outcome { request_id: request_id.to_owned(), wrong });
-        }
-        i64::from(wrong)
+    /// Takes a judgement on a hit; one on the answer's own request is none.
+    pub(crate) fn judge(&self, request_id: &str, wrong: bool) -> Change {
+        if request_id == self.writer { Change::default() } else { self.standing.judge(request_id, wrong) }
     }
 
     /// Memory, about, in bytes.

@@ -7,13 +7,7 @@ use signalbox_proto::cache::v1::{FillCommit, FillOpen, FillRequest, FillResponse
 use tonic::Status;
 
 use crate::{
-    cache::Cache,
-    entry::EntryId,
-    error::Failure,
-    lease::Held,
-    policy,
-    recording::{Flaw, Recording},
-    tenant::Tenant,
+    cache::Cache, entry::EntryId, error::Failure, lease::Held, policy, recording::Flaw, tenant::Tenant,
 };
 
 /// Reasons with which a fill may be given up; another one counts as `failed`.
@@ -46,7 +40,6 @@ async fn run(
         Some(Kind::Open(open)) => claim(cache, tenant, open)?,
         _ => return Err(Failure::invalid("kind", "a fill begins with `open`").into()),
     };
-    let mut recording = Recording::new(cache.config.exact.max_entry_bytes, held.pending.max_output_tokens);
     loop {
         let message = next(cache, messages).await?;
         if !held.renew() {
@@ -55,19 +48,23 @@ async fn run(
         match message {
             Some(Kind::Events(events)) => {
                 for event in events.events {
-                    if let Err(flaw) = recording.push(event) {
+                    if let Err(flaw) = held.flight.push(event) {
                         return Ok(refused(flaw.as_str()));
                     }
                 }
             }
-            Some(Kind::Commit(commit)) => return Ok(keep(cache, &mut held, recording, commit).await),
+            Some(Kind::Commit(commit)) => return Ok(keep(cache, &mut held, commit).await),
             Some(Kind::Abort(abort)) => {
                 let known = REASONS.into_iter().find(|reason| *reason == abort.reason);
-                return Ok(refused(known.unwrap_or("failed")));
+                held.reason = known.unwrap_or("failed");
+                return Ok(refused(held.reason));
             }
             Some(Kind::Open(_)) => return Err(Failure::invalid("kind", "`open` comes once and first").into()),
             // An end without `commit` is an abort.
-            None => return Ok(refused(Flaw::Incomplete.as_str())),
+            None => {
+                held.reason = Flaw::Incomplete.as_str();
+                return Ok(refused(held.reason));
+            }
         }
     }
 }
@@ -91,17 +88,19 @@ fn claim(cache: &Cache, tenant: &Tenant, open: FillOpen) -> Result<Held, Failure
     let FillOpen { lease_id, tags } = open;
     let given = policy::merged_tags("open.tags", tags.iter(), tags.len())?;
     let mut held = cache.leases.claim(&tenant.name, &lease_id).ok_or(EXPIRED)?;
-    for tag in given {
-        if !held.pending.tags.contains(&tag) {
-            held.pending.tags.push(tag);
+    if let Some(pending) = held.pending() {
+        for tag in given {
+            if !pending.tags.contains(&tag) {
+                pending.tags.push(tag);
+            }
         }
     }
     Ok(held)
 }
 
-async fn keep(cache: &Cache, held: &mut Held, recording: Recording, commit: FillCommit) -> FillResponse {
+async fn keep(cache: &Cache, held: &mut Held, commit: FillCommit) -> FillResponse {
     let cost_nanousd = commit.cost_nanousd.max(0);
-    let answer = match recording.complete(cost_nanousd) {
+    let answer = match held.flight.complete(cost_nanousd) {
         Ok(answer) => answer,
         Err(flaw) => return refused(flaw.as_str()),
     };

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use crate::{
     canonical::Digest,
     entry::{EntryId, Question},
+    flight::Flight,
+    recording::Recording,
     tenant::Tenant,
 };
 
@@ -49,6 +51,7 @@ struct Slot {
     tenant: Arc<str>,
     key: Digest,
     expires: Instant,
+    flight: Arc<Flight>,
     /// Taken by the fill.
     pending: Option<Box<Pending>>,
 }
@@ -64,7 +67,7 @@ impl Table {
         self.swept = Some(now);
         let Self { slots, by_key, .. } = self;
         slots.retain(|_, slot| {
-            let live = slot.expires > now;
+            let live = slot.expires > now || slot.flight.followers() > 0;
             if !live {
                 by_key.remove(&slot.key);
             }
@@ -82,32 +85,69 @@ impl Leases {
         self.ttl
     }
 
-    /// Gives a lease for a key; `None` while somebody holds one, or there are too many.
-    pub(crate) fn grant(&self, pending: Pending) -> Option<String> {
+    /// Gives a lease for a key, to be recorded in what `recording` gives.
+    pub(crate) fn grant(&self, pending: Pending, recording: impl FnOnce() -> Recording) -> Grant {
         let now = Instant::now();
         let mut table = self.table.lock();
         if table.swept.is_none_or(|swept| now >= swept + self.ttl) || table.slots.len() >= self.most {
             table.sweep(now);
         }
         if let Some(&id) = table.by_key.get(&pending.key) {
-            if table.slots.get(&id).is_some_and(|slot| slot.expires > now) {
-                return None;
+            // One that expired is still followed by those who may take it over.
+            let held = table.slots.get(&id).filter(|slot| slot.expires > now || slot.flight.followers() > 0);
+            if let Some(slot) = held {
+                let same = slot.tenant == pending.tenant.name;
+                return if same { Grant::Held(Arc::clone(&slot.flight)) } else { Grant::Full };
             }
             table.remove(id);
         }
         if table.slots.len() >= self.most {
-            return None;
+            return Grant::Full;
         }
         let id = EntryId::draw(&self.random);
+        let entry_id = pending.entry_id;
+        let flight = Arc::new(Flight::new(entry_id, recording(), now + self.ttl));
         let slot = Slot {
             tenant: Arc::clone(&pending.tenant.name),
             key: pending.key,
             expires: now + self.ttl,
+            flight,
             pending: Some(Box::new(pending)),
         };
         table.by_key.insert(slot.key, id.0);
         table.slots.insert(id.0, slot);
+        Grant::Given(id.to_string(), entry_id)
+    }
+
+    /// Gives the lease of a leader that failed to one of its followers.
+    pub(crate) fn take_over(&self, flight: &Arc<Flight>) -> Option<String> {
+        let now = Instant::now();
+        let mut table = self.table.lock();
+        let old =
+            table.slots.iter().find(|(_, slot)| Arc::ptr_eq(&slot.flight, flight)).map(|(id, _)| *id)?;
+        // Where the leader holds it still, without a sign of life, what it will need is gone with it.
+        let ready = table.slots.get(&old).is_some_and(|slot| slot.pending.is_some());
+        if !ready || !flight.adopt(now, self.ttl) {
+            return None;
+        }
+        let mut slot = table.slots.remove(&old)?;
+        slot.expires = now + self.ttl;
+        let id = EntryId::draw(&self.random);
+        table.by_key.insert(slot.key, id.0);
+        table.slots.insert(id.0, slot);
         Some(id.to_string())
+    }
+
+    /// How many follow the fill of a lease.
+    pub(crate) fn followers(&self, tenant: &str, id: &str) -> Option<usize> {
+        let EntryId(id) = id.parse().ok()?;
+        let table = self.table.lock();
+        let slot = table.slots.get(&id).filter(|slot| *slot.tenant == *tenant)?;
+        Some(slot.flight.followers())
+    }
+
+    pub(crate) fn expiry(&self) -> Instant {
+        Instant::now() + self.ttl
     }
 
     /// Begins the fill of a lease; `None` if the tenant holds none of that name, or its fill has begun already.
@@ -118,8 +158,10 @@ impl Leases {
         let slot = table.slots.get_mut(&id).filter(|slot| *slot.tenant == *tenant && slot.expires > now)?;
         let pending = slot.pending.take()?;
         slot.expires = now + self.ttl;
+        let flight = Arc::clone(&slot.flight);
         drop(table);
-        Some(Held { leases: Arc::clone(self), id, pending })
+        flight.renew(now + self.ttl);
+        Some(Held { leases: Arc::clone(self), id, pending: Some(pending), flight, reason: "failed" })
     }
 
     /// Leases of a tenant that are held now.
@@ -135,10 +177,30 @@ impl Leases {
 pub(crate) struct Held {
     leases: Arc<Leases>,
     id: u128,
-    pub(crate) pending: Box<Pending>,
+    /// There until it is dropped.
+    pending: Option<Box<Pending>>,
+    pub(crate) flight: Arc<Flight>,
+    /// Why it is given back, for whoever goes on.
+    pub(crate) reason: &'static str,
+}
+
+/// What became of the wish for a lease.
+#[derive(Debug)]
+pub(crate) enum Grant {
+    /// The lease's id.
+    Given(String, EntryId),
+    /// Somebody fills the entry; it can be followed.
+    Held(Arc<Flight>),
+    /// There are too many.
+    Full,
 }
 
 impl Held {
+    /// What the fill needs to know. `None` never: it is there until the lease is given back.
+    pub(crate) fn pending(&mut self) -> Option<&mut Pending> {
+        self.pending.as_deref_mut()
+    }
+
     /// Makes it last; false if it expired and is lost.
     pub(crate) fn renew(&self) -> bool {
         let now = Instant::now();
@@ -146,6 +208,7 @@ impl Held {
         match table.slots.get_mut(&self.id) {
             Some(slot) if slot.expires > now => {
                 slot.expires = now + self.leases.ttl;
+                self.flight.renew(slot.expires);
                 true
             }
             _ => false,
@@ -155,7 +218,19 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.leases.table.lock().remove(self.id);
+        let mut table = self.leases.table.lock();
+        let expires = self.leases.expiry();
+        match table.slots.get_mut(&self.id) {
+            // What was recorded stays for the follower who goes on.
+            Some(slot) if self.flight.orphan(self.reason, expires) => {
+                slot.pending = self.pending.take();
+                slot.expires = expires;
+            }
+            Some(_) => table.remove(self.id),
+            None => {
+                self.flight.lose(self.reason);
+            }
+        }
     }
 }
 
@@ -184,37 +259,45 @@ mod tests {
         Leases::new(TTL, most, Random::seeded(1))
     }
 
+    /// The lease, if one is given.
+    fn grant(leases: &Leases, pending: Pending) -> Option<String> {
+        match leases.grant(pending, || Recording::new(1_000, None)) {
+            Grant::Given(id, _) => Some(id),
+            _ => None,
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn one_at_a_time_until_it_is_given_back() {
         let leases = leases(8);
-        let id = leases.grant(pending("a", 1)).unwrap();
-        assert!(leases.grant(pending("a", 1)).is_none());
-        assert!(leases.grant(pending("a", 2)).is_some());
+        let id = grant(&leases, pending("a", 1)).unwrap();
+        assert!(grant(&leases, pending("a", 1)).is_none());
+        assert!(grant(&leases, pending("a", 2)).is_some());
         assert!(leases.claim("b", &id).is_none(), "another tenant's");
         assert!(leases.claim("a", "no id").is_none());
         let held = leases.claim("a", &id).unwrap();
         assert!(leases.claim("a", &id).is_none(), "being filled");
-        assert!(leases.grant(pending("a", 1)).is_none());
+        assert!(grant(&leases, pending("a", 1)).is_none());
         drop(held);
-        assert!(leases.grant(pending("a", 1)).is_some());
+        assert!(grant(&leases, pending("a", 1)).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_expires_unless_events_come() {
         let leases = leases(8);
-        let lost = leases.grant(pending("a", 1)).unwrap();
+        let lost = grant(&leases, pending("a", 1)).unwrap();
         tokio::time::advance(TTL).await;
         assert_eq!(leases.count("a"), 0);
         assert!(leases.claim("a", &lost).is_none());
 
-        let id = leases.grant(pending("a", 1)).unwrap();
+        let id = grant(&leases, pending("a", 1)).unwrap();
         let held = leases.claim("a", &id).unwrap();
         for _ in 0..3 {
             tokio::time::advance(TTL / 2).await;
             assert!(held.renew());
         }
         tokio::time::advance(TTL).await;
-        let next = leases.grant(pending("a", 1));
+        let next = grant(&leases, pending("a", 1));
         assert!(next.is_some(), "taken over");
         assert!(!held.renew());
         drop(held);
@@ -227,10 +310,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn their_number_is_bounded() {
         let leases = leases(2);
-        assert!(leases.grant(pending("a", 1)).is_some());
-        assert!(leases.grant(pending("a", 2)).is_some());
-        assert!(leases.grant(pending("a", 3)).is_none());
+        assert!(grant(&leases, pending("a", 1)).is_some());
+        assert!(grant(&leases, pending("a", 2)).is_some());
+        assert!(grant(&leases, pending("a", 3)).is_none());
         tokio::time::advance(TTL).await;
-        assert!(leases.grant(pending("a", 3)).is_some());
+        assert!(grant(&leases, pending("a", 3)).is_some());
     }
 }

@@ -8,6 +8,8 @@
 //!   since its lease was given.
 //! - **A hit by meaning stands a second look**: numbers, units, placeholders, names, code, negations, opposites, order and kind
 //!   of the question agree. No threshold on a cosine does that.
+//! - **Its error is stated**: a calibrated model and the entry's own history give the probability that it is right, and policy and
+//!   request set the bound.
 //! - **It is never needed.** Without an embedding model there are no hits by meaning; when a vector takes too long it is a miss.
 //! - **Everything is bounded**: entries by bytes, questions by number in total and per tenant, leases by number and time.
 //!
@@ -19,13 +21,17 @@ mod config;
 mod embedding;
 mod entry;
 mod error;
+pub mod eval;
 mod fill;
+mod flight;
+mod follow;
 mod lease;
 mod policy;
 mod question;
 mod recording;
 mod second_look;
 mod service;
+mod standing;
 mod tenant;
 #[cfg(test)]
 mod tests;

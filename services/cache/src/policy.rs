@@ -21,6 +21,8 @@ pub(crate) struct Terms {
     /// How long the answer is kept.
     pub(crate) ttl_ms: u64,
     pub(crate) semantic: bool,
+    /// The highest probability of being wrong that a hit by meaning may have.
+    pub(crate) max_error: f64,
     /// The least similarity of a hit.
     pub(crate) min_similarity: f64,
     pub(crate) per_user: bool,
@@ -53,7 +55,7 @@ impl Terms {
         let wish = fraction("policy.min_similarity", wishes.min_similarity)?.unwrap_or(0.0);
         let max_error = fraction("policy.max_error", wishes.max_error)?
             .unwrap_or(1.0)
-            .min(policy.max_error.unwrap_or(1.0));
+            .min(policy.max_error.unwrap_or(config.semantic.max_error));
         Ok(Self {
             read: may_read && read,
             // What would be gone at once is not worth a lease.
@@ -63,6 +65,7 @@ impl Terms {
             ttl_ms,
             // Similarity is never certain.
             semantic: policy.semantic && wishes.semantic.unwrap_or(true) && max_error > 0.0,
+            max_error,
             min_similarity: floor.max(wish),
             per_user: policy.per_user || wishes.per_user.unwrap_or(false),
             tags: merged_tags("policy.tags", policy.tags.iter().chain(&wishes.tags), wishes.tags.len())?,

@@ -83,6 +83,12 @@ pub(crate) fn of<'a>(chat: &'a ChatRequest, terms: &Terms, max_text_bytes: usize
     let [only] = last.parts.as_slice() else { return Err(Skip::NotText) };
     let Some(part::Kind::Text(text)) = &only.kind else { return Err(Skip::NotText) };
     let text = text.text.trim();
+    admits(text, terms, max_text_bytes)?;
+    Ok(text)
+}
+
+/// Decides whether a question may be compared by meaning.
+pub(crate) fn admits(text: &str, terms: &Terms, max_text_bytes: usize) -> Result<(), Skip> {
     if text.is_empty() {
         return Err(Skip::NotText);
     }
@@ -92,8 +98,7 @@ pub(crate) fn of<'a>(chat: &'a ChatRequest, terms: &Terms, max_text_bytes: usize
     if text.chars().any(|c| c.is_alphabetic() && !is_latin(c)) {
         return Err(Skip::Script);
     }
-    judge(text, terms)?;
-    Ok(text)
+    judge(text, terms)
 }
 
 /// ASCII, Latin-1, Latin Extended-A and -B, and Latin Extended Additional.

@@ -69,6 +69,11 @@ impl Answer {
         self.batches.len()
     }
 
+    /// Events after the first so many, some of them at a time; none at the end.
+    pub(crate) fn events_from(&self, seen: usize) -> Vec<GenerateEvent> {
+        self.batches.get(seen / BATCH).map(|batch| decoded(batch, seen % BATCH)).unwrap_or_default()
+    }
+
     /// Decodes one message of a replay. `None` if there is no such message, or it cannot be decoded.
     pub(crate) fn batch(
         &self,
@@ -99,6 +104,8 @@ pub(crate) struct Recording {
     models: Vec<Arc<str>>,
     finished: Option<Finished>,
     says_something: bool,
+    /// Another leader goes on: its `started` is no new answer.
+    goes_on: bool,
 }
 
 impl Recording {
@@ -113,6 +120,7 @@ impl Recording {
             models: Vec::new(),
             finished: None,
             says_something: false,
+            goes_on: false,
         }
     }
 
@@ -128,6 +136,10 @@ impl Recording {
         match kind {
             // A replay has a `started` of its own.
             Kind::Started(started) if self.sequence == 1 && self.models.is_empty() => {
+                self.model(&started.model);
+            }
+            Kind::Started(started) if self.goes_on => {
+                self.goes_on = false;
                 self.model(&started.model);
             }
             Kind::Started(_) => return Err(Flaw::Malformed),
@@ -153,6 +165,25 @@ impl Recording {
             }
         }
         Ok(())
+    }
+
+    /// Who wrote it so far.
+    pub(crate) fn models(&self) -> &Vec<Arc<str>> {
+        &self.models
+    }
+
+    /// Another leader goes on where the last one ended.
+    pub(crate) fn go_on(&mut self) {
+        self.goes_on = true;
+        self.finished = None;
+    }
+
+    /// Events recorded after the first so many, some of them at a time. None when there are no more yet.
+    pub(crate) fn events_from(&self, seen: usize) -> Vec<GenerateEvent> {
+        match self.batches.get(seen / BATCH) {
+            Some(batch) => decoded(batch, seen % BATCH),
+            None => self.pending.events.get(seen % BATCH..).map(<[_]>::to_vec).unwrap_or_default(),
+        }
     }
 
     /// Completes the answer, which cost that much.
@@ -221,6 +252,19 @@ impl Recording {
             self.batches.push(self.pending.encode_to_vec().into());
             self.pending.events.clear();
         }
+    }
+}
+
+fn decoded(batch: &Bytes, skip: usize) -> Vec<GenerateEvent> {
+    let events = CachedEvents::decode(batch.clone()).map(|batch| batch.events).unwrap_or_default();
+    events.into_iter().skip(skip).collect()
+}
+
+/// Bytes of answer text in an event.
+pub(crate) fn text_bytes(event: &GenerateEvent) -> u64 {
+    match &event.kind {
+        Some(Kind::Delta(Delta { content: Some(delta::Content::Text(text)), .. })) => text.len() as u64,
+        _ => 0,
     }
 }
 

@@ -6,9 +6,10 @@ use futures_util::{Stream, stream};
 use signalbox_mesh::RequestContext;
 use signalbox_proto::{
     cache::v1::{
-        FeedbackRequest, FeedbackResponse, FillRequest, FillResponse, InvalidateRequest, InvalidateResponse,
-        Lease, LookupRequest, LookupResponse, LookupResult, StatsRequest, StatsResponse,
-        cache_service_server::CacheService, invalidate_request::By, lookup_response::Kind,
+        FeedbackRequest, FeedbackResponse, FillRequest, FillResponse, FollowCountRequest,
+        FollowCountResponse, InvalidateRequest, InvalidateResponse, Lease, LookupRequest, LookupResponse,
+        LookupResult, StatsRequest, StatsResponse, cache_service_server::CacheService,
+        invalidate_request::By, lookup_response::Kind,
     },
     common::v1::{CacheInfo, CacheState, ChatRequest, Role, Vector},
 };
@@ -20,7 +21,7 @@ use crate::{
     embedding::LIKE_TIMEOUT,
     entry::Entry,
     error::Failure,
-    fill,
+    fill, follow,
     policy::Terms,
     question::Skip,
     tenant::{Cover, Tenant},
@@ -40,7 +41,7 @@ const LIKE_SIMILARITY: f64 = 0.9;
 /// The service.
 pub(crate) struct Service(pub(crate) Arc<Cache>);
 
-type Messages = Pin<Box<dyn Stream<Item = Result<LookupResponse, Status>> + Send>>;
+pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<LookupResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl CacheService for Service {
@@ -74,6 +75,15 @@ impl CacheService for Service {
         let id = entry_id.parse().map_err(|_| Failure::invalid("entry_id", "is not the id of an entry"))?;
         self.0.judge(&tenant, id, &request_id, score).await?;
         Ok(Response::new(FeedbackResponse {}))
+    }
+
+    async fn follow_count(
+        &self,
+        request: Request<FollowCountRequest>,
+    ) -> Result<Response<FollowCountResponse>, Status> {
+        let tenant = self.tenant(&RequestContext::from_request(&request))?;
+        let followers = self.0.leases.followers(&tenant.name, &request.into_inner().lease_id).unwrap_or(0);
+        Ok(Response::new(FollowCountResponse { followers: followers as u64 }))
     }
 
     async fn invalidate(
@@ -138,24 +148,28 @@ impl Service {
         match found {
             Found::Bypass { skip } => alone(none(), CacheState::Bypass, None, None, Some(skip)),
             Found::Miss { lease, vector, skip } => alone(none(), CacheState::Miss, lease, vector, skip),
+            Found::Follow { follower } => follow::stream(Arc::clone(&self.0), follower, request_id),
             Found::Exact { entry } => {
-                let cache = self.about(&entry, CacheState::Exact, None);
+                let cache = self.about(&entry, CacheState::Exact);
                 replay(entry, cache, None, request_id)
             }
-            Found::Semantic { entry, similarity, vector } => {
-                let cache = self.about(&entry, CacheState::Semantic, Some(similarity.into()));
-                replay(entry, cache, vector, request_id)
+            Found::Semantic { close, vector } => {
+                let cache = CacheInfo {
+                    similarity: Some(close.similarity.into()),
+                    estimated_error: Some(1.0 - close.probability),
+                    ..self.about(&close.entry, CacheState::Semantic)
+                };
+                replay(close.entry, cache, vector, request_id)
             }
         }
     }
 
-    fn about(&self, entry: &Entry, state: CacheState, similarity: Option<f64>) -> CacheInfo {
+    fn about(&self, entry: &Entry, state: CacheState) -> CacheInfo {
         CacheInfo {
             state: state.into(),
             entry_id: Some(entry.id.to_string()),
-            similarity,
             age_ms: Some(entry.age_ms(self.0.clock.unix_ms())),
-            estimated_error: None,
+            ..CacheInfo::default()
         }
     }
 
@@ -205,19 +219,23 @@ impl Service {
     fn figures(&self, tenant: &Tenant) -> StatsResponse {
         let figures = &tenant.figures;
         let (entries, bytes) = tenant.extent();
+        let estimate = figures.estimate();
         StatsResponse {
             entries,
             bytes,
             lookups: figures.lookups.load(Ordering::Relaxed),
             exact_hits: figures.exact_hits.load(Ordering::Relaxed),
             semantic_hits: figures.semantic_hits.load(Ordering::Relaxed),
-            follows: 0,
+            follows: figures.follows.load(Ordering::Relaxed),
             leases: self.0.leases.count(&tenant.name),
             stored: figures.stored.load(Ordering::Relaxed),
             refused: figures.refused.load(Ordering::Relaxed),
             saved_nanousd: figures.saved_nanousd.load(Ordering::Relaxed),
             wrong_hits: u64::try_from(figures.wrong_hits.load(Ordering::Relaxed)).unwrap_or(0),
-            estimated_error: None,
+            estimated_error: estimate.map(|estimate| estimate.share),
+            estimated_error_low: estimate.map(|estimate| estimate.low),
+            estimated_error_high: estimate.map(|estimate| estimate.high),
+            verified_hits: figures.verified(),
             semantic_state: self.0.semantic_state().into(),
             model_hash: self.0.embedding.hash().map(|hash| hash.to_vec()).unwrap_or_default().into(),
         }
@@ -245,11 +263,7 @@ fn alone(
     vector: Option<Vector>,
     skip: Option<Skip>,
 ) -> Messages {
-    let lease = lease.map(|Granted { id, expires_unix_ms, entry_id }| Lease {
-        id,
-        expires_unix_ms,
-        entry_id: entry_id.to_string(),
-    });
+    let lease = lease.map(Lease::from);
     let result = LookupResult {
         cache: Some(CacheInfo { state: state.into(), ..cache }),
         lease,
@@ -258,6 +272,12 @@ fn alone(
         ..LookupResult::default()
     };
     Box::pin(stream::iter([Ok(LookupResponse { kind: Some(Kind::Result(result)) })]))
+}
+
+impl From<Granted> for Lease {
+    fn from(Granted { id, expires_unix_ms, entry_id }: Granted) -> Self {
+        Self { id, expires_unix_ms, entry_id: entry_id.to_string() }
+    }
 }
 
 fn replay(entry: Arc<Entry>, cache: CacheInfo, vector: Option<Vector>, request_id: String) -> Messages {

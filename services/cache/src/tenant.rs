@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -14,6 +14,7 @@ use signalbox_embed::Vector;
 use crate::{
     entry::{Entry, EntryId},
     error::Failure,
+    standing::{self, Change, Estimate},
 };
 
 /// Tenants that are known at a time. Their names come from metering, so this bounds a fault, not a caller.
@@ -37,10 +38,48 @@ pub(crate) struct Figures {
     pub(crate) lookups: AtomicU64,
     pub(crate) exact_hits: AtomicU64,
     pub(crate) semantic_hits: AtomicU64,
+    pub(crate) follows: AtomicU64,
     pub(crate) stored: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) saved_nanousd: AtomicI64,
     pub(crate) wrong_hits: AtomicI64,
+    /// What the model expects of all hits by meaning, in millionths.
+    expected_wrong: AtomicU64,
+    judged: AtomicI64,
+    judged_wrong: AtomicI64,
+}
+
+impl Figures {
+    /// Counts a hit by meaning that is wrong with that probability.
+    pub(crate) fn semantic_hit(&self, error: f64) {
+        self.semantic_hits.fetch_add(1, Ordering::Relaxed);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and a million"
+        )]
+        self.expected_wrong.fetch_add((error.clamp(0.0, 1.0) * 1e6) as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a judgement.
+    pub(crate) fn judged(&self, change: Change) {
+        self.wrong_hits.fetch_add(change.wrong, Ordering::Relaxed);
+        self.judged.fetch_add(change.semantic, Ordering::Relaxed);
+        self.judged_wrong.fetch_add(change.semantic_wrong, Ordering::Relaxed);
+    }
+
+    /// Hits by meaning that were judged.
+    pub(crate) fn verified(&self) -> u64 {
+        u64::try_from(self.judged.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// The share of wrong ones among hits by meaning; `None` before the first.
+    pub(crate) fn estimate(&self) -> Option<Estimate> {
+        let hits = self.semantic_hits.load(Ordering::Relaxed);
+        let expected = self.expected_wrong.load(Ordering::Relaxed) as f64 / 1e6 / hits as f64;
+        let wrong = u64::try_from(self.judged_wrong.load(Ordering::Relaxed)).unwrap_or(0);
+        (hits > 0).then(|| standing::estimate(expected, self.verified(), wrong))
+    }
 }
 
 /// What is removed.

@@ -16,7 +16,7 @@ use signalbox_proto::{
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Status};
 
-use crate::{ledger::Ledger, parts::is_away};
+use crate::{follow::Turn, ledger::Ledger, parts::is_away};
 
 /// What is known of the attempt that is under way.
 #[derive(Default)]
@@ -34,6 +34,8 @@ pub(crate) struct Progress {
     attempts: Vec<Attempt>,
     running: Option<Running>,
     error: Option<Status>,
+    /// A follow that became this request's own execution.
+    turn: Option<Turn>,
 }
 
 impl Progress {
@@ -94,6 +96,16 @@ impl Progress {
         self.running = None;
     }
 
+    /// Notes that the request goes on with what it followed.
+    pub(crate) fn turn(&mut self, turn: Turn) {
+        self.turn = Some(turn);
+    }
+
+    /// That it did, told once.
+    pub(crate) fn take_turn(&mut self) -> Option<Turn> {
+        self.turn.take()
+    }
+
     /// The error with which the source broke, if it did.
     pub(crate) fn take_error(&mut self) -> Option<Status> {
         self.error.take()
@@ -149,6 +161,11 @@ impl Bill {
     /// Notes the cache's part.
     pub(crate) fn cache(&mut self, state: CacheState, saved_nanousd: i64) {
         self.record.set_cache(state);
+        self.record.saved_nanousd = saved_nanousd;
+    }
+
+    /// Notes what the hit saved.
+    pub(crate) fn saved(&mut self, saved_nanousd: i64) {
         self.record.saved_nanousd = saved_nanousd;
     }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use signalbox_mesh::{RequestContext, error};
 use signalbox_proto::{
     common::v1::{
-        BlockedBy, ErrorReason, FinishReason, Finished, GenerateEvent, Notice, Started, Timings, Usage,
-        UsageSource, generate_event::Kind, notice,
+        BlockedBy, CacheState, Delta, ErrorReason, FinishReason, Finished, GenerateEvent, Notice, Started,
+        Timings, Usage, UsageSource, delta::Content, generate_event::Kind, notice,
     },
     guard::v1::{ScreenClosed, ScreenOpen, ScreenResponse, ScreenedEvent, Verdict, screen_response},
     metering::v1::RequestOutcome,
@@ -16,7 +17,9 @@ use tonic::{Code, Status, Streaming};
 
 use crate::{
     Mesh,
+    bill::Progress,
     fill::Fill,
+    follow::Turn,
     inspect::Inspected,
     outlet::Outlet,
     pipeline::{Call, Entry, Log},
@@ -112,6 +115,7 @@ pub(crate) async fn deliver(
     let Answer { source, started, mut fill, saved_nanousd } = answer;
     let hit = started.cache.as_ref().and_then(|c| c.entry_id.clone());
     let entry_id = hit.or_else(|| fill.as_ref().map(|fill| fill.entry_id().to_owned()));
+    let mut resume = Resume { follows: matches!(source, Source::Follow(_)), ..Resume::default() };
     let progress = entry.bill.progress();
     let events = Events::new(source, progress.clone(), entry.grant.take());
     let mut released = Released::open(mesh, context, events, inspected, entry, call).await?;
@@ -120,19 +124,30 @@ pub(crate) async fn deliver(
     while let Some(batch) =
         released.next().await.map_err(|status| progress.lock().take_error().unwrap_or(status))?
     {
-        if let Some(fill) = &mut fill {
-            let stored = |event: &ScreenedEvent| {
-                event.client.as_ref().map(|client| event.stored.as_ref().unwrap_or(client).clone())
-            };
-            fill.push(batch.iter().filter_map(stored).collect());
+        if let Some(turn) = resume.turned(&progress) {
+            fill = turn.lease.map(|lease| outlet.lead(mesh, context, lease));
+            resume.delivered = turn.delivered_bytes;
+            // From here on it is this request's own answer, with a bill of its own.
+            entry.bill.cache(CacheState::Miss, 0);
         }
-        for event in batch {
-            let Some(client) = event.client else { continue };
+        let mut kept = Vec::new();
+        for ScreenedEvent { client, stored } in batch {
+            let Some(client) = client else { continue };
+            if fill.is_some() || resume.follows {
+                kept.extend(resume.new_part(stored.unwrap_or_else(|| client.clone()), fill.is_some()));
+            }
             teller.tell(client, entry, outlet).await;
+        }
+        if let Some(fill) = fill.as_mut().filter(|_| !kept.is_empty()) {
+            fill.push(kept);
         }
     }
 
     if let Some(status) = progress.lock().take_error() {
+        if let Some(lease) = resume.turned(&progress).and_then(|turn| turn.lease) {
+            // Nothing came of it: the next follower's turn.
+            outlet.lead(mesh, context, lease).abort("failed");
+        }
         return Err(status);
     }
     let closed = released.closed()?;
@@ -155,6 +170,40 @@ pub(crate) async fn deliver(
     }
     mesh.remember(call, entry, entry_id);
     Ok(())
+}
+
+/// Where a follower that became the leader goes on: what was stored before it took over is not stored again.
+#[derive(Default)]
+struct Resume {
+    follows: bool,
+    /// Bytes of answer text that were stored before.
+    delivered: u64,
+    /// Bytes of answer text seen here.
+    seen: u64,
+}
+
+impl Resume {
+    fn turned(&self, progress: &Mutex<Progress>) -> Option<Turn> {
+        if self.follows { progress.lock().take_turn() } else { None }
+    }
+
+    /// The part of an event that is new to the entry; `None` if there is none.
+    fn new_part(&mut self, mut event: GenerateEvent, leads: bool) -> Option<GenerateEvent> {
+        if !self.follows {
+            return Some(event);
+        }
+        let Some(Kind::Delta(Delta { content: Some(Content::Text(text)), .. })) = &mut event.kind else {
+            return (leads && self.seen >= self.delivered).then_some(event);
+        };
+        let old = usize::try_from(self.delivered.saturating_sub(self.seen)).unwrap_or(usize::MAX);
+        self.seen += text.len() as u64;
+        if !leads || old >= text.len() {
+            return None;
+        }
+        // Both are the same text, so this is no middle of a character; if it were, nothing would be kept.
+        text.is_char_boundary(old).then(|| drop(text.drain(..old)))?;
+        Some(event)
+    }
 }
 
 /// Tells the client: adds what only the gateway knows to the first and the last event.
@@ -199,7 +248,10 @@ impl Teller {
             finished.usage = Some(usage);
             finished.cost_nanousd = 0;
             finished.attempts = 0;
+            // Of a follow it is known only now.
+            self.saved_nanousd = self.saved_nanousd.max(finished.saved_nanousd);
             finished.saved_nanousd = self.saved_nanousd;
+            entry.bill.saved(self.saved_nanousd);
         } else if finished.finish_reason() == FinishReason::Length && entry.capped(&finished) {
             finished.set_finish_reason(FinishReason::Budget);
             entry.bill.outcome(RequestOutcome::Budget);

@@ -3,7 +3,9 @@
 use std::{collections::VecDeque, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use parking_lot::Mutex;
+use signalbox_mesh::RequestContext;
 use signalbox_proto::{
+    cache::v1::Lease,
     common::v1::{
         Citation, Delta, GenerateEvent, Message, Part, ReasoningText, Role, Text, ToolCall, delta::Content,
         generate_event::Kind, part,
@@ -11,6 +13,8 @@ use signalbox_proto::{
     gateway::v1::{CompleteResponse, GenerateResponse},
 };
 use tokio::time::Instant;
+
+use crate::{Mesh, fill::Fill, lead::Leading};
 
 /// Events that may wait for a slow client; beyond it the whole way back to the provider waits.
 pub(crate) const WAITING: usize = 32;
@@ -24,6 +28,7 @@ pub(crate) struct Outlet {
     sequence: u64,
     arrived: Instant,
     first_output: Option<Duration>,
+    leading: Arc<Leading>,
 }
 
 /// Events on their way to the stream that the client reads. Writer and reader are one task, which writes only when it has
@@ -38,12 +43,18 @@ enum Sink {
 impl Outlet {
     /// Makes an outlet that streams.
     pub(crate) fn stream(to: Queue, arrived: Instant) -> Self {
-        Self { sink: Sink::Stream(to), sequence: 0, arrived, first_output: None }
+        Self { sink: Sink::Stream(to), sequence: 0, arrived, first_output: None, leading: Arc::default() }
     }
 
     /// Makes an outlet that puts the answer together.
     pub(crate) fn whole(arrived: Instant) -> Self {
-        Self { sink: Sink::Whole(Box::default()), sequence: 0, arrived, first_output: None }
+        Self {
+            sink: Sink::Whole(Box::default()),
+            sequence: 0,
+            arrived,
+            first_output: None,
+            leading: Arc::default(),
+        }
     }
 
     /// Hands an event on. Waits while the client is slow.
@@ -57,6 +68,10 @@ impl Outlet {
                 let event = GenerateEvent { sequence: self.sequence, kind: Some(kind) };
                 let mut event = Some(GenerateResponse { event: Some(event) });
                 poll_fn(|_| {
+                    if self.leading.is_alone() {
+                        // What the client would get goes nowhere.
+                        return Poll::Ready(());
+                    }
                     let mut queue = to.lock();
                     if queue.len() >= WAITING {
                         return Poll::Pending;
@@ -68,6 +83,17 @@ impl Outlet {
             }
             Sink::Whole(whole) => whole.take(kind),
         }
+    }
+
+    /// Begins to fill an entry, which others may follow.
+    pub(crate) fn lead(&self, mesh: &Mesh, context: &RequestContext, lease: Lease) -> Fill {
+        self.leading.leads(context, &lease.id);
+        Fill::begin(&mesh.parts, &mesh.tasks, context, lease)
+    }
+
+    /// What the client's side of the request knows of that.
+    pub(crate) fn leading(&self) -> Arc<Leading> {
+        Arc::clone(&self.leading)
     }
 
     /// When the request came in.

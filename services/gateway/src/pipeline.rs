@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use signalbox_mesh::{RequestContext, error};
 use signalbox_proto::{
     common::v1::{
         CacheInfo, CacheState, ChatRequest, ErrorReason, Notice, RouteInfo, Started, Vector, cache_policy,
         notice,
     },
-    executor::v1::{ExecuteRequest, PlannedTarget},
+    executor::v1::{DeliveredPrefix, ExecuteRequest, PlannedTarget},
     gateway::v1::GenerateRequest,
     metering::v1::{AdmitRequest, Principal, Settlement},
     router::v1::PlanRequest,
@@ -23,8 +24,9 @@ use crate::{
     Mesh,
     admission::{Admission, Drawn},
     bill::Bill,
+    bill::Progress,
     deliver::{Answer, deliver},
-    fill::Fill,
+    follow::{Following, TakeOver},
     grant::{self, Grant},
     inspect::{self, Inspected},
     lookup::{self, Known},
@@ -34,6 +36,7 @@ use crate::{
 };
 
 /// A request as it came in.
+#[derive(Clone)]
 pub(crate) struct Call {
     /// Id, deadline and trace; tenant and principal are added by admission.
     pub(crate) context: RequestContext,
@@ -81,7 +84,7 @@ impl Log {
 ///
 /// # Errors
 /// The status that the client gets; nothing of the answer is complete then.
-pub(crate) async fn answer(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
+pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
     let mut log = Log::default();
 
     // 1  Who calls, may they, and what is in the prompt.
@@ -98,21 +101,27 @@ pub(crate) async fn answer(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Resu
         let answer = match known {
             Known::Hit { stream, cache, saved_nanousd } => {
                 entry.bill.cache(cache.state(), saved_nanousd);
-                Answer {
-                    source: Source::Cache(stream),
-                    started: started(&call, cache, None),
-                    fill: None,
-                    saved_nanousd,
-                }
+                let source = if cache.state() == CacheState::Follow {
+                    Source::Follow(Box::new(Following::new(
+                        stream,
+                        take_over(mesh, &call, &context, &entry, &inspected),
+                    )))
+                } else {
+                    Source::Cache(stream)
+                };
+                Answer { source, started: started(&call, cache, None), fill: None, saved_nanousd }
             }
             Known::Miss { cache, lease, vector } => {
                 entry.bill.cache(cache.state(), 0);
                 // From here on a request that fails gives its lease back.
-                let fill = lease.map(|lease| Fill::begin(&mesh.parts, &mesh.tasks, &context, lease));
+                let fill = lease.map(|lease| outlet.lead(mesh, &context, lease));
+                let mut grant = entry.grant.take();
+                let ask = Ask::of(&context, &call, &entry, &inspected.chat);
                 // 3  Which models, in which order.
-                let plan = plan(mesh, &context, &call, &entry, &inspected.chat, vector, &mut log).await?;
+                let plan = plan(mesh, &ask, vector, &mut log).await?;
                 // 4  One answer from that plan.
-                let stream = execute(mesh, &context, &call, &mut entry, &inspected.chat, &plan).await?;
+                let stream = execute(mesh, &ask, &plan, None, &mut grant).await?;
+                entry.grant = grant;
                 Answer {
                     source: Source::Executor(stream),
                     started: started(&call, cache, Some(plan.route)),
@@ -255,24 +264,71 @@ struct Plan {
     route: RouteInfo,
 }
 
-/// Asks the router; without it, the model that was asked for.
-async fn plan(
-    mesh: &Mesh,
-    context: &RequestContext,
+/// What asking a model takes.
+struct Ask<'a> {
+    context: &'a RequestContext,
+    call: &'a Call,
+    principal: &'a Principal,
+    chat: &'a ChatRequest,
+    input_tokens: u64,
+    granted_output_tokens: u64,
+    progress: Arc<Mutex<Progress>>,
+}
+
+impl<'a> Ask<'a> {
+    fn of(context: &'a RequestContext, call: &'a Call, entry: &'a Entry, chat: &'a ChatRequest) -> Self {
+        Self {
+            context,
+            call,
+            principal: &entry.principal,
+            chat,
+            input_tokens: entry.bill.input_tokens(),
+            granted_output_tokens: entry.granted_output_tokens,
+            progress: entry.bill.progress(),
+        }
+    }
+}
+
+/// How a follower asks a model itself when the leader failed. It owns what it needs: nobody knows when, or whether, that is.
+fn take_over(
+    mesh: &Arc<Mesh>,
     call: &Call,
+    context: &RequestContext,
     entry: &Entry,
-    chat: &ChatRequest,
-    vector: Option<Vector>,
-    log: &mut Log,
-) -> Result<Plan, Status> {
+    inspected: &Inspected,
+) -> TakeOver {
+    let (mesh, call, context) = (Arc::clone(mesh), call.clone(), context.clone());
+    let (principal, chat) = (entry.principal.clone(), inspected.chat.clone());
+    let (input_tokens, granted_output_tokens) = (entry.bill.input_tokens(), entry.granted_output_tokens);
+    let progress = entry.bill.progress();
+    Box::new(move |delivered| {
+        Box::pin(async move {
+            let ask = Ask {
+                context: &context,
+                call: &call,
+                principal: &principal,
+                chat: &chat,
+                input_tokens,
+                granted_output_tokens,
+                progress,
+            };
+            let plan = plan(&mesh, &ask, None, &mut Log::default()).await?;
+            execute(&mesh, &ask, &plan, delivered, &mut None).await
+        })
+    })
+}
+
+/// Asks the router; without it, the model that was asked for.
+async fn plan(mesh: &Mesh, ask: &Ask<'_>, vector: Option<Vector>, log: &mut Log) -> Result<Plan, Status> {
     let begun = Instant::now();
+    let Ask { context, call, principal, chat, .. } = ask;
     let policies = call.request.policies.as_ref();
     let request = context.request(PlanRequest {
-        chat: Some(chat.clone()),
-        input_tokens: entry.bill.input_tokens(),
+        chat: Some(ChatRequest::clone(chat)),
+        input_tokens: ask.input_tokens,
         policy: policies.and_then(|p| p.route.clone()),
-        policy_name: entry.principal.route_policy.clone(),
-        allowed_models: entry.principal.allowed_models.clone(),
+        policy_name: principal.route_policy.clone(),
+        allowed_models: principal.allowed_models.clone(),
         attribution: call.request.attribution.clone(),
         vector,
         dry_run: false,
@@ -310,28 +366,28 @@ async fn plan(
 
 async fn execute(
     mesh: &Mesh,
-    context: &RequestContext,
-    call: &Call,
-    entry: &mut Entry,
-    chat: &ChatRequest,
+    ask: &Ask<'_>,
     plan: &Plan,
+    delivered: Option<DeliveredPrefix>,
+    grant: &mut Option<Box<Grant>>,
 ) -> Result<tonic::Streaming<signalbox_proto::executor::v1::ExecuteResponse>, Status> {
-    let policies = call.request.policies.as_ref();
-    let hedge = hedge(mesh, call, entry, plan).await;
+    let policies = ask.call.request.policies.as_ref();
+    let hedge = hedge(mesh, ask, plan, grant).await;
     let request = ExecuteRequest {
         hedge,
-        chat: Some(chat.clone()),
+        chat: Some(ask.chat.clone()),
+        delivered,
         plan: plan.targets.clone(),
         rescue: policies.and_then(|p| p.rescue),
         limits: policies.and_then(|p| p.limits),
-        granted_output_tokens: entry.granted_output_tokens,
-        input_tokens: entry.bill.input_tokens(),
+        granted_output_tokens: ask.granted_output_tokens,
+        input_tokens: ask.input_tokens,
         ..ExecuteRequest::default()
     };
-    let request = context.request(grant::messages(request, entry.grant.as_mut()));
+    let request = ask.context.request(grant::messages(request, grant.as_mut()));
     let first = plan.targets.first().map(|t| t.target_id.clone()).unwrap_or_default();
     // From here on a dropped request may have cost something.
-    let progress = entry.bill.progress();
+    let progress = &ask.progress;
     progress.lock().begin(first, mesh.clock.unix_ms());
     // Boxed: see `parts::step`.
     match Box::pin(async { mesh.parts.executor().execute(request).await }).await {
@@ -347,12 +403,12 @@ async fn execute(
 }
 
 /// Whether a second attempt may be made beside a slow one: where that is wanted, and paid for.
-async fn hedge(mesh: &Mesh, call: &Call, entry: &mut Entry, plan: &Plan) -> bool {
-    let wished = call.request.policies.as_ref().and_then(|p| p.hedge);
+async fn hedge(mesh: &Mesh, ask: &Ask<'_>, plan: &Plan, grant: &mut Option<Box<Grant>>) -> bool {
+    let wished = ask.call.request.policies.as_ref().and_then(|p| p.hedge);
     if plan.targets.len() < 2 || !wished.unwrap_or_else(|| mesh.hedges(&plan.route.requested)) {
         return false;
     }
-    match &mut entry.grant {
+    match grant {
         Some(grant) => grant.covers_another().await,
         None => false,
     }

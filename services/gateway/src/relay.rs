@@ -22,6 +22,7 @@ use tonic::{Status, Streaming};
 
 use crate::{
     bill::Progress,
+    follow::Following,
     grant::{self, Grant},
 };
 
@@ -34,6 +35,8 @@ pub(crate) enum Source {
     Executor(Streaming<ExecuteResponse>),
     /// An earlier one's, by the cache.
     Cache(Streaming<LookupResponse>),
+    /// One that is being given to somebody else right now, by the cache.
+    Follow(Box<Following>),
 }
 
 impl Source {
@@ -66,6 +69,12 @@ impl Source {
                     out.extend(events.events);
                 }
                 Some(Ok(_)) => {}
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None => return Poll::Ready(None),
+            },
+            Self::Follow(following) => match ready!(following.poll(cx, progress, out)) {
+                Some(Ok(Some(own))) => *self = Self::Executor(own),
+                Some(Ok(None)) => {}
                 Some(Err(status)) => return Poll::Ready(Some(Err(status))),
                 None => return Poll::Ready(None),
             },

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     Mesh,
     caller::Caller,
+    lead::Running,
     outlet::{Outlet, Queue},
     pipeline::{self, Call},
     queries, validate,
@@ -48,7 +49,10 @@ impl GatewayService for Gateway {
         validate::generate(&request)?;
         let call = caller.call(request, &self.mesh);
         let mut outlet = Outlet::whole(caller.arrived);
-        run(&self.mesh, call, &mut outlet).await?;
+        let leading = outlet.leading();
+        let mesh = Arc::clone(&self.mesh);
+        let work = async move { run(&mesh, call, &mut outlet).await.map(|()| outlet) };
+        let outlet = Running::new(Arc::clone(&self.mesh), leading, work).await?;
         Ok(Response::new(outlet.into_whole().unwrap_or_default()))
     }
 
@@ -85,7 +89,7 @@ impl GatewayService for Gateway {
 }
 
 /// Runs the pipeline within the request's deadline.
-async fn run(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
+async fn run(mesh: &Arc<Mesh>, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
     let deadline = call.deadline;
     match tokio::time::timeout_at(deadline, pipeline::answer(mesh, call, outlet)).await {
         Ok(ended) => ended,
@@ -93,14 +97,12 @@ async fn run(mesh: &Mesh, call: Call, outlet: &mut Outlet) -> Result<(), Status>
     }
 }
 
-type Running = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
-
 /// The stream of a request's events. The pipeline runs inside it: it goes no faster than the client reads, and ends when
-/// the client drops it.
+/// the client drops it, unless others follow.
 pub(crate) struct Events {
     queue: Queue,
     /// Until it has ended.
-    running: Option<Running>,
+    running: Option<Running<Result<(), Status>>>,
     /// How it ended, if in an error: behind the events that were sent before it.
     failed: Option<Status>,
 }
@@ -109,8 +111,9 @@ impl Events {
     fn new(mesh: Arc<Mesh>, call: Call) -> Self {
         let queue = Queue::default();
         let mut outlet = Outlet::stream(Arc::clone(&queue), call.arrived);
-        let running = Box::pin(async move { run(&mesh, call, &mut outlet).await });
-        Self { queue, running: Some(running), failed: None }
+        let (leading, held) = (outlet.leading(), Arc::clone(&mesh));
+        let work = async move { run(&mesh, call, &mut outlet).await };
+        Self { queue, running: Some(Running::new(held, leading, work)), failed: None }
     }
 }
 
@@ -127,7 +130,7 @@ impl Stream for Events {
             let Some(running) = &mut this.running else {
                 return Poll::Ready(this.failed.take().map(Err));
             };
-            match running.as_mut().poll(cx) {
+            match Pin::new(running).poll(cx) {
                 Poll::Ready(ended) => {
                     this.running = None;
                     this.failed = ended.err();

@@ -4,6 +4,7 @@
 //! serves the gateway over them. The other modules are commands that talk to a running mesh.
 
 mod bench;
+mod cache;
 mod chat;
 mod check;
 mod client;
@@ -43,6 +44,9 @@ enum Command {
     /// Measures the guard.
     #[command(subcommand)]
     Guard(guard::Command),
+    /// Measures the cache.
+    #[command(subcommand)]
+    Cache(cache::Command),
     /// Simulates a provider that speaks the OpenAI wire format, with faults on demand.
     ProviderSim(signalbox_testkit::provider::Args),
     /// Measures a running mesh, or one that it starts.
@@ -92,6 +96,7 @@ async fn run(command: Command) -> Ended {
                 .map_err(|error| error.to_string())
         }
         Command::Guard(command) => guard::run(command).await,
+        Command::Cache(command) => cache::run(command).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

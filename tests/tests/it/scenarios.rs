@@ -7,7 +7,9 @@ use signalbox_proto::{
     common::v1::{
         CacheState, ChatRequest, ErrorReason, FinishReason, Sampling, UsageSource, notice, part, seam,
     },
-    gateway::v1::{CompleteRequest, CountTokensRequest, GenerateRequest, ListModelsRequest},
+    gateway::v1::{
+        CompleteRequest, CountTokensRequest, GenerateRequest, GenerateResponse, ListModelsRequest,
+    },
     metering::v1::{QueryUsageRequest, UsageDimension, metering_service_client::MeteringServiceClient},
 };
 use signalbox_tests::{
@@ -41,6 +43,9 @@ macro_rules! both {
 both!(
     streams_an_answer_and_its_cost,
     answers_the_same_question_from_the_cache,
+    asks_the_provider_once_for_many_who_ask_the_same,
+    runs_on_for_followers_when_the_leader_leaves,
+    goes_on_with_a_follower_when_the_leader_fails,
     blocks_an_injection_before_the_provider_sees_it,
     hides_an_address_from_the_provider_and_gives_it_back,
     falls_back_to_the_next_target,
@@ -90,6 +95,88 @@ async fn answers_the_same_question_from_the_cache(topology: Topology) {
     assert_eq!(again.saved_nanousd, first.cost_nanousd);
     assert_eq!(sandbox.provider.totals().received, 1);
     finish(sandbox, 2).await;
+}
+
+async fn asks_the_provider_once_for_many_who_ask_the_same(topology: Topology) {
+    // In one process as many as the contract names; six debug builds share two cores.
+    let many = if topology == Topology::OneProcess { 10_000 } else { 500 };
+    let model = "sim-small+slow-first=300+drip=20";
+    // On a machine that is that busy a lookup may take longer than a miss should cost; here it is the lookup that counts.
+    let limits = "[mesh.server]\nconcurrency = 20000\nmax_concurrent_streams = 20000\n\
+                  [gateway.steps]\nlookup_ms = 60000\n";
+    let sandbox = Sandbox::with(topology, &[model], limits).await;
+    let seen = join_all((0..many).map(|_| sandbox.ask(question(model, PROMPT)))).await;
+    let text = &seen[0].text;
+    for one in &seen {
+        assert!(one.error.is_none(), "{:?}", one.error);
+        assert_eq!(&one.text, text);
+        assert!(one.finished.is_some());
+    }
+    assert_eq!(sandbox.provider.totals().received, 1);
+    let paid: Vec<_> =
+        seen.iter().filter_map(|one| one.finished.as_ref()).filter(|f| f.cost_nanousd > 0).collect();
+    assert_eq!(paid.len(), 1, "one pays");
+    assert!(seen.iter().any(|one| one.cache() == CacheState::Follow));
+    finish(sandbox, many).await;
+}
+
+/// A leader that has begun to answer, and a follower that reads along.
+async fn leader_and_follower(
+    sandbox: &Sandbox,
+    leader: tonic::Request<GenerateRequest>,
+    follower: GenerateRequest,
+) -> [(Seen, tonic::Streaming<GenerateResponse>); 2] {
+    let mut leader = (Seen::default(), sandbox.gateway().generate(leader).await.unwrap().into_inner());
+    while leader.0.deltas == 0 {
+        assert!(leader.0.next(&mut leader.1).await, "{:?}", leader.0.error);
+    }
+    let mut follower = (Seen::default(), sandbox.gateway().generate(follower).await.unwrap().into_inner());
+    while follower.0.deltas == 0 {
+        assert!(follower.0.next(&mut follower.1).await, "{:?}", follower.0.error);
+    }
+    assert_eq!((leader.0.cache(), follower.0.cache()), (CacheState::Miss, CacheState::Follow));
+    [leader, follower]
+}
+
+async fn runs_on_for_followers_when_the_leader_leaves(topology: Topology) {
+    // Long enough that a follower can come and the leader can go.
+    let (model, text) = ("sim-echo+drip=40", [PROMPT; 12].join(" "));
+    let sandbox = Sandbox::with(topology, &[model], "").await;
+    let asked = || question(model, &text);
+    let [(_, leader), (mut seen, mut stream)] =
+        leader_and_follower(&sandbox, tonic::Request::new(asked()), asked()).await;
+    drop(leader);
+    while seen.next(&mut stream).await {}
+    let seen = complete(seen);
+    assert_eq!((seen.text.as_str(), seen.seams.len()), (text.as_str(), 0));
+    assert_eq!(sandbox.provider.totals().received, 1);
+    let finished = seen.finished.unwrap();
+    assert_eq!((finished.cost_nanousd, finished.usage.unwrap().source()), (0, UsageSource::Cached));
+    assert!(finished.saved_nanousd > 0);
+    assert_eq!(complete(sandbox.ask(asked()).await).cache(), CacheState::Exact);
+    finish(sandbox, 3).await;
+}
+
+async fn goes_on_with_a_follower_when_the_leader_fails(topology: Topology) {
+    let model = "sim-echo+stall=4+only-first=1";
+    let sandbox = Sandbox::with(topology, &[model], "").await;
+    // Connections and tokenizers are made on first use; the deadline is to strike while the provider is silent.
+    complete(sandbox.ask(question("sim-small", PROMPT)).await);
+    let asked = || question(model, PROMPT);
+    let mut first = tonic::Request::new(asked());
+    first.set_timeout(Duration::from_secs(2));
+    let [(mut failed, mut leader), (mut seen, mut stream)] =
+        leader_and_follower(&sandbox, first, asked()).await;
+    while failed.next(&mut leader).await {}
+    assert_eq!(failed.error.as_ref().map(tonic::Status::code), Some(Code::DeadlineExceeded));
+    while seen.next(&mut stream).await {}
+    let seen = complete(seen);
+    assert_eq!(seen.text, PROMPT, "no gap and no repetition");
+    assert_eq!(seen.seams.len(), 1, "{:?}", seen.seams);
+    assert_eq!(sandbox.provider.totals().received, 3);
+    let again = complete(sandbox.ask(asked()).await);
+    assert_eq!((again.cache(), again.text.as_str()), (CacheState::Exact, PROMPT), "a whole answer is kept");
+    finish(sandbox, 4).await;
 }
 
 async fn blocks_an_injection_before_the_provider_sees_it(topology: Topology) {

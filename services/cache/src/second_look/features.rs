@@ -65,8 +65,15 @@ impl Features {
             } else if core.contains(char::is_numeric) && numeral(core) {
                 features.number(core, chunks.peek().copied());
             } else if is_identifier(core) {
-                features.identifiers.push(core.into());
-                features.word(&core.to_lowercase());
+                let lower = core.trim_end_matches('/').to_lowercase();
+                // `MasterCard` is a name that some write as `Mastercard`.
+                let list = if lower.chars().all(char::is_alphabetic) {
+                    &mut features.names
+                } else {
+                    &mut features.identifiers
+                };
+                list.push(if lower.chars().all(char::is_alphabetic) { lower.as_str() } else { core }.into());
+                features.word(&lower);
             } else if !core.is_empty() {
                 features.plain(core, starts, chunks.peek().copied());
                 sentence.word(core);
@@ -218,6 +225,10 @@ fn numeral(core: &str) -> bool {
 
 /// Whether a word looks like code: `snake_case`, `camelCase`, `a.b`, `a::b`, `f()`, `--flag`, `C++`, `gpt4`, `@x`, a path.
 fn is_identifier(core: &str) -> bool {
+    // A face made of marks is none.
+    if !core.contains(char::is_alphanumeric) {
+        return false;
+    }
     let inner = |c: char| {
         matches!(
             c,

@@ -4,16 +4,20 @@
 //! is above 0.95 in 96 of 100 cases. So no threshold helps, and what an encoder does not see is compared word by word: numbers
 //! and units, placeholders of redacted values, quotes, code, names, negations, opposites, the kind of question, and the order of
 //! the words that both have ("convert JSON to YAML" is not "convert YAML to JSON"). Rules only: microseconds. In doubt they
-//! refuse; a miss costs a model call, a wrong hit costs trust.
+//! refuse; a miss costs a model call, a wrong hit costs trust. What passes is given a probability of being right by a small
+//! calibrated model.
 
+mod alignment;
 mod features;
+mod right;
 #[cfg(test)]
 mod tests;
+mod word_table;
 mod words;
 
 use std::collections::{HashMap, HashSet};
 
-pub(crate) use self::features::Features;
+pub(crate) use self::{alignment::numbers, features::Features};
 use self::{features::Kind, words::REVERSING};
 
 /// What two questions differ in; bounded words.
@@ -52,6 +56,17 @@ pub(crate) fn agree(a: &Features, b: &Features) -> Result<(), Difference> {
     same(extent_agrees(a.words.len(), b.words.len()), Difference::Extent)
 }
 
+/// The probability that the answer to one question is right for the other; `None` if a rule refuses.
+pub(crate) fn right(similarity: f32, a: &Features, b: &Features) -> Option<f64> {
+    agree(a, b).ok()?;
+    Some(probability(similarity, a, b))
+}
+
+/// The same whatever the rules say.
+pub(crate) fn probability(similarity: f32, a: &Features, b: &Features) -> f64 {
+    right::probability(&numbers(similarity, a, b))
+}
+
 fn known(features: &Features) -> HashSet<&str> {
     features.words.iter().map(|word| &**word).collect()
 }
@@ -60,7 +75,9 @@ fn known(features: &Features) -> HashSet<&str> {
 fn kinds_agree(a: &[Kind], b: &[Kind]) -> bool {
     let (a, b) = (a.last().copied().unwrap_or(Kind::General), b.last().copied().unwrap_or(Kind::General));
     let loose = |kind| matches!(kind, Kind::General | Kind::Manner);
-    a == b || (loose(a) && loose(b))
+    // "Which" and "what" are often the same question, too.
+    let one_of = |a, b| a == Kind::Choice && b == Kind::General;
+    a == b || (loose(a) && loose(b)) || one_of(a, b) || one_of(b, a)
 }
 
 /// Whether one side has a word whose opposite by prefix or ending is on the other side only.

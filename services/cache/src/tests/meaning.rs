@@ -1,6 +1,6 @@
 use signalbox_proto::{
     cache::v1::LookupRequest,
-    common::v1::{CachePolicy, CacheState, Role, Tool, Vector},
+    common::v1::{CachePolicy, CacheState, Role, Tool, Vector, cache_policy},
 };
 
 use super::world::*;
@@ -87,9 +87,9 @@ async fn who_does_not_want_it_does_not_get_it() {
     let other = "What makes the sky blue?";
     let with = |policy| LookupRequest { policy: Some(policy), ..question(other) };
     let refused = [
-        LookupRequest { policy_name: "exact".into(), ..question(other) },
-        with(CachePolicy { semantic: Some(false), ..CachePolicy::default() }),
-        with(CachePolicy { max_error: Some(0.0), ..CachePolicy::default() }),
+        LookupRequest { policy_name: "exact".into(), ..with(read()) },
+        with(CachePolicy { semantic: Some(false), ..read() }),
+        with(CachePolicy { max_error: Some(0.0), ..read() }),
     ];
     for request in refused {
         let looked = world.lookup("a", request).await.unwrap();
@@ -104,8 +104,21 @@ async fn who_does_not_want_it_does_not_get_it() {
     let mut turn = question(other);
     turn.chat.as_mut().unwrap().messages.push(said(Role::Assistant, "well"));
     assert_eq!(world.lookup("a", turn).await.unwrap().result.semantic_skipped, "no_question");
-    let bounded = with(CachePolicy { max_error: Some(0.5), ..CachePolicy::default() });
-    assert_eq!(world.lookup("a", bounded).await.unwrap().state(), CacheState::Semantic);
+    for (bound, state) in [(0.001, CacheState::Miss), (0.5, CacheState::Semantic)] {
+        let bounded = with(CachePolicy { max_error: Some(bound), ..read() });
+        let looked = world.lookup("a", bounded).await.unwrap();
+        assert_eq!(looked.state(), state, "{bound}");
+        let error = looked.result.cache.unwrap().estimated_error;
+        assert!(error.is_none_or(|error| error <= bound), "{error:?}");
+    }
+    let stats = world.stats("a").await;
+    let (low, high) = (stats.estimated_error_low.unwrap(), stats.estimated_error_high.unwrap());
+    assert!((low..=high).contains(&stats.estimated_error.unwrap()) && stats.verified_hits == 0);
+}
+
+/// Takes no lease, which others of the same question would wait for.
+fn read() -> CachePolicy {
+    CachePolicy { mode: cache_policy::Mode::Read.into(), ..CachePolicy::default() }
 }
 
 #[tokio::test]
@@ -114,17 +127,20 @@ async fn the_real_model_answers_the_same_question_in_other_words() {
         return;
     };
     let world = World::with("", embedding).await;
-    world.ask("a", &question("Why is the sky blue?"), "Rayleigh scattering.").await;
-    let hit = world.lookup("a", question("What makes the sky blue?")).await.unwrap();
+    world.ask("a", &question("How do I boil an egg?"), "Eight minutes.").await;
+    let hit = world.lookup("a", question("What is the best way to boil an egg?")).await.unwrap();
     println!("similarity {:?}", hit.result.cache.as_ref().unwrap().similarity);
-    assert_eq!((hit.state(), &*hit.text()), (CacheState::Semantic, "Rayleigh scattering."));
-    for other in
-        ["Why is the sea blue?", "Why is the sky not blue?", "Why is the sky red?", "Is the sky blue?"]
-    {
+    assert_eq!((hit.state(), &*hit.text()), (CacheState::Semantic, "Eight minutes."));
+    for other in [
+        "How do I peel an egg?",
+        "How do I not boil an egg?",
+        "Why do I boil an egg?",
+        "How do I boil two eggs?",
+    ] {
         assert_eq!(world.lookup("a", question(other)).await.unwrap().state(), CacheState::Miss, "{other}");
     }
     assert_eq!(
-        world.lookup("b", question("What makes the sky blue?")).await.unwrap().state(),
+        world.lookup("b", question("What is the best way to boil an egg?")).await.unwrap().state(),
         CacheState::Miss
     );
 }

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod fills;
+mod flights;
 mod lookups;
 mod meaning;
 mod quality;

@@ -44,7 +44,9 @@ impl World {
         let environment = Environment::manual(clock.clone(), 1, "");
         let shared = Live::new(Shared::default());
         let part = build(shared, config, embedding, environment.clone()).await.unwrap();
-        let channel = Channel::local(&part, &signalbox_mesh::Config::default(), &environment);
+        let mut mesh = signalbox_mesh::Config::default();
+        mesh.server.concurrency = 1 << 15;
+        let channel = Channel::local(&part, &mesh, &environment);
         Self { clock, part, channel }
     }
 
@@ -127,13 +129,17 @@ impl Looked {
     }
 
     pub(super) fn text(&self) -> String {
-        let text = |event: &GenerateEvent| match &event.kind {
-            Some(generate_event::Kind::Delta(Delta {
-                content: Some(delta::Content::Text(text)), ..
-            })) => Some(text.clone()),
-            _ => None,
-        };
-        self.events.iter().filter_map(text).collect()
+        self.events.iter().map(words).collect()
+    }
+}
+
+/// The text of an event.
+pub(super) fn words(event: &GenerateEvent) -> String {
+    match &event.kind {
+        Some(generate_event::Kind::Delta(Delta { content: Some(delta::Content::Text(text)), .. })) => {
+            text.clone()
+        }
+        _ => String::new(),
     }
 }
 
