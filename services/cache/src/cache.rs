@@ -164,10 +164,7 @@ impl Cache {
         if terms.read
             && let Some(entry) = self.same(tenant, canonical.key, terms)
         {
-            tenant.figures.exact_hits.fetch_add(1, Ordering::Relaxed);
-            entry.standing.hit(&asked.request_id, 1.0);
-            tenant.figures.saved_nanousd.fetch_add(entry.cost_nanousd, Ordering::Relaxed);
-            return Ok(Found::Exact { entry });
+            return Ok(Self::hit(&asked, entry));
         }
         let meaning = self.meaning(&asked, &canonical).await;
         let vector = meaning.as_ref().ok().filter(|meaning| meaning.computed);
@@ -190,10 +187,25 @@ impl Cache {
                 tenant.figures.follows.fetch_add(1, Ordering::Relaxed);
                 return Ok(Found::Follow { follower: flight.follow() });
             }
-            Some(Grant::Given(id, entry_id)) => Some(self.granted(id, entry_id)),
+            Some(Grant::Given(id, entry_id)) => {
+                // A leader may have ended since the exact tier was asked; its entry was there before its lease was gone.
+                if let Some(entry) = terms.read.then(|| self.same(tenant, canonical.key, terms)).flatten() {
+                    self.leases.take_back(&id);
+                    return Ok(Self::hit(&asked, entry));
+                }
+                Some(self.granted(id, entry_id))
+            }
             _ => None,
         };
         Ok(Found::Miss { lease, vector, skip })
+    }
+
+    fn hit(asked: &Asked, entry: Arc<Entry>) -> Found {
+        let figures = &asked.tenant.figures;
+        figures.exact_hits.fetch_add(1, Ordering::Relaxed);
+        figures.saved_nanousd.fetch_add(entry.cost_nanousd, Ordering::Relaxed);
+        entry.standing.hit(&asked.request_id, 1.0);
+        Found::Exact { entry }
     }
 
     /// The answer to the very same request.

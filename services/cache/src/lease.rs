@@ -138,6 +138,13 @@ impl Leases {
         Some(id.to_string())
     }
 
+    /// Takes back a lease that was just given and that nobody was told of.
+    pub(crate) fn take_back(&self, id: &str) {
+        if let Ok(EntryId(id)) = id.parse() {
+            self.table.lock().remove(id);
+        }
+    }
+
     /// How many follow the fill of a lease.
     pub(crate) fn followers(&self, tenant: &str, id: &str) -> Option<usize> {
         let EntryId(id) = id.parse().ok()?;
