@@ -7,7 +7,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use signalbox_proto::common::v1::ChatRequest;
 use signalbox_wire::{
-    Dialect, Limits, ProviderError, Summary, Target, anthropic, bedrock, cohere, openai, responses,
+    Dialect, Limits, ProviderError, Summary, Target, anthropic, bedrock, cohere, google, openai, responses,
 };
 
 use crate::cuts;
@@ -82,8 +82,8 @@ const PROVIDER: &str = "p";
 
 /// Reads a request in every dialect. What can be written back is read again, is then the same, and can be offered to all others.
 pub fn request(body: &[u8]) {
-    let ways: [RoundTrip; 4] = [by_openai, by_responses, by_anthropic, by_bedrock];
-    for way in ways.into_iter().chain([by_cohere as RoundTrip]) {
+    let ways: [RoundTrip; 6] = [by_openai, by_responses, by_anthropic, by_google, by_bedrock, by_cohere];
+    for way in ways {
         let Some((chat, written)) = way(body) else { continue };
         if let Some(written) = written {
             let again = way(&written).map(|(_, again)| again);
@@ -125,6 +125,13 @@ fn by_anthropic(body: &[u8]) -> Option<(ChatRequest, Option<Bytes>)> {
     let model = chat.model.clone();
     let options = anthropic::Options { model: &model, provider: PROVIDER, stream, max_tokens: None };
     let written = anthropic::encode(&chat, &options).ok();
+    Some((chat, written))
+}
+
+fn by_google(body: &[u8]) -> Option<(ChatRequest, Option<Bytes>)> {
+    let google::Parsed { chat, alternate } = google::parse(body, MODEL, Some(PROVIDER)).ok()?;
+    let options = google::Options { model: MODEL, provider: PROVIDER, alternate };
+    let written = google::encode(&chat, &options).ok();
     Some((chat, written))
 }
 
