@@ -9,7 +9,7 @@ use signalbox_proto::common::v1::{ChatRequest, Reasoning, ResponseFormat, Sampli
 use signalbox_proto::common::v1::{part, response_format, tool_choice};
 
 use super::foreign;
-use super::part::{Messages, check_part};
+use super::part::{Messages, check_part, is_function};
 use super::style::{OutputLimit, Style};
 use crate::RequestError;
 use crate::json::{Any, Object, nested, text};
@@ -20,7 +20,7 @@ const RESERVED: [&str; 4] = ["model", "messages", "stream", "prompt"];
 /// Is what the target adds to a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
-    /// The model as the provider calls it.
+    /// The model as the provider calls it. Empty: it stands in the path only.
     pub model: &'a str,
     /// The provider's name; earlier reasoning is sent only to the provider that wrote it.
     pub provider: &'a str,
@@ -52,7 +52,8 @@ fn check(request: &ChatRequest) -> Result<(), RequestError> {
     for (i, message) in request.messages.iter().enumerate() {
         for key in ["role", "content", "tool_calls"] {
             let value = message.extra.as_ref().and_then(|extra| extra.fields.get(key));
-            if value.is_some_and(|value| !is_empty(value)) {
+            let older = key == "role" && is_function(message);
+            if value.is_some_and(|value| !is_empty(value)) && !older {
                 let field = format!("messages[{i}].extra.{key}");
                 return Err(RequestError::new(field, "put this into the message itself"));
             }
@@ -135,7 +136,7 @@ impl Serialize for Body<'_> {
         let Self { request, options } = self;
         let style = options.style;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("model", options.model)?;
+        optional(&mut map, "model", Some(options.model).filter(|model| !model.is_empty()))?;
         map.serialize_entry("messages", &Messages { messages: &request.messages, options })?;
         let tools = (!request.tools.is_empty()).then_some(Tools(&request.tools, style));
         optional(&mut map, "tools", tools)?;

@@ -82,15 +82,18 @@ impl Serialize for Result_<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { message, result, extra } = self;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("role", "tool")?;
-        map.serialize_entry("tool_call_id", &result.call_id)?;
+        let role = if is_function(message) { "function" } else { "tool" };
+        map.serialize_entry("role", role)?;
+        let call_id = Some(&result.call_id).filter(|id| !id.is_empty());
+        optional(&mut map, "tool_call_id", call_id)?;
         optional(&mut map, "name", message.name.as_ref())?;
         match Content::of(&result.parts) {
             Content::Absent => map.serialize_entry("content", "")?,
             content => map.serialize_entry("content", &content)?,
         }
         let written = |key: &str| match key {
-            "role" | "tool_call_id" | "content" | "id" | "type" => true,
+            "role" | "content" | "id" | "type" => true,
+            "tool_call_id" => call_id.is_some(),
             "name" => message.name.is_some(),
             other => foreign::of_piece(other),
         };
@@ -99,6 +102,11 @@ impl Serialize for Result_<'_> {
         rest(&mut map, message.extra.as_ref(), of_message)?;
         map.end()
     }
+}
+
+/// Tells the older form of a result, which names the function instead of the call.
+pub(super) fn is_function(message: &Message) -> bool {
+    message.role() == Role::Tool && text(message.extra.as_ref(), "role") == Some("function")
 }
 
 struct Turn<'a> {
@@ -216,7 +224,8 @@ impl Serialize for Call<'_> {
         }
         let Self(part, call) = self;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("id", &call.id)?;
+        let empty = text(part.extra.as_ref(), "id") == Some("");
+        optional(&mut map, "id", Some(&call.id).filter(|id| empty || !id.is_empty()))?;
         map.serialize_entry("type", "function")?;
         map.serialize_entry("function", &Function { name: &call.name, arguments: &call.arguments })?;
         rest(&mut map, part.extra.as_ref(), |key| {
