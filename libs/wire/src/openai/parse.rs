@@ -126,7 +126,13 @@ fn sampling(fields: &mut Fields, style: &mut Style) -> Result<Option<Sampling>, 
         top_k: fields.small("top_k")?,
         max_output_tokens,
         stop,
-        seed: fields.integer("seed")?,
+        seed: match fields.integer("seed")? {
+            None if fields.get("random_seed").is_some_and(Value::is_i64) => {
+                style.random_seed = true;
+                fields.integer("random_seed")?
+            }
+            seed => seed,
+        },
         presence_penalty: fields.number("presence_penalty")?,
         frequency_penalty: fields.number("frequency_penalty")?,
         logit_bias,
