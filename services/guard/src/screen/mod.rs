@@ -1,73 +1,56 @@
 //! The check of an answer while it flows.
 //!
-//! Each output item and kind of text is a lane. A lane holds back only its last, unfinished segment (see [`crate::segment`]): what is
-//! released can no longer become part of a finding. Each piece is released in two forms: restored for the client, redacted
-//! for storing.
+//! Each output item and kind of text is a lane (see [`lane`]). A lane holds back only what may still become part of a finding.
+//! Each piece is released in two forms: restored for the client, redacted for storing. Where the form of the answer is to be
+//! mended or asked for again, everything waits until it is whole.
 
+mod lane;
+pub(crate) mod leak;
+mod links;
+mod open;
+
+use std::sync::Arc;
+
+use aho_corasick::AhoCorasick;
 use signalbox_proto::{
     common::v1::{
-        BlockedBy, Delta, FinishReason, GenerateEvent, ReasoningText, Source, ToolCallDelta, delta::Content,
-        generate_event::Kind,
+        BlockedBy, Delta, FinishReason, GenerateEvent, Notice, ReasoningText, Source, ToolCallDelta,
+        delta::Content, generate_event::Kind, notice,
     },
-    guard::v1::{Action, Finding, ScreenClosed, ScreenedEvent, Verdict},
+    guard::v1::{Action, Finding, InvalidOutput, ScreenClosed, ScreenedEvent, Verdict},
 };
 
+use self::lane::{By, Lane, LaneKind, What};
 use crate::{
-    detect::{self, DETECTORS},
-    policy::Policy,
-    seal::Values,
-    segment,
+    contents::{SystemPrompt, Values, WayBack},
+    naming,
+    policy::{Policy, catalog::CATALOG},
+    validate::{Fault, Form},
 };
 
 /// Findings that are told; the contract's bound.
 const FINDINGS: usize = 1_000;
 /// Pieces whose other fields (log probabilities) wait for the end of their lane.
 const WAITING: usize = 4_096;
+/// Detectors that the client is told of.
+const TOLD: usize = 32;
 
 /// A screen of one answer.
 pub(crate) struct Screen {
-    policy: Policy,
-    values: Values,
+    by: By,
     lanes: Vec<Lane>,
     findings: Vec<Finding>,
+    /// What passes with a notice: detector and how often.
+    flagged: Vec<(String, u32)>,
     restored: u32,
-    blocked: Option<&'static str>,
+    /// The detector that blocked.
+    blocked: Option<String>,
+    form: Form,
+    /// What waits for the whole answer, where it is held back.
+    outbox: Vec<ScreenedEvent>,
     complete: bool,
     redacted: bool,
     unredacted: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LaneKind {
-    Text,
-    Reasoning,
-    Refusal,
-    Tool,
-}
-
-struct Lane {
-    index: u32,
-    kind: LaneKind,
-    held: String,
-    /// What was checked last: the words that say what comes next.
-    before: String,
-    offset: u64,
-    clean: bool,
-    /// Log probabilities and unknown fields: they repeat the text, so they wait until all of it was found clean.
-    waiting: Vec<Delta>,
-}
-
-impl Lane {
-    /// Remembers a segment that was checked.
-    fn pass(&mut self, mut before: String, text: &str) {
-        before.push_str(text);
-        // Cut now and then: all that is ever looked at is the end.
-        if before.len() > 8 * detect::REACH {
-            before.drain(..before.floor_char_boundary(before.len() - detect::REACH));
-        }
-        self.before = before;
-        self.offset += text.len() as u64;
-    }
 }
 
 /// A released piece of text.
@@ -91,54 +74,99 @@ impl Piece {
 }
 
 impl Screen {
-    /// Begins a screen; `values` are the caller's own, to be put back.
-    pub(crate) fn new(policy: Policy, values: Values) -> Self {
-        Self {
+    /// Begins a screen of free text, without a system prompt.
+    pub(crate) fn new(policy: Arc<Policy>, values: Values) -> Self {
+        Self::open(policy, WayBack { values, known: Vec::new() }, SystemPrompt::default(), Form::none())
+    }
+
+    /// Begins a screen: `way` leads back to the caller's own values, `system` knows the system prompt, `form` is what the answer
+    /// was to be.
+    pub(crate) fn open(policy: Arc<Policy>, way: WayBack, system: SystemPrompt, form: Form) -> Self {
+        let known = way.known_all();
+        let formed: Vec<String> =
+            way.values.keys().filter(|stand_in| naming::placeholder(stand_in).is_none()).cloned().collect();
+        let masks = (!formed.is_empty())
+            .then(|| AhoCorasick::new(&formed).ok())
+            .flatten()
+            .map(|masks| (masks, formed));
+        let by = By {
             policy,
-            values,
+            values: way.values,
+            masks,
+            known,
+            triples: system.triples.into_iter().collect(),
+            canary: system.canary,
+        };
+        Self {
+            by,
             lanes: Vec::new(),
             findings: Vec::new(),
+            flagged: Vec::new(),
             restored: 0,
             blocked: None,
+            form,
+            outbox: Vec::new(),
             complete: false,
             redacted: false,
             unredacted: false,
         }
     }
 
-    /// Whether something was blocked: nothing more is released.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.blocked.is_some()
+    /// Whether it is over: something was blocked, or the answer cannot get the right form. Nothing more is released.
+    pub(crate) fn is_over(&self) -> bool {
+        self.blocked.is_some() || self.form.failed().is_some()
     }
 
     /// Takes an event; what may leave is added to `out`.
     pub(crate) fn take(&mut self, event: GenerateEvent, out: &mut Vec<ScreenedEvent>) {
-        if self.is_blocked() {
+        if self.is_over() {
             return;
         }
-        if self.policy.ignores_output() && self.values.is_empty() {
+        if self.by.policy.ignores_output && self.by.values.is_empty() && self.form.is_off() {
             if let Some(Kind::Finished(finished)) = &event.kind {
                 self.complete = is_complete(finished.finish_reason());
             }
-            return out.push(ScreenedEvent { client: Some(event), stored: None });
+            return out.push(ScreenedEvent { client: Some(event), ..ScreenedEvent::default() });
         }
+        let mut ready = Vec::new();
         match event.kind {
-            Some(Kind::Delta(delta)) => self.delta(event.sequence, delta, out),
+            Some(Kind::Delta(delta)) => self.delta(event.sequence, delta, &mut ready),
             Some(Kind::Finished(finished)) => {
-                self.flush(out);
-                if !self.is_blocked() {
-                    self.complete = is_complete(finished.finish_reason());
-                    pass(event.sequence, Kind::Finished(finished), out);
+                let reason = finished.finish_reason();
+                self.flush(&mut ready);
+                self.form.finish(reason);
+                if !self.is_over() {
+                    self.complete = is_complete(reason);
+                    self.notices(&mut ready);
+                    pass(event.sequence, Kind::Finished(finished), &mut ready);
                 }
+                self.hand_over(ready, true, out);
+                return;
             }
             Some(Kind::Seam(seam)) => {
-                self.flush(out);
-                if !self.is_blocked() {
-                    pass(event.sequence, Kind::Seam(seam), out);
+                self.flush(&mut ready);
+                if !self.is_over() {
+                    pass(event.sequence, Kind::Seam(seam), &mut ready);
                 }
             }
-            Some(kind) => pass(event.sequence, kind, out),
+            Some(kind) => pass(event.sequence, kind, &mut ready),
             None => {}
+        }
+        self.hand_over(ready, false, out);
+    }
+
+    /// Hands out what is ready, or keeps it until the answer is whole. Of a failed answer nothing that waits leaves.
+    fn hand_over(&mut self, ready: Vec<ScreenedEvent>, whole: bool, out: &mut Vec<ScreenedEvent>) {
+        if !self.form.holds_back() {
+            return out.extend(ready);
+        }
+        self.outbox.extend(ready);
+        if self.form.failed().is_some() {
+            self.outbox.clear();
+        } else if whole || self.blocked.is_some() {
+            let mut events = std::mem::take(&mut self.outbox);
+            self.form.mend(&mut events);
+            out.extend(events);
         }
     }
 
@@ -154,17 +182,26 @@ impl Screen {
                 return pass(sequence, Kind::Delta(delta), out);
             }
         };
-        let lane = self.lane(delta.index, kind);
+        let index = delta.index;
+        if let Content::ToolCall(ToolCallDelta { id, name, .. }) = &content
+            && (id.is_some() || name.is_some())
+        {
+            self.call(index, id.as_deref(), name.as_deref(), out);
+            if self.is_over() {
+                return;
+            }
+        }
+        let lane = self.lane(index, kind);
+        self.lanes[lane].read(&self.by, text);
         let mut piece = Piece::default();
-        self.lanes[lane].held.push_str(text);
-        self.release(lane, false, &mut piece);
+        self.release(lane, &mut piece);
+        self.check(lane, &piece);
         // The head of a tool call, and a signature, leave with the first piece even if it is empty.
         let head = match &content {
             Content::ToolCall(call) => call.id.is_some() || call.name.is_some(),
             Content::Reasoning(reasoning) => reasoning.signature.is_some(),
             _ => false,
         };
-        let index = delta.index;
         self.wait(kind, delta);
         if head || !piece.client.is_empty() {
             let with = |text: String| match &content {
@@ -180,19 +217,35 @@ impl Screen {
         }
     }
 
+    /// A tool call begins under an index: what the one before it left is let go, and its name is looked at.
+    fn call(&mut self, index: u32, id: Option<&str>, name: Option<&str>, out: &mut Vec<ScreenedEvent>) {
+        if let Some(lane) = self.lanes.iter().position(|l| l.index == index && l.kind == LaneKind::Tool) {
+            self.end(lane, out);
+            if self.is_over() {
+                return;
+            }
+        }
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return };
+        self.form.call(index, id.unwrap_or_default(), name);
+        if let Some(at) = self.by.policy.tool(name, self.form.declared()) {
+            let action = self.by.policy.output(at).of(1.0, 0.0);
+            let lane = self.lane(index, LaneKind::Tool);
+            match action {
+                Action::Allow => {}
+                Action::Block => {
+                    self.found(lane, CATALOG[at].id, Action::Block, 1.0, 0..0);
+                    self.blocked = Some(CATALOG[at].id.to_owned());
+                }
+                _ => self.found(lane, CATALOG[at].id, Action::Flag, 1.0, 0..0),
+            }
+        }
+    }
+
     fn lane(&mut self, index: u32, kind: LaneKind) -> usize {
         if let Some(at) = self.lanes.iter().position(|lane| lane.index == index && lane.kind == kind) {
             return at;
         }
-        self.lanes.push(Lane {
-            index,
-            kind,
-            held: String::new(),
-            before: String::new(),
-            offset: 0,
-            clean: true,
-            waiting: Vec::new(),
-        });
+        self.lanes.push(Lane::new(index, kind));
         self.lanes.len() - 1
     }
 
@@ -207,133 +260,166 @@ impl Screen {
         }
     }
 
-    /// Releases whole segments; with `all`, the unfinished one too.
-    fn release(&mut self, lane: usize, all: bool, piece: &mut Piece) {
-        let mut held = std::mem::take(&mut self.lanes[lane].held);
+    /// Releases what is settled of a lane.
+    fn release(&mut self, lane: usize, piece: &mut Piece) {
+        let (text, base, finds) = self.lanes[lane].settle();
         let mut from = 0;
-        while !self.is_blocked() && from < held.len() {
-            let rest = &held[from..];
-            let length = match segment::first(rest).filter(|length| *length > 0) {
-                Some(length) => length,
-                None if all => rest.len(),
-                None => break,
-            };
-            self.segment(lane, &rest[..length], piece);
-            from += length;
-        }
-        held.drain(..from);
-        self.lanes[lane].held = held;
-    }
-
-    /// Checks one segment and adds what may leave of it.
-    fn segment(&mut self, lane: usize, text: &str, piece: &mut Piece) {
-        let mut from = 0;
-        let before = std::mem::take(&mut self.lanes[lane].before);
-        for one in detect::in_segment(&before, text) {
-            let (detector, action) = (&DETECTORS[one.detector], self.policy.output[one.detector]);
-            if action == Action::Allow {
+        for find in finds {
+            let range = find.range.start.saturating_sub(base)..find.range.end.saturating_sub(base);
+            if matches!(find.what, What::StandIn) {
+                piece.push(&text[from..range.start], &text[from..range.start]);
+                self.restore(lane, &text[range.clone()], piece);
+                from = range.end;
                 continue;
             }
-            self.found(lane, detector.id, action, &one.range);
-            match action {
+            let id = lane::id(&self.by.policy, &find.what).to_owned();
+            self.found(lane, &id, find.action, find.score, find.range.clone());
+            match find.action {
                 Action::Redact => {
-                    self.restore(lane, &text[from..one.range.start], piece);
-                    let mask = format!("<{}>", detector.word);
+                    piece.push(&text[from..range.start], &text[from..range.start]);
+                    let mask = format!("<{}>", lane::word(&self.by.policy, &find.what));
                     piece.push(&mask, &mask);
                     self.redacted = true;
-                    from = one.range.end;
+                    from = range.end;
                 }
                 Action::Block => {
-                    self.restore(lane, &text[from..one.range.start], piece);
-                    self.blocked = Some(detector.id);
+                    let start = from.max(range.start);
+                    piece.push(&text[from..start], &text[from..start]);
+                    self.blocked = Some(id);
                     return;
                 }
-                _ => self.unredacted = true,
+                _ => {}
             }
         }
-        self.restore(lane, &text[from..], piece);
-        self.lanes[lane].pass(before, text);
+        piece.push(&text[from..], &text[from..]);
     }
 
-    fn found(&mut self, lane: usize, id: &str, action: Action, range: &std::ops::Range<usize>) {
-        let lane = &mut self.lanes[lane];
-        lane.clean = false;
+    /// Tells the form of a released piece; a fault that it sees may end the answer.
+    fn check(&mut self, lane: usize, piece: &Piece) {
+        let Lane { index, kind, .. } = self.lanes[lane];
+        let stored = piece.stored.as_deref().unwrap_or(&piece.client);
+        match kind {
+            LaneKind::Text => self.form.text(index, &piece.client, stored),
+            LaneKind::Tool => self.form.arguments(index, &piece.client, stored),
+            LaneKind::Refusal => self.form.refused(),
+            LaneKind::Reasoning => {}
+        }
+    }
+
+    fn found(&mut self, lane: usize, id: &str, action: Action, score: f64, range: std::ops::Range<usize>) {
+        self.lanes[lane].clean = false;
+        if action == Action::Flag {
+            self.unredacted = true;
+            self.flag(id);
+        }
+        let index = self.lanes[lane].index;
         if self.findings.len() < FINDINGS {
             self.findings.push(Finding {
                 detector: id.to_owned(),
-                score: 1.0,
+                score,
                 action: action.into(),
                 source: Source::Output.into(),
-                message_index: lane.index,
-                start_byte: lane.offset + range.start as u64,
-                end_byte: lane.offset + range.end as u64,
+                message_index: index,
+                start_byte: range.start as u64,
+                end_byte: range.end as u64,
                 ..Finding::default()
             });
         }
     }
 
-    /// Adds text; placeholders of the caller's own values are put back in the client's form.
-    fn restore(&mut self, lane: usize, text: &str, piece: &mut Piece) {
-        let mut rest = text;
-        while let Some(open) = rest.find('<').filter(|_| !self.values.is_empty()) {
-            let close = rest[open..].find('>').map(|close| open + close + 1);
-            let Some((close, value)) =
-                close.and_then(|close| Some((close, self.values.get(&rest[open..close])?)))
-            else {
-                let (before, after) = rest.split_at(open + 1);
-                piece.push(before, before);
-                rest = after;
-                continue;
-            };
-            piece.push(&rest[..open], &rest[..open]);
-            let lane = &mut self.lanes[lane];
-            let value = if lane.kind == LaneKind::Tool { json_escaped(value) } else { value.clone() };
-            piece.push(&value, &rest[open..close]);
-            lane.clean = false;
-            self.restored += 1;
-            rest = &rest[close..];
+    fn flag(&mut self, id: &str) {
+        match self.flagged.iter_mut().find(|(known, _)| known == id) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => self.flagged.push((id.to_owned(), 1)),
         }
-        piece.push(rest, rest);
+        self.flagged.truncate(TOLD);
+    }
+
+    /// Adds one of the caller's own values in place of its stand-in, in the client's form.
+    fn restore(&mut self, lane: usize, stand_in: &str, piece: &mut Piece) {
+        let Some(value) = self.by.values.get(stand_in) else { return piece.push(stand_in, stand_in) };
+        let lane = &mut self.lanes[lane];
+        lane.clean = false;
+        if lane.kind == LaneKind::Tool {
+            piece.push(&lane::json_escaped(value), stand_in);
+        } else {
+            piece.push(value, stand_in);
+        }
+        self.restored = self.restored.saturating_add(1);
     }
 
     /// Releases all that is held; before the end, and before a seam.
     pub(crate) fn flush(&mut self, out: &mut Vec<ScreenedEvent>) {
         for lane in 0..self.lanes.len() {
-            let mut piece = Piece::default();
-            self.release(lane, true, &mut piece);
-            let (index, kind) = (self.lanes[lane].index, self.lanes[lane].kind);
-            if !piece.client.is_empty() {
-                emit(0, index, piece, |text| content_of(kind, text), out);
-            }
-            if self.is_blocked() {
+            self.end(lane, out);
+            if self.is_over() {
                 return;
             }
-            let waiting = std::mem::take(&mut self.lanes[lane].waiting);
-            if self.lanes[lane].clean {
-                for rest in waiting {
-                    pass(
-                        0,
-                        Kind::Delta(Delta { content: Some(content_of(kind, String::new())), ..rest }),
-                        out,
-                    );
-                }
+        }
+    }
+
+    /// Releases all that is held of a lane.
+    fn end(&mut self, lane: usize, out: &mut Vec<ScreenedEvent>) {
+        self.lanes[lane].end(&self.by);
+        let mut piece = Piece::default();
+        self.release(lane, &mut piece);
+        self.check(lane, &piece);
+        let Lane { index, kind, .. } = self.lanes[lane];
+        if !piece.client.is_empty() {
+            emit(0, index, piece, |text| content_of(kind, text), out);
+        }
+        if self.is_over() {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.lanes[lane].waiting);
+        if self.lanes[lane].clean {
+            for rest in waiting {
+                let content = Some(content_of(kind, String::new()));
+                pass(0, Kind::Delta(Delta { content, ..rest }), out);
             }
+        }
+    }
+
+    /// Tells the client, once and before the end, what passed though it was noticed.
+    fn notices(&mut self, out: &mut Vec<ScreenedEvent>) {
+        let policy = &self.by.policy.name;
+        let found = self.flagged.iter().map(|(id, count)| {
+            (id.clone(), *count, format!("{id} was found in the answer; the policy `{policy}` lets it pass"))
+        });
+        let faults = self.form.flagged().map(|fault| {
+            (fault.detector.to_owned(), 1, format!("{}; the policy `{policy}` lets it pass", fault.told()))
+        });
+        let told: Vec<(String, u32, String)> = found.chain(faults).collect();
+        for (r#type, count, message) in told {
+            let notice =
+                Notice { kind: notice::Kind::Flagged.into(), part: "guard".into(), message, count, r#type };
+            let event = GenerateEvent { sequence: 0, kind: Some(Kind::Notice(notice)) };
+            out.push(ScreenedEvent { client: Some(event), client_only: true, ..ScreenedEvent::default() });
         }
     }
 
     /// The last word.
     pub(crate) fn close(self) -> ScreenClosed {
-        let verdict = match (self.blocked, self.redacted) {
-            (Some(_), _) => Verdict::Block,
-            (None, true) => Verdict::Redact,
-            (None, false) => Verdict::Allow,
+        let fault = self.form.failed();
+        let verdict = match (&self.blocked, fault, self.redacted) {
+            (Some(_), ..) | (None, Some(_), _) => Verdict::Block,
+            (None, None, true) => Verdict::Redact,
+            (None, None, false) => Verdict::Allow,
         };
-        let policy = self.policy.name;
+        let by = self.blocked.clone().or_else(|| fault.map(|fault| fault.detector.to_owned()));
+        let policy = self.by.policy.name.clone();
         ScreenClosed {
             verdict: verdict.into(),
-            blocked_by: self.blocked.map(|detector| BlockedBy { policy, detector: detector.to_owned() }),
+            blocked_by: by.map(|detector| BlockedBy { policy, detector }),
+            storable: self.complete
+                && verdict != Verdict::Block
+                && !self.unredacted
+                && self.form.flagged().next().is_none(),
+            invalid: fault.filter(|_| self.blocked.is_none()).map(|fault: &Fault| InvalidOutput {
+                message: fault.told(),
+                correction: self.form.correction(),
+            }),
             findings: self.findings,
-            storable: self.complete && self.blocked.is_none() && !self.unredacted,
             restored: self.restored,
         }
     }
@@ -353,7 +439,8 @@ fn content_of(kind: LaneKind, text: String) -> Content {
 }
 
 fn pass(sequence: u64, kind: Kind, out: &mut Vec<ScreenedEvent>) {
-    out.push(ScreenedEvent { client: Some(GenerateEvent { sequence, kind: Some(kind) }), stored: None });
+    let client = Some(GenerateEvent { sequence, kind: Some(kind) });
+    out.push(ScreenedEvent { client, ..ScreenedEvent::default() });
 }
 
 fn emit(
@@ -367,148 +454,9 @@ fn emit(
         let delta = Delta { index, content: Some(with(text)), ..Delta::default() };
         GenerateEvent { sequence, kind: Some(Kind::Delta(delta)) }
     };
-    out.push(ScreenedEvent { client: Some(event(piece.client)), stored: piece.stored.map(event) });
-}
-
-/// A value as it stands inside a JSON string.
-fn json_escaped(value: &str) -> String {
-    let mut escaped = String::with_capacity(value.len());
-    for c in value.chars() {
-        match c {
-            '"' => escaped.push_str("\\\""),
-            '\\' => escaped.push_str("\\\\"),
-            '\n' => escaped.push_str("\\n"),
-            '\r' => escaped.push_str("\\r"),
-            '\t' => escaped.push_str("\\t"),
-            c if c.is_control() => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    let client = Some(event(piece.client));
+    out.push(ScreenedEvent { client, stored: piece.stored.map(event), ..ScreenedEvent::default() });
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-    use signalbox_proto::common::v1::Finished;
-
-    use super::*;
-    use crate::policy::Policies;
-
-    fn policy(name: &str) -> Policy {
-        Policies::compile(&BTreeMap::new()).unwrap().get(name).unwrap().clone()
-    }
-
-    fn values() -> Values {
-        [("<EMAIL_1>", "ada@example.com"), ("<PHONE_1>", "+1 415 555 2671")]
-            .map(|(p, v)| (p.to_owned(), v.to_owned()))
-            .into()
-    }
-
-    /// What client and store get of an answer that arrives in these pieces.
-    fn screen(policy: Policy, pieces: &[&str]) -> (String, String, ScreenClosed) {
-        let (mut screen, mut out) = (Screen::new(policy, values()), Vec::new());
-        for piece in pieces {
-            let delta = Delta { content: Some(Content::Text((*piece).to_owned())), ..Delta::default() };
-            screen.take(GenerateEvent { sequence: 1, kind: Some(Kind::Delta(delta)) }, &mut out);
-        }
-        let finished = Finished { finish_reason: FinishReason::Stop.into(), ..Finished::default() };
-        screen.take(GenerateEvent { sequence: 2, kind: Some(Kind::Finished(finished)) }, &mut out);
-        let text = |event: &GenerateEvent| match &event.kind {
-            Some(Kind::Delta(Delta { content: Some(Content::Text(text)), .. })) => text.clone(),
-            _ => String::new(),
-        };
-        let client: String = out.iter().filter_map(|e| e.client.as_ref()).map(text).collect();
-        let stored: String =
-            out.iter().filter_map(|e| e.stored.as_ref().or(e.client.as_ref())).map(text).collect();
-        (client, stored, screen.close())
-    }
-
-    #[test]
-    fn puts_the_callers_values_back_and_stores_placeholders() {
-        let (client, stored, closed) = screen(policy("default"), &["Mail <EM", "AIL_1> or <EMAIL_2", ">."]);
-        assert_eq!(client, "Mail ada@example.com or <EMAIL_2>.");
-        assert_eq!(stored, "Mail <EMAIL_1> or <EMAIL_2>.");
-        assert_eq!((closed.restored, closed.storable), (1, true));
-    }
-
-    #[test]
-    fn secrets_are_masked_and_flagged_data_is_not_stored() {
-        let (client, _, closed) = screen(policy("default"), &["key AKIAIOSFODNN", "7EXAMPLE ok"]);
-        assert_eq!(client, "key <AWS_KEY> ok");
-        assert_eq!((closed.verdict(), closed.storable), (Verdict::Redact, true));
-        let (client, _, closed) = screen(policy("default"), &["write to eve@example.org"]);
-        assert_eq!((client.as_str(), closed.storable), ("write to eve@example.org", false));
-    }
-
-    #[test]
-    fn nothing_leaves_after_a_block() {
-        let (client, _, closed) = screen(policy("strict"), &["the key is AKIAIOSFODNN7EXAMPLE and", " more"]);
-        assert_eq!(client, "the key is ");
-        assert_eq!((closed.verdict(), closed.storable), (Verdict::Block, false));
-        assert_eq!(closed.blocked_by.unwrap().detector, "secret.aws_key");
-    }
-
-    #[test]
-    fn plain_words_are_held_back_by_one_word_at_most() {
-        let (mut screen, mut out) = (Screen::new(policy("default"), values()), Vec::new());
-        let delta = Delta { content: Some(Content::Text("The sky is bl".into())), ..Delta::default() };
-        screen.take(GenerateEvent { sequence: 1, kind: Some(Kind::Delta(delta)) }, &mut out);
-        assert_eq!(screen.lanes[0].held, "bl");
-    }
-
-    #[test]
-    fn values_in_tool_arguments_stay_json() {
-        let values = [("<EMAIL_1>".to_owned(), "a\"b\\c".to_owned())].into();
-        let (mut screen, mut out) = (Screen::new(policy("default"), values), Vec::new());
-        let call = ToolCallDelta {
-            id: Some("1".into()),
-            name: Some("t".into()),
-            arguments: "{\"to\":\"<EMAIL_1>\"}".into(),
-        };
-        let delta = Delta { content: Some(Content::ToolCall(call)), ..Delta::default() };
-        screen.take(GenerateEvent { sequence: 1, kind: Some(Kind::Delta(delta)) }, &mut out);
-        screen.flush(&mut out);
-        let arguments: String = out
-            .iter()
-            .filter_map(|e| match &e.client.as_ref()?.kind {
-                Some(Kind::Delta(Delta { content: Some(Content::ToolCall(c)), .. })) => {
-                    Some(c.arguments.clone())
-                }
-                _ => None,
-            })
-            .collect();
-        assert_eq!(arguments, "{\"to\":\"a\\\"b\\\\c\"}");
-    }
-
-    proptest! {
-        /// G1: whatever the pieces, what leaves is the whole answer, checked, cut before the first blocking finding.
-        #[test]
-        fn pieces_do_not_matter(
-            words in prop::collection::vec(prop_oneof![
-                "[a-z]{1,8}", "[0-9]{1,6}", Just("<EMAIL_1>".to_owned()), Just("<PHONE_1>,".to_owned()),
-                Just("eve@example.org".to_owned()), Just("4111 1111 1111 1111".to_owned()),
-                Just("AKIAIOSFODNN7EXAMPLE".to_owned()), Just("<".to_owned()), Just("größe".to_owned()),
-                Just("+1 415 555 2671".to_owned()), Just("-----BEGIN PRIVATE KEY-----\nab1\n-----END PRIVATE KEY-----".to_owned()),
-            ], 0..14),
-            separator in prop_oneof![Just(" "), Just("\n"), Just("-"), Just("")],
-            cuts in prop::collection::vec(0usize..300, 0..20),
-            name in prop_oneof![Just("default"), Just("strict")],
-        ) {
-            let text = words.join(separator);
-            let mut cuts: Vec<usize> = cuts.into_iter().map(|c| text.floor_char_boundary(c.min(text.len()))).collect();
-            cuts.extend([0, text.len()]);
-            cuts.sort_unstable();
-            let pieces: Vec<&str> = cuts.windows(2).map(|w| &text[w[0]..w[1]]).collect();
-            let (whole_client, whole_stored, whole) = screen(policy(name), &[&text]);
-            let (client, stored, closed) = screen(policy(name), &pieces);
-            prop_assert_eq!(client, whole_client);
-            prop_assert_eq!(&stored, &whole_stored);
-            prop_assert_eq!((closed.verdict(), closed.storable), (whole.verdict(), whole.storable));
-            // Glued to other words it is no key.
-            prop_assert!(!stored.split(['\n', ' ']).any(|word| word == "AKIAIOSFODNN7EXAMPLE"));
-        }
-    }
-}
+mod tests;
