@@ -16,6 +16,8 @@ mod fill;
 mod follow;
 mod grant;
 mod inspect;
+mod judge;
+mod later;
 mod lead;
 mod ledger;
 mod lookup;
