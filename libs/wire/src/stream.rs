@@ -44,8 +44,35 @@ pub struct Stream<R> {
     framed: bool,
     limits: Limits,
     reader: R,
-    /// An error was given: nothing follows it.
-    failed: bool,
+    failed: Failed,
+}
+
+/// Is whether the stream has failed. What was read before the error is given before it, and nothing after it.
+#[derive(Debug, Default)]
+pub(crate) enum Failed {
+    #[default]
+    No,
+    /// The error is still to be given.
+    With(ProviderError),
+    Given,
+}
+
+impl Failed {
+    /// Gives the error, once.
+    pub(crate) fn give(&mut self) -> Result<(), ProviderError> {
+        match std::mem::replace(self, Self::Given) {
+            Self::With(error) => Err(error),
+            Self::No => {
+                *self = Self::No;
+                Ok(())
+            }
+            Self::Given => Ok(()),
+        }
+    }
+
+    pub(crate) fn is_some(&self) -> bool {
+        !matches!(self, Self::No)
+    }
 }
 
 impl<R: Reading> Stream<R> {
@@ -58,7 +85,7 @@ impl<R: Reading> Stream<R> {
             framed: !R::LISTS,
             limits,
             reader: R::new(limits),
-            failed: false,
+            failed: Failed::No,
         }
     }
 
@@ -87,14 +114,19 @@ impl<R: Reading> Stream<R> {
             if let Some(delta) = self.reader.built().0.pop_front() {
                 return Ok(Some(delta));
             }
+            if self.failed.is_some() {
+                return self.failed.give().map(|()| None);
+            }
             let next = match &mut self.list {
                 Some(list) => list.next_element().map(|data| data.map(in_list)),
                 None => self.events.next_event(),
             };
             match next {
-                Ok(Some(event)) => self.event(&event)?,
+                Ok(Some(event)) => self.event(&event),
                 Ok(None) => return Ok(None),
-                Err(error) => return Err(ProviderError::new(ErrorClass::Protocol, &error.to_string())),
+                Err(error) => {
+                    self.failed = Failed::With(ProviderError::new(ErrorClass::Protocol, &error.to_string()));
+                }
             }
         }
     }
@@ -108,16 +140,24 @@ impl<R: Reading> Stream<R> {
         if let Some(delta) = self.next_delta()? {
             return Ok(Some(delta));
         }
+        if self.failed.is_some() {
+            return Ok(None);
+        }
         let last = match &mut self.list {
             Some(list) => list.end().map(|data| data.map(in_list)),
             None => self.events.end(),
         };
         match last {
-            Ok(Some(event)) => self.event(&event)?,
+            Ok(Some(event)) => self.event(&event),
             Ok(None) => {}
-            Err(error) => return Err(ProviderError::new(ErrorClass::Protocol, &error.to_string())),
+            Err(error) => {
+                self.failed = Failed::With(ProviderError::new(ErrorClass::Protocol, &error.to_string()));
+            }
         }
-        Ok(self.reader.built().0.pop_front())
+        match self.reader.built().0.pop_front() {
+            Some(delta) => Ok(Some(delta)),
+            None => self.failed.give().map(|()| None),
+        }
     }
 
     /// Returns what the provider said about its answer so far.
@@ -138,18 +178,19 @@ impl<R: Reading> Stream<R> {
         self.events.stray()
     }
 
-    fn event(&mut self, event: &sse::Event) -> Result<(), ProviderError> {
+    fn event(&mut self, event: &sse::Event) {
         let data = event.data.trim_ascii();
-        if data.is_empty() || self.failed {
-            return Ok(());
+        if data.is_empty() {
+            return;
         }
         let read = match self.reader.read(event, data) {
             Ok(true) => Ok(()),
             Ok(false) => unreadable(self.reader.built().1, self.limits, R::PIECES),
             Err(error) => Err(error),
         };
-        self.failed = read.is_err();
-        read
+        if let Err(error) = read {
+            self.failed = Failed::With(error);
+        }
     }
 }
 

@@ -427,6 +427,22 @@ mod tests {
     }
 
     #[test]
+    fn what_came_before_an_error_is_given_and_nothing_after_it() {
+        let mut stream = Stream::new(Limits::default());
+        let wrong = r#"{"functionCall":{"name":"f","partialArgs":[{"jsonPath":"?"}]}}"#;
+        let event = format!(
+            r#"data: {{"candidates":[{{"content":{{"parts":[{{"text":"a"}},{wrong},{{"text":"b"}}]}}}}]}}"#
+        );
+        stream.push(format!("{event}\n\n{event}\n\n").into());
+        assert!(
+            matches!(stream.next_delta().unwrap().unwrap().content, Some(Out::Text(text)) if text == "a")
+        );
+        assert!(matches!(stream.next_delta().unwrap().unwrap().content, Some(Out::ToolCall(_))));
+        assert!(stream.next_delta().is_err());
+        assert_eq!((stream.next_delta().unwrap(), stream.end().unwrap()), (None, None));
+    }
+
+    #[test]
     fn a_finish_reason_may_be_a_number() {
         let answer =
             whole(br#"{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":1}]}"#).unwrap();

@@ -173,3 +173,12 @@ fn what_comes_instead_of_frames_is_told_however_it_is_cut() {
         assert_eq!(stream.stray(), b"<html>busy</html>");
     }
 }
+
+#[test]
+fn nothing_follows_an_error() {
+    let body = [framed("exception", "throttlingException", "{}"), answer()].concat();
+    let mut stream = Stream::new(Limits::default());
+    stream.push(&body.into());
+    assert!(stream.next_delta().is_err());
+    assert_eq!((stream.next_delta().unwrap(), stream.end().unwrap()), (None, None));
+}
