@@ -460,9 +460,14 @@ fn chunks(row: &Value, name: &str, table: &mut Table) {
     if google::chunks(&payloads, row, name, table) {
         return;
     }
-    if !payloads.iter().any(|p| p["object"].as_str().is_some_and(|o| o.starts_with("chat.completion"))) {
-        table.add("not of these dialects", name, Ok(Verdict::Aside("a fixture of another dialect")));
-        return;
+    let spoken = |p: &Value| p["choices"][0]["delta"].is_object() || p["choices"][0]["message"].is_object();
+    let failed = |p: &Value| p["error"]["message"].is_string();
+    if payloads[0]["data"][0].get("embedding").is_some() {
+        let row = serde_json::json!({"response": payloads[0].to_string()});
+        return table.add("openai embeddings: fixtures", name, embedding(&row));
+    }
+    if !payloads.iter().any(|p| spoken(p) || failed(p)) {
+        return table.add("not of these dialects", name, Ok(Verdict::Aside("a fixture of another dialect")));
     }
     let verdict = if row["format"] == "chunks" {
         let body: String = payloads.iter().map(|p| format!("data: {p}\n\n")).collect();
