@@ -54,7 +54,9 @@ impl Reading for State {
             self.summary.done = true;
             return Ok(true);
         }
-        match serde_json::from_slice::<Chunk<'_>>(data) {
+        // Checked once as a whole: else each text in it is checked by itself, at several times the cost.
+        let Ok(text) = std::str::from_utf8(data) else { return Ok(false) };
+        match serde_json::from_str::<Chunk<'_>>(text) {
             // Some name the event instead of wrapping the error.
             Ok(chunk) if event.name == "error" && chunk.error.is_none() => {
                 Err(ProviderError::from_event(&String::from_utf8_lossy(data)))
