@@ -109,3 +109,29 @@ pub fn schema(data: &[u8]) {
     let (schema, value) = text.split_once('\0').unwrap_or((&text, &text));
     validate::try_out(schema, value);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// The properties hold of bytes that a generator makes; the fuzzer looks for more.
+        #[test]
+        fn the_properties_hold(
+            data in prop::collection::vec(any::<u8>(), 0..200),
+            text in "(<EMAIL_1>|sbc01|one two three |https?://a\\.b/\\?q=|%4[01]|&#6[45];|\\[|\\{\"a\":|\\PC|[a-z]{1,6} |[0-9]{3,5}[ -]){0,24}",
+            head in any::<[u8; 3]>(),
+        ) {
+            super::normaliser(&data);
+            super::unseal(&data);
+            super::schema(&data);
+            let text = text.as_bytes();
+            super::normaliser(text);
+            super::schema(text);
+            super::screen(&[&head[..], text].concat());
+            super::screen(&data);
+        }
+    }
+}

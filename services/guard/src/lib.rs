@@ -34,8 +34,8 @@ pub use crate::{
     classifier::ClassifierConfig,
     config::{Config, SECTION},
     policy::{
-        ActionName, Base, Expression, Judge, Locale, Mask, Name, OnInvalid, PatternConfig, PolicyConfig,
-        Requests, RuleConfig, Rules, Share, SourceName, TopicConfig, Unavailable, Validation, Written,
+        ActionName, Base, Expression, Judge, Mask, Name, OnInvalid, PatternConfig, PolicyConfig, Requests,
+        RuleConfig, Rules, Share, SourceName, TopicConfig, Unavailable, Validation, Written,
     },
 };
 

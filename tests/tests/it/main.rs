@@ -22,6 +22,7 @@ macro_rules! both {
 
 mod failures;
 mod faults;
+mod guard;
 mod python;
 mod real_model;
 mod scenarios;

@@ -74,8 +74,6 @@ pub struct Written {
     pub deny_tools: Vec<String>,
     /// How the form of answers is checked.
     pub validate: Validation,
-    /// Countries whose forms of numbers and addresses are looked for, as `de` or `de-AT`. Default: all that are known.
-    pub locales: BTreeSet<Locale>,
     /// What stands in for a value that is replaced. Default `placeholder`.
     pub mask: Mask,
     /// Whether a mark is hidden in the system prompt, by which a leak of it is known for sure. The model sees a line more.
@@ -110,7 +108,6 @@ impl Default for Written {
             allow_tools: Vec::new(),
             deny_tools: Vec::new(),
             validate: Validation::default(),
-            locales: BTreeSet::new(),
             mask: Mask::default(),
             canary: false,
             shadow: false,
@@ -468,22 +465,4 @@ pub struct Requests {
     pub policies: Vec<String>,
     /// Whether a request may have findings reported only. Default false.
     pub shadow: bool,
-}
-
-/// A country, perhaps with a language: `de`, `de-AT`, `en_GB`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Locale(pub String);
-
-impl TryFrom<String> for Locale {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let parts: Vec<&str> = text.split(['-', '_']).collect();
-        let legal = |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_alphabetic());
-        if !(1..=2).contains(&parts.len()) || !parts.iter().all(legal) {
-            return Err("must be of the form `de` or `de-AT`".into());
-        }
-        Ok(Self(text))
-    }
 }

@@ -122,3 +122,16 @@ fn tools_and_values_are_allowed_and_denied_by_name() {
     assert_eq!(own.tool("get_secret", &[]), Some(catalog::DENIED));
     assert_eq!(own.tool("drop_table", &[]), Some(catalog::DENIED));
 }
+
+#[test]
+fn the_example_of_the_manual_is_valid() {
+    let manual = include_str!("../../../../docs/guard.md");
+    let example = manual.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let config = section(example).unwrap();
+    config.validate().unwrap();
+    let support = &config.policies["support"];
+    assert_eq!(
+        (support.patterns.len(), support.topics.len(), support.validate.structured),
+        (2, 1, OnInvalid::Retry)
+    );
+}
