@@ -1,6 +1,6 @@
 //! The answer's way to the client: screened, stored, timed, accounted for.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::pin, time::Duration};
 
 use parking_lot::Mutex;
 use signalbox_mesh::{RequestContext, error};
@@ -121,8 +121,9 @@ pub(crate) async fn deliver(
     let mut released = Released::open(mesh, context, events, inspected, entry, call).await?;
     let mut teller = Teller { started: Some(started), log, saved_nanousd, cost_nanousd: 0, finished: false };
 
-    while let Some(batch) =
-        released.next().await.map_err(|status| progress.lock().take_error().unwrap_or(status))?
+    while let Some(batch) = next(&mut released, fill.as_mut())
+        .await
+        .map_err(|status| progress.lock().take_error().unwrap_or(status))?
     {
         if let Some(turn) = resume.turned(&progress) {
             fill = turn.lease.map(|lease| outlet.lead(mesh, context, lease));
@@ -170,6 +171,21 @@ pub(crate) async fn deliver(
     }
     mesh.remember(call, entry, entry_id);
     Ok(())
+}
+
+/// The next released events. Meanwhile the fill goes on where it asks for that.
+async fn next(
+    released: &mut Released,
+    mut fill: Option<&mut Fill>,
+) -> Result<Option<Vec<ScreenedEvent>>, Status> {
+    let mut next = pin!(released.next());
+    poll_fn(|cx| {
+        if let Some(fill) = &mut fill {
+            fill.poll(cx);
+        }
+        next.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Where a follower that became the leader goes on: what was stored before it took over is not stored again.

@@ -5,6 +5,7 @@
 //! a client that goes away cancels everything upstream.
 
 mod admission;
+mod bell;
 mod bill;
 mod caller;
 mod config;
