@@ -88,7 +88,7 @@ async fn run(
         },
         _ => return Err(Failure::invalid("kind", "a fill begins with `open`").into()),
     };
-    let outcome = go_on(cache, &mut held, ttl, lapse, messages).await;
+    let outcome = go_on(cache, &mut held, lapse.as_mut(), messages).await;
     held.end().await;
     outcome
 }
@@ -96,12 +96,11 @@ async fn run(
 async fn go_on(
     cache: &Cache,
     held: &mut Held,
-    ttl: Duration,
     mut lapse: Pin<&mut Sleep>,
     messages: &mut (impl Stream<Item = Result<FillRequest, Status>> + Unpin),
 ) -> Result<FillResponse, Status> {
     loop {
-        match next(ttl, lapse.as_mut(), messages).await? {
+        match next(cache.lease_ttl(), lapse.as_mut(), messages).await? {
             Some(Kind::Events(events)) => {
                 let Some(claimed) = &held.claimed else { return Err(EXPIRED.into()) };
                 if let Err(stop) = cache.backend.write(claimed, events.events).await {

@@ -394,6 +394,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_flood_of_partitions_takes_no_more_room_than_is_given() {
+        let store = ExactScan::new(1_000, 500);
+        for id in 0..100_000u32 {
+            let mut partition = Digest([0; 32]);
+            partition.0[..4].copy_from_slice(&id.to_le_bytes());
+            let tenant = if id % 3 == 0 { "a" } else { "b" };
+            store.insert(Point { partition, ..point(id.into(), tenant, 0, 0.0) }).await;
+        }
+        let state = store.state.read();
+        assert_eq!(state.places.len(), 1_000);
+        let tenants = state.tenants.values();
+        assert!(tenants.clone().all(|tenant| tenant.points == 500 && tenant.partitions.len() == 500));
+        assert!(tenants.clone().all(|tenant| tenant.order.len() <= 1_016));
+    }
+
+    #[tokio::test]
     async fn it_survives_a_restart_without_what_is_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vectors");

@@ -270,3 +270,77 @@ impl Index {
         std::mem::take(&mut self.state.lock().garbage)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use prost::bytes::Bytes;
+
+    use super::*;
+    use crate::{canonical::Digest, entry::Usage, recording::Answer};
+
+    fn entry(id: u128, tenant: &str, bytes: usize) -> Arc<Entry> {
+        let batches = vec![Bytes::from(vec![0; bytes])];
+        Arc::new(Entry {
+            id: EntryId(id),
+            tenant: tenant.into(),
+            key: Digest([id.to_le_bytes()[0]; 32]),
+            answer: Arc::new(Answer::restore(batches, vec!["p/m".into()], false)),
+            cost_nanousd: 0,
+            created_unix_ms: 0,
+            ttl_ms: 1,
+            tags: vec!["news".into()],
+            question: None,
+            writer: String::new(),
+            standing: Arc::default(),
+            usage: Usage::default(),
+            dead: AtomicBool::new(false),
+        })
+    }
+
+    fn there(index: &Index, tenant: &str) -> Vec<u128> {
+        (0..100).filter(|id| index.get(tenant, EntryId(*id)).is_some()).collect()
+    }
+
+    fn add(index: &Index, entry: &Arc<Entry>) -> Vec<u128> {
+        index.add(entry, index.epoch(), None).unwrap().iter().map(|gone| gone.id.0).collect()
+    }
+
+    #[test]
+    fn who_has_most_gives_and_what_is_used_least_goes() {
+        let exact = Exact { max_bytes: 64_000, ..Exact::default() };
+        let index = Index::new(&exact);
+        for id in 0..4 {
+            add(&index, &entry(id, "quiet", 1_000));
+        }
+        let used = entry(10, "flood", 1_000);
+        used.usage.note();
+        add(&index, &used);
+        for id in 11..99 {
+            add(&index, &entry(id, "flood", 1_000));
+        }
+        assert_eq!(there(&index, "quiet"), [0, 1, 2, 3], "nobody is pushed out by a neighbour");
+        let flood = there(&index, "flood");
+        assert!(flood.contains(&98) && !flood.contains(&11), "{flood:?}");
+        assert!(index.extent("quiet").1 + index.extent("flood").1 <= 62_000);
+        assert!(add(&index, &entry(99, "new", 70_000)).contains(&99), "larger than all there is");
+        assert_eq!(index.extent("new"), (0, 0));
+    }
+
+    #[test]
+    fn what_was_used_is_passed_by_as_often() {
+        let exact = Exact { max_entries_per_tenant: 3, ..Exact::default() };
+        let index = Index::new(&exact);
+        let used = entry(1, "a", 10);
+        used.usage.note();
+        add(&index, &used);
+        assert_eq!((add(&index, &entry(2, "a", 10)), add(&index, &entry(3, "a", 10))), (vec![], vec![]));
+        assert_eq!(add(&index, &entry(4, "a", 10)), [2]);
+        assert_eq!(add(&index, &entry(5, "a", 10)), [3]);
+        assert_eq!(add(&index, &entry(6, "a", 10)), [4]);
+        assert_eq!(add(&index, &entry(7, "a", 10)), [1], "not for ever");
+        assert_eq!(add(&index, &entry(8, "b", 10)), [0u128; 0]);
+        assert_eq!((index.extent("a").0, index.extent("b").0), (3, 1));
+    }
+}
