@@ -3,6 +3,7 @@
 mod bounds;
 mod fills;
 mod flights;
+mod hostile;
 mod lookups;
 mod meaning;
 mod quality;
