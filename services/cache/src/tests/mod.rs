@@ -4,6 +4,7 @@ mod bounds;
 mod contract;
 mod fills;
 mod flights;
+mod hostile;
 mod lookups;
 mod meaning;
 mod qdrant_server;
