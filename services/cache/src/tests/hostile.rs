@@ -29,7 +29,8 @@ async fn settings_that_never_repeat_push_out_their_own_tenants_entries_only() {
     world.ask("quiet", &question("Why is the sky blue?"), "Rayleigh.").await;
     for number in 0..1_000 {
         let mut request = question("Why is the sky blue?");
-        request.chat.as_mut().unwrap().messages[0] = said(Role::System, &format!("Answer in style {number}."));
+        request.chat.as_mut().unwrap().messages[0] =
+            said(Role::System, &format!("Answer in style {number}."));
         assert_eq!(world.ask("flood", &request, "Rayleigh.").await.0, CacheState::Miss, "{number}");
     }
     let similar = world.lookup("quiet", question("What makes the sky blue?")).await.unwrap();
