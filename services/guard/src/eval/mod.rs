@@ -108,6 +108,12 @@ pub async fn inputs(text: &str, channel: &str, embedder: &Embedder) -> Option<Ve
     injection::inputs(text, injection::Channel::named(channel), embedder).await
 }
 
+/// The features of a text's windows; what `scripts/train_grams.py` trains on.
+#[must_use]
+pub fn grams(text: &str, channel: &str) -> Vec<Vec<u32>> {
+    injection::gram_features(text, injection::Channel::named(channel))
+}
+
 const fn decision(flagged: bool) -> &'static str {
     if flagged { "flag" } else { "allow" }
 }
