@@ -61,6 +61,7 @@ pub enum EvalError {
 /// Data that cannot be read or has no row to judge, or predictions that cannot be written.
 pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Report, EvalError> {
     let files = rows::read(&options.data)?;
+    speed::warm();
     let failed = |error| EvalError::File {
         path: options.predictions.as_deref().map(|p| p.display().to_string()).unwrap_or_default(),
         error,
