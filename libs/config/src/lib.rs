@@ -17,7 +17,7 @@ pub use crate::{
     places::{cache_dir, data_dir},
     secret::{Secret, SecretError},
     shared::{
-        Budget, BudgetPeriod, Dialect, Guarding, LogFormat, ModelAlias, Price, Redis, Shared, Target,
-        Telemetry, Tenant,
+        Budget, BudgetPeriod, Dialect, Guarding, LogFormat, ModelAlias, Only, Price, RateLimit, RatePeriod,
+        Redis, Shared, Target, Telemetry, Tenant,
     },
 };

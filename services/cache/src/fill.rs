@@ -1,9 +1,16 @@
 //! One fill: from its opening to what became of it.
 
-use std::sync::atomic::Ordering;
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::atomic::Ordering,
+    task::Poll,
+    time::Duration,
+};
 
 use futures_util::{Stream, StreamExt as _};
 use signalbox_proto::cache::v1::{FillCommit, FillOpen, FillRequest, FillResponse, fill_request::Kind};
+use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
 use crate::{
@@ -36,12 +43,14 @@ async fn run(
     tenant: &Tenant,
     messages: &mut (impl Stream<Item = Result<FillRequest, Status>> + Unpin),
 ) -> Result<FillResponse, Status> {
-    let mut held = match next(cache, messages).await? {
+    let ttl = cache.leases.ttl();
+    let mut lapse = pin!(tokio::time::sleep(ttl));
+    let mut held = match next(ttl, lapse.as_mut(), messages).await? {
         Some(Kind::Open(open)) => claim(cache, tenant, open)?,
         _ => return Err(Failure::invalid("kind", "a fill begins with `open`").into()),
     };
     loop {
-        let message = next(cache, messages).await?;
+        let message = next(ttl, lapse.as_mut(), messages).await?;
         if !held.renew() {
             return Err(EXPIRED.into());
         }
@@ -69,15 +78,30 @@ async fn run(
     }
 }
 
-/// Waits for the next message, but no longer than a lease lasts.
+/// Waits for the next message, but no longer than a lease lasts. The timer is moved only when it fires: a message costs none.
 async fn next(
-    cache: &Cache,
+    ttl: Duration,
+    mut lapse: Pin<&mut Sleep>,
     messages: &mut (impl Stream<Item = Result<FillRequest, Status>> + Unpin),
 ) -> Result<Option<Kind>, Status> {
-    match tokio::time::timeout(cache.leases.ttl(), messages.next()).await {
-        Err(_) => Err(EXPIRED.into()),
-        Ok(None) => Ok(None),
-        Ok(Some(message)) => match message?.kind {
+    let mut until = None;
+    let message = poll_fn(|cx| {
+        if let Poll::Ready(message) = messages.poll_next_unpin(cx) {
+            return Poll::Ready(Ok(message));
+        }
+        let until = *until.get_or_insert_with(|| Instant::now() + ttl);
+        while lapse.as_mut().poll(cx).is_ready() {
+            if lapse.deadline() >= until {
+                return Poll::Ready(Err(EXPIRED));
+            }
+            // Set when an earlier message was awaited.
+            lapse.as_mut().reset(until);
+        }
+        Poll::Pending
+    });
+    match message.await? {
+        None => Ok(None),
+        Some(message) => match message?.kind {
             Some(kind) => Ok(Some(kind)),
             None => Err(Failure::invalid("kind", "say what the message is").into()),
         },

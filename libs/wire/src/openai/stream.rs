@@ -120,7 +120,8 @@ impl State {
     /// Takes a choice; says whether it was the last one.
     fn choice(&mut self, choice: Choice<'_>) -> Result<bool, ProviderError> {
         let before = self.queue.len();
-        self.body(choice.body);
+        let body = if self.whole { choice.message.or(choice.delta) } else { choice.delta.or(choice.message) };
+        self.body(body.unwrap_or_default());
         let finish =
             choice.finish_reason.as_ref().map(|word| &*word.0).filter(|word| self.whole || !word.is_empty());
         if let Some(first) = self.queue.get_mut(before) {

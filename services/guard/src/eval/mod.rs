@@ -126,7 +126,7 @@ async fn attack(row: &Row, label: bool, embedder: Option<&Embedder>) -> Judged {
         label,
         score: verdict.score,
         flagged: verdict.flagged,
-        learned: verdict.learned,
+        learned: verdict.embedded,
         trigger: !label && injection::has_trigger(&row.text),
         source: row.source.clone(),
         lang: row.lang.clone(),
