@@ -139,7 +139,7 @@ pub(super) static FORMS: &[Form] = &[
     of("pat.", dotted, 66, 70),
     of("sat.", dotted, 66, 70),
     of("HRKU-AA", word, 58, 58),
-    of("hf_", |b| b.is_ascii_alphabetic() || b.is_ascii_digit(), 30, 40),
+    of("hf_", alnum, 34, 34),
     of("api_org_", alnum, 34, 34),
     of("ico-", alnum, 32, 32),
     of("s-s4t2ud-", hex, 60, 66),

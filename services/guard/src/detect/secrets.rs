@@ -107,7 +107,7 @@ fn random(rest: &[u8], form: &Form) -> bool {
         }
         Kind::SignalboxKey => rest.contains(&b'_') && has(u8::is_ascii_digit),
         // Letters alone, as many as they always are.
-        _ if form.prefix == "hf_" => kinds >= 2,
+        _ if form.prefix == "hf_" => kinds >= 2 && entropy(rest) >= 4.0,
         _ if form.prefix.len() <= 3 => kinds >= 2 && has(u8::is_ascii_digit),
         _ => kinds >= 2,
     };

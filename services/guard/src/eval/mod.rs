@@ -61,6 +61,7 @@ pub enum EvalError {
 /// Data that cannot be read or has no row to judge, or predictions that cannot be written.
 pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Report, EvalError> {
     let files = rows::read(&options.data)?;
+    speed::warm();
     let failed = |error| EvalError::File {
         path: options.predictions.as_deref().map(|p| p.display().to_string()).unwrap_or_default(),
         error,
@@ -108,6 +109,12 @@ pub async fn inputs(text: &str, channel: &str, embedder: &Embedder) -> Option<Ve
     injection::inputs(text, injection::Channel::named(channel), embedder).await
 }
 
+/// The features of a text's windows; what `scripts/train_grams.py` trains on.
+#[must_use]
+pub fn grams(text: &str, channel: &str) -> Vec<Vec<u32>> {
+    injection::gram_features(text, injection::Channel::named(channel))
+}
+
 const fn decision(flagged: bool) -> &'static str {
     if flagged { "flag" } else { "allow" }
 }
@@ -119,7 +126,7 @@ async fn attack(row: &Row, label: bool, embedder: Option<&Embedder>) -> Judged {
         label,
         score: verdict.score,
         flagged: verdict.flagged,
-        learned: verdict.learned,
+        learned: verdict.embedded,
         trigger: !label && injection::has_trigger(&row.text),
         source: row.source.clone(),
         lang: row.lang.clone(),

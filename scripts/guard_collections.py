@@ -1,0 +1,214 @@
+"""Public collections that the guard's heads learn from, or are measured on: which files of which clones, and what is taken of them.
+
+Nothing of them is kept in this repository. `FOLDER` holds git clones named `owner+name` (or `owner/name`), bare or not:
+
+    python3 scripts/guard_collections.py FOLDER --held-out DIR    # writes what is never trained on as DIR/guard/*.jsonl, for `guard eval`
+
+`train_guard.py --collections FOLDER` reads the rest. Where a clone is missing, its source is left out, and said so.
+"""
+
+import argparse
+import csv
+import io
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+csv.field_size_limit(1 << 24)
+
+# Repository: commit read, licence of what is taken.
+LICENCES = {
+    "JailbreakBench/artifacts": ("909e68c01d94", "MIT"),
+    "sherdencooper/GPTFuzz": ("1eddeb565740", "MIT"),
+    "meta-llama/PurpleLlama": ("4be64c3a2444", "MIT (CybersecurityBenchmarks)"),
+    "whylabs/langkit": ("5d6cab1e2ff3", "Apache-2.0"),
+    "cloudsandbox/awesome-chatgpt-prompts": ("321e068726e4", "CC0-1.0"),
+    "PlexPt/awesome-chatgpt-prompts-zh": ("367ed18b9c50", "MIT"),
+    "danielmiessler/fabric": ("272f04dd3278", "MIT"),
+    "cyberark/FuzzyAI": ("a81260f5eb16", "Apache-2.0"),
+    "PolyAI-LDN/task-specific-datasets": ("57ec275d8078", "CC-BY-4.0"),
+    "tatsu-lab/alpaca_eval": ("cd543a149df8", "Apache-2.0"),
+    "dair-ai/Prompt-Engineering-Guide": ("3d96678f2879", "MIT"),
+    # Measured on, never trained on.
+    "leolee99/InjecGuard": ("588f555cbc2d", "MIT"),
+    "HumanCompatibleAI/tensor-trust-data": ("e2385ea9cf44", "none stated"),
+    "ogulcanaydogan/Prompt-Injection-Firewall": ("d4a3041539ac", "Apache-2.0"),
+    "paul-rottger/exaggerated-safety": ("d7bb5bd738c1", "CC-BY-4.0"),
+    "nlpxucan/WizardLM": ("cd4b4cc022b6", "CC-BY-NC-4.0"),
+    "microsoft/BIPIA": ("1a2a91da6bb1", "MIT"),
+}
+
+
+class Clones:
+    """Files of clones, by repository and path."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.missing = set()
+
+    def _git(self, repo, *words):
+        for name in (repo.replace("/", "+") + "/repo", repo.replace("/", "+"), repo):
+            if (self.folder / name).is_dir():
+                done = subprocess.run(["git", "-C", str(self.folder / name), *words], capture_output=True)
+                return done.stdout if done.returncode == 0 else b""
+        self.missing.add(repo)
+        return b""
+
+    def text(self, repo, path):
+        return self._git(repo, "show", f"HEAD:{path}").decode("utf-8", "replace")
+
+    def json(self, repo, path):
+        text = self.text(repo, path)
+        return json.loads(text) if text else []
+
+    def csv(self, repo, path):
+        return list(csv.DictReader(io.StringIO(self.text(repo, path))))
+
+    def lines(self, repo, path):
+        return [line for line in self.text(repo, path).splitlines() if line.strip()]
+
+    def paths(self, repo, pattern):
+        return [p for p in self._git(repo, "ls-tree", "-r", "--name-only", "HEAD").decode().splitlines() if re.search(pattern, p)]
+
+
+def spread(rows, most):
+    """At most so many, evenly from the whole."""
+    rows = list(dict.fromkeys(row.strip() for row in rows if row and row.strip()))
+    return [rows[i * len(rows) // most] for i in range(most)] if len(rows) > most else rows
+
+
+def _attacks(clones):
+    found = []
+    for path in clones.paths("JailbreakBench/artifacts", r"^attack-artifacts/[^/]+/[^/]+/[^/]+\.json$"):
+        method = path.split("/")[1]
+        data = clones.json("JailbreakBench/artifacts", path)
+        prompts = [one.get("prompt") or "" for one in data.get("jailbreaks", [])]
+        found += [(p, f"JailbreakBench {method}") for p in spread(prompts, 80 if method == "PAIR" else 12)]
+    questions = [row["text"] for row in clones.csv("sherdencooper/GPTFuzz", "datasets/questions/question_list.csv")]
+    for number, row in enumerate(clones.csv("sherdencooper/GPTFuzz", "datasets/prompts/GPTFuzzer.csv")):
+        question = questions[number % len(questions)] if questions else ""
+        found.append((row["text"].replace("[INSERT PROMPT HERE]", question), "GPTFuzz"))
+    data = clones.json("meta-llama/PurpleLlama", "CybersecurityBenchmarks/datasets/prompt_injection/prompt_injection.json")
+    found += [(row["user_input"], "CyberSecEval injection") for row in data]
+    data = clones.json("meta-llama/PurpleLlama", "CybersecurityBenchmarks/datasets/prompt_injection/prompt_injection_multilingual_machine_translated.json")
+    found += [(text, "CyberSecEval injection") for text in spread((row["user_input"] for row in data), 500)]
+    themes = clones.json("whylabs/langkit", "langkit/themes.json")
+    found += [(text, "langkit") for text in (themes or {}).get("jailbreak", [])]
+    return [(text, 1, source, "direct") for text, source in found]
+
+
+def _harmless(clones):
+    found = []
+    rows = clones.csv("cloudsandbox/awesome-chatgpt-prompts", "prompts.csv")
+    plain = (row["prompt"] for row in rows if row.get("type", "TEXT") == "TEXT" and not suspicious(row["prompt"] or "")
+             and len(row["prompt"] or "") < 6_000)
+    found += [(text, "prompts.chat") for text in spread(plain, 600)]
+    rows = clones.json("PlexPt/awesome-chatgpt-prompts-zh", "prompts-zh.json")
+    found += [(row["prompt"], "PlexPt zh") for row in rows if not suspicious(row["prompt"]) and "越狱" not in row["prompt"]]
+    paths = clones.paths("danielmiessler/fabric", r"^data/patterns/[^/]+/system\.md$")
+    found += [(clones.text("danielmiessler/fabric", path), "fabric") for path in paths[::2]]
+    base = "CybersecurityBenchmarks/datasets/"
+    data = clones.json("meta-llama/PurpleLlama", base + "mitre_frr/mitre_frr.json")
+    found += [(text, "CyberSecEval benign") for text in spread((row["mutated_prompt"] for row in data), 200)]
+    data = clones.json("meta-llama/PurpleLlama", base + "mitre_frr/frr_multilingual_machine_translated.json")
+    found += [(text, "CyberSecEval benign") for text in spread((row["mutated_prompt"] for row in data), 500)]
+    data = clones.json("meta-llama/PurpleLlama", base + "instruct/instruct-v2.json")
+    found += [(text, "CyberSecEval benign") for text in spread((row["test_case_prompt"] for row in data), 120)]
+    found += [(text, "FuzzyAI benign") for text in clones.lines("cyberark/FuzzyAI", "src/fuzzyai/resources/benign_prompts.txt")]
+    rows = clones.csv("PolyAI-LDN/task-specific-datasets", "banking_data/train.csv")
+    found += [(text, "banking77") for text in spread((row["text"] for row in rows), 200)]
+    data = clones.json("tatsu-lab/alpaca_eval", "results/claude-2/weighted_alpaca_eval_gpt4_turbo/annotations.json")
+    found += [(row["instruction"], "alpaca_eval") for row in data]
+    for lang in "de fr es it pt nl zh ja ru ko tr ar".split():
+        data = clones.json("cloudsandbox/awesome-chatgpt-prompts", f"messages/{lang}.json")
+        found += [(text, "prompts.chat texts") for text in spread((t for t in leaves(data) if len(t) > 25), 40)]
+    return [(text, 0, source, "direct") for text, source in found]
+
+
+def _documents(clones):
+    """Harmless pages, by paragraphs as retrieval cuts them; those about attacks quote attacks, and are left out."""
+    found = []
+    for path in clones.paths("dair-ai/Prompt-Engineering-Guide", r"^(pages|guides)/.*\.(en|de|fr|es|it|pt|zh)?\.?mdx?$"):
+        if re.search("adversarial|risks|jailbreak|inject", path):
+            continue
+        text = clones.text("dair-ai/Prompt-Engineering-Guide", path)
+        if not suspicious(text):
+            found += [text[at:at + 2_500] for at in range(0, min(len(text), 5_000), 2_500)]
+    return [(text, 0, "prompt guide", "document") for text in spread(found, 200)]
+
+
+def leaves(node):
+    if isinstance(node, str):
+        yield node
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from leaves(value)
+
+
+def suspicious(text):
+    """Lists of harmless prompts hold a jailbreak now and then."""
+    return re.search(r"jailbr|\bDAN\b|ignore (all|any|previous|the above)|disregard|do anything now|no restrictions|unfiltered|uncensored|"
+                     r"prompt injection|without (any )?(ethic|moral|restrict|filter)", text, re.I)
+
+
+def training(folder):
+    """(text, label, source, channel) of all that may be trained on."""
+    clones = Clones(folder)
+    found = _attacks(clones) + _harmless(clones) + _documents(clones)
+    for repo in sorted(clones.missing):
+        print(f"left out, for there is no clone of it: {repo}", file=sys.stderr)
+    return list({(text, channel): (text, label, source, channel) for text, label, source, channel in found if text.strip()}.values())
+
+
+def held_out(folder):
+    """The same of what is never trained on."""
+    clones = Clones(folder)
+    found = []
+    for name in ("one", "two", "three"):
+        found += [(row["prompt"], 0, "NotInject", "direct") for row in clones.json("leolee99/InjecGuard", f"datasets/NotInject_{name}.json")]
+    found += [(row["prompt"], 0, "InjecGuard wildguard", "direct") for row in clones.json("leolee99/InjecGuard", "datasets/wildguard.json")][::3]
+    data = clones.json("leolee99/InjecGuard", "datasets/valid.json")
+    found += [(row["prompt"], row["label"], "PINT", "direct") for row in data if row["source"].startswith("PINT")]
+    data = clones.json("leolee99/InjecGuard", "datasets/valid.json")
+    found += [(row["prompt"], row["label"], "BIPIA valid", "document") for row in data if row["source"].startswith("BIPIA")]
+    for name in ("hijacking", "extraction"):
+        lines = clones.lines("HumanCompatibleAI/tensor-trust-data", f"benchmarks/{name}-robustness/v1/{name}_robustness_dataset.jsonl")
+        found += [(text, 1, f"tensor-trust {name}", "direct") for text in spread((json.loads(line)["attack"] for line in lines), 200)]
+    for name, label in (("injections", 1), ("benign", 0)):
+        data = clones.json("ogulcanaydogan/Prompt-Injection-Firewall", f"benchmarks/dataset/{name}.json")
+        found += [(row["text"], label, "PIF benchmark", "direct") for row in (data or {}).get("samples", [])]
+    rows = clones.csv("paul-rottger/exaggerated-safety", "xstest_prompts.csv")
+    found += [(row["prompt"], 0, "XSTest safe", "direct") for row in rows if row["label"] == "safe"]
+    found += [(json.loads(line)["Instruction"], 0, "WizardLM test", "direct") for line in clones.lines("nlpxucan/WizardLM", "WizardLM/data/WizardLM_testset.jsonl")]
+    contexts = [json.loads(line)["context"] for line in clones.lines("microsoft/BIPIA", "benchmark/email/test.jsonl")]
+    contexts = ["\n".join(c) if isinstance(c, list) else c for c in contexts]
+    attacks = clones.json("microsoft/BIPIA", "benchmark/text_attack_test.json") or {}
+    flat = [text for group in attacks.values() for text in group]
+    found += [(text, 0, "BIPIA test", "document") for text in contexts]
+    for number, attack in enumerate(flat):
+        text = contexts[number % len(contexts)] if contexts else ""
+        found.append((f"{text}\n{attack}", 1, "BIPIA test", "document"))
+    return [row for row in found if row[0].strip()]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--held-out", type=pathlib.Path, required=True)
+    args = parser.parse_args()
+    target = args.held_out / "guard"
+    target.mkdir(parents=True, exist_ok=True)
+    by_source = {}
+    for text, label, source, channel in held_out(args.folder):
+        row = {"id": f"{source} {len(by_source.get(source, []))}", "text": text, "label": label, "source": source,
+               "channel": "retrieval" if channel == "document" else "direct"}
+        by_source.setdefault(source, []).append(row)
+    for source, rows in by_source.items():
+        path = target / (re.sub(r"\W+", "_", source.lower()) + ".jsonl")
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        print(f"{path.name}: {len(rows)} rows, {sum(row['label'] for row in rows)} attacks")
+
+
+if __name__ == "__main__":
+    main()
