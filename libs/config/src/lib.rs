@@ -19,7 +19,7 @@ pub use crate::{
     prices::{LongPrice, Price, Prices, UnknownPrice},
     secret::{Secret, SecretError},
     shared::{
-        Budget, BudgetPeriod, Dialect, Guarding, LogFormat, ModelAlias, Redis, Shared, Target, Telemetry,
-        Tenant,
+        Budget, BudgetPeriod, Dialect, Guarding, LogFormat, ModelAlias, Only, RateLimit, RatePeriod, Redis,
+        Shared, Target, Telemetry, Tenant,
     },
 };

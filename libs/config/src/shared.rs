@@ -160,6 +160,8 @@ pub struct Tenant {
     pub guard_unavailable: Guarding,
     /// What it may spend. All apply together.
     pub budgets: Vec<Budget>,
+    /// How much may come in a time. All apply together.
+    pub limits: Vec<RateLimit>,
 }
 
 /// What happens while the guard is away.
@@ -179,21 +181,93 @@ pub enum Guarding {
 pub struct Budget {
     /// A name, unique within the tenant. Default: the period.
     pub name: Option<String>,
-    /// The limit in dollars.
-    pub limit_usd: Usd,
+    /// The limit in dollars. Give this or `limit_tokens`.
+    pub limit_usd: Option<Usd>,
+    /// The limit in tokens, input and output together.
+    pub limit_tokens: Option<u64>,
     /// When it starts anew. Default `month`.
     #[serde(default)]
     pub period: BudgetPeriod,
+    /// The time zone of its periods, an IANA name such as `Europe/Berlin`. Default UTC.
+    #[serde(default)]
+    pub time_zone: String,
     /// Whether it refuses; otherwise it only reports. Default true.
     #[serde(default = "yes")]
     pub hard: bool,
+    /// Whether it counts and reports but refuses nothing, to try it out. Default false.
+    #[serde(default)]
+    pub shadow: bool,
+    /// Whether what is left, at most one limit, goes over into the next period. Default false.
+    #[serde(default)]
+    pub carry_over: bool,
+    /// What counts against it. Default: all of the tenant.
+    #[serde(default)]
+    pub only: Only,
+    /// Shares at which alerts are told, in percent. Default 50, 80, 100.
+    #[serde(default)]
+    pub alert_percents: Vec<u32>,
+}
+
+/// A part of a tenant's requests: those that have all of the values given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Only {
+    /// A key's id.
+    pub key: Option<String>,
+    /// A team.
+    pub team: Option<String>,
+    /// An end user.
+    pub user: Option<String>,
+    /// A feature.
+    pub feature: Option<String>,
+    /// A model, as it is asked for.
+    pub model: Option<String>,
+    /// Tags with their values.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A limit on the rate of requests or tokens, or on how many requests are under way. Give exactly one of the first three.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimit {
+    /// Requests in a period.
+    pub requests: Option<u64>,
+    /// Tokens in a period, input and output together.
+    pub tokens: Option<u64>,
+    /// Requests at the same time.
+    pub concurrent: Option<u64>,
+    /// A name, unique within the tenant. Default: what it counts and when, for example `requests_per_minute`.
+    pub name: Option<String>,
+    /// The period. Default `minute`.
+    pub per: RatePeriod,
+    /// How much may come at once. Default: the amount.
+    pub burst: Option<u64>,
+    /// What counts. Default: all of the tenant.
+    pub only: Only,
+    /// Each of these has the limit for itself: `key`, `team`, `user`, `feature`, `model`, `tag:NAME`. Default: all share it.
+    pub each: Option<String>,
+    /// Whether it counts and reports but refuses nothing, to try it out. Default false.
+    pub shadow: bool,
+}
+
+/// The period in which a rate limit refills, smoothly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RatePeriod {
+    /// A second.
+    Second,
+    /// A minute.
+    #[default]
+    Minute,
+    /// A day.
+    Day,
 }
 
 const fn yes() -> bool {
     true
 }
 
-/// When a budget starts anew, in UTC.
+/// When a budget starts anew, by the clocks of its time zone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BudgetPeriod {

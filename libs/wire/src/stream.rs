@@ -5,12 +5,15 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use signalbox_proto::common::v1::Delta;
 
+use crate::elements::Elements;
 use crate::{ErrorClass, Limits, ProviderError, Summary, sse};
 
 /// Is a dialect's reader of events: it builds the answer.
 pub trait Reading {
     /// What the dialect calls a piece of a stream, in errors.
     const PIECES: &'static str;
+    /// Whether the events may also come as a JSON list, as from doors that know no server-sent events.
+    const LISTS: bool = false;
 
     /// Makes a reader that has read nothing.
     fn new(limits: Limits) -> Self;
@@ -35,6 +38,10 @@ pub trait Reading {
 #[derive(Debug)]
 pub struct Stream<R> {
     events: sse::Parser,
+    /// In place of `events`, where the first byte says that a list comes.
+    list: Option<Elements>,
+    /// Whether it is known which of the two comes.
+    framed: bool,
     limits: Limits,
     reader: R,
     /// An error was given: nothing follows it.
@@ -45,12 +52,29 @@ impl<R: Reading> Stream<R> {
     /// Makes a decoder.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { events: sse::Parser::new(limits.event_bytes), limits, reader: R::new(limits), failed: false }
+        Self {
+            events: sse::Parser::new(limits.event_bytes),
+            list: None,
+            framed: !R::LISTS,
+            limits,
+            reader: R::new(limits),
+            failed: false,
+        }
     }
 
     /// Takes bytes in.
     pub fn push(&mut self, bytes: Bytes) {
-        self.events.push(bytes);
+        if !self.framed {
+            let blank = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0xEF | 0xBB | 0xBF);
+            if let Some(first) = bytes.iter().find(|byte| !blank(byte)) {
+                self.framed = true;
+                self.list = matches!(first, b'[' | b'{').then(|| Elements::new(self.limits.event_bytes));
+            }
+        }
+        match &mut self.list {
+            Some(list) => list.push(&bytes),
+            None => self.events.push(bytes),
+        }
     }
 
     /// Gives the next delta, or `None` until more bytes come.
@@ -63,7 +87,11 @@ impl<R: Reading> Stream<R> {
             if let Some(delta) = self.reader.built().0.pop_front() {
                 return Ok(Some(delta));
             }
-            match self.events.next_event() {
+            let next = match &mut self.list {
+                Some(list) => list.next_element().map(|data| data.map(in_list)),
+                None => self.events.next_event(),
+            };
+            match next {
                 Ok(Some(event)) => self.event(&event)?,
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(ProviderError::new(ErrorClass::Protocol, &error.to_string())),
@@ -80,7 +108,11 @@ impl<R: Reading> Stream<R> {
         if let Some(delta) = self.next_delta()? {
             return Ok(Some(delta));
         }
-        match self.events.end() {
+        let last = match &mut self.list {
+            Some(list) => list.end().map(|data| data.map(in_list)),
+            None => self.events.end(),
+        };
+        match last {
             Ok(Some(event)) => self.event(&event)?,
             Ok(None) => {}
             Err(error) => return Err(ProviderError::new(ErrorClass::Protocol, &error.to_string())),
@@ -119,6 +151,11 @@ impl<R: Reading> Stream<R> {
         self.failed = read.is_err();
         read
     }
+}
+
+/// Is an object of a list as an event without a name.
+fn in_list(data: Bytes) -> sse::Event {
+    sse::Event { data, ..sse::Event::default() }
 }
 
 /// Counts a piece of a stream that could not be read.

@@ -210,6 +210,9 @@ impl Recording {
     }
 
     fn judge_end(&self, finished: &Finished) -> Result<(), Flaw> {
+        if finished.skipped_chunks > 0 {
+            return Err(Flaw::Incomplete);
+        }
         match finished.finish_reason() {
             FinishReason::Stop | FinishReason::ToolCalls => Ok(()),
             // Any other limit (the model's, a budget's) says nothing of what the next asker would get.
@@ -317,6 +320,14 @@ mod tests {
         }))
     }
 
+    fn with_gaps() -> GenerateEvent {
+        event(Kind::Finished(Finished {
+            finish_reason: FinishReason::Stop.into(),
+            skipped_chunks: 1,
+            ..Finished::default()
+        }))
+    }
+
     fn record(events: impl IntoIterator<Item = GenerateEvent>) -> Result<Answer, Flaw> {
         let mut recording = Recording::new(10_000, Some(10));
         for event in events {
@@ -366,6 +377,7 @@ mod tests {
             (vec![], Flaw::Incomplete),
             (vec![text("a"), finished(FinishReason::Unspecified, 1)], Flaw::Incomplete),
             (vec![text("a"), finished(FinishReason::Length, 9)], Flaw::Incomplete),
+            (vec![text("a"), with_gaps()], Flaw::Incomplete),
             (vec![text("a"), finished(FinishReason::ContentFilter, 1)], Flaw::Refused),
             (vec![text("a"), finished(FinishReason::Guard, 1)], Flaw::Refused),
             (vec![text("a"), finished(FinishReason::Budget, 1)], Flaw::Refused),

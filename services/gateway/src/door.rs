@@ -27,16 +27,23 @@ use crate::{Mesh, caller::Caller, parts};
 pub const TENANT_HEADER: &str = "x-signalbox-tenant";
 
 /// The administrative methods, by service.
-const METERING: [&str; 10] = [
+const METERING: [&str; 17] = [
     "QueryUsage",
+    "ExportUsage",
     "CreateKey",
     "ListKeys",
     "UpdateKey",
+    "RotateKey",
     "RevokeKey",
+    "ListAudit",
     "CreateBudget",
     "ListBudgets",
     "UpdateBudget",
     "DeleteBudget",
+    "CreateLimit",
+    "ListLimits",
+    "UpdateLimit",
+    "DeleteLimit",
     "WatchAlerts",
 ];
 const CACHE: [&str; 2] = ["Invalidate", "Stats"];

@@ -7,13 +7,14 @@ use signalbox_mesh::Clock;
 use signalbox_proto::metering::v1 as proto;
 
 use crate::{
+    backend::Backend,
     books::Ask,
     counting::{Count, Counting},
     decode, encode,
     keys::{Caller, Key, Keys, allows},
+    limit::RateTold,
     pricing::Pricing,
     refusal::Refusal,
-    store::Store,
 };
 
 const ID_BYTES: usize = 64;
@@ -25,7 +26,7 @@ pub(crate) struct Admission {
     pub(crate) keys: Keys,
     pub(crate) pricing: Arc<Pricing>,
     pub(crate) counting: Counting,
-    pub(crate) store: Store,
+    pub(crate) backend: Arc<dyn Backend>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -45,13 +46,14 @@ impl Admission {
             return Ok(proto::AdmitResponse { principal, ..proto::AdmitResponse::default() });
         }
         let (ask, count) = self.ask(request, &key, tenant).await?;
-        let admitted = self.store.ask_now(move |desk| desk.admit(&ask)).await?;
+        let admitted = self.backend.admit(ask).await?;
         Ok(proto::AdmitResponse {
             principal,
             reservation: Some(encode::reservation(&admitted.reservation)),
             input_tokens: count.tokens,
             input_tokens_exact: count.exact,
-            rate: None,
+            rate: admitted.rates.iter().min_by_key(|rate| tightness(rate)).map(encode::rate),
+            rates: admitted.rates.iter().map(encode::rate).collect(),
             allowance: admitted.allowance.as_ref().map(encode::allowance),
             low_budgets: admitted.low_budgets,
         })
@@ -80,10 +82,20 @@ impl Admission {
         let limit = chat.sampling.as_ref().and_then(|sampling| sampling.max_output_tokens);
         let count = self.counting.count(&reach.vocabulary, chat).await?;
         let quote = reach.quote(count.tokens, limit)?;
-        let ask =
-            Ask { request_id, gateway_id: request.gateway_id.into(), subject: Arc::new(subject), quote };
+        let ask = Ask {
+            request_id,
+            gateway_id: request.gateway_id.into(),
+            subject: Arc::new(subject),
+            quote,
+            slice_tokens: None,
+        };
         Ok((ask, count))
     }
+}
+
+/// The share of a limit that remains, in parts of a million.
+fn tightness(rate: &RateTold) -> i64 {
+    rate.remaining.saturating_mul(1_000_000) / rate.limit.max(1)
 }
 
 /// Checks model and feature against the key and its tenant: both must allow them.

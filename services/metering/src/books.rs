@@ -11,6 +11,8 @@ use std::{
 use crate::{
     budget::{Amount, Budget, Unit},
     config::{Allowances, Grants},
+    limit::{Bucket, RateTold},
+    meters::{Load, Meters},
     refusal::{Refusal, Shortage},
     reservation::{Purpose, Quote, Reservation, Told, cost},
     subject::Subject,
@@ -27,6 +29,8 @@ pub(crate) struct Ask {
     pub(crate) gateway_id: Arc<str>,
     pub(crate) subject: Arc<Subject>,
     pub(crate) quote: Quote,
+    /// Output tokens that are granted at first, where that is less than all; `None`: all.
+    pub(crate) slice_tokens: Option<i64>,
 }
 
 /// An admission.
@@ -35,6 +39,7 @@ pub(crate) struct Admitted {
     pub(crate) reservation: Told,
     pub(crate) allowance: Option<Told>,
     pub(crate) low_budgets: Vec<String>,
+    pub(crate) rates: Vec<RateTold>,
     /// Reservations that were made by this call and must be written down.
     pub(crate) made: Vec<Arc<str>>,
 }
@@ -68,6 +73,7 @@ pub(crate) struct Books {
     /// Budgets of which something changed that is written down, since [`Books::take_changed`]. What is reserved is not: it
     /// follows from the reservations.
     changed: BTreeSet<i64>,
+    pub(crate) meters: Meters,
     grants: Grants,
     allowances: Allowances,
 }
@@ -75,7 +81,10 @@ pub(crate) struct Books {
 /// What a request is given.
 struct Fit {
     budgets: Vec<i64>,
+    buckets: Vec<Bucket>,
     output_tokens: i64,
+    /// Up to where the grant may be extended; 0 where it is all.
+    most_output_tokens: i64,
     /// Whether some budget could have refused it.
     bounded: bool,
 }
@@ -95,19 +104,31 @@ impl Books {
             }
             Some(known) => known.told(),
             None => {
-                if self.reservations.len() >= self.grants.max_reservations {
+                if self.is_full(now) {
                     return Err(Refusal::Full);
                 }
-                let fit = self.fit(&ask.subject, &ask.quote, now)?;
+                let fit = self.fit(ask, now)?;
                 let reservation = self.granted(ask, fit, now);
+                let load = Load { requests: 1, concurrent: 0, tokens: reservation.held.tokens };
+                self.meters.add(&reservation.buckets, load, now);
                 made.push(Arc::clone(&reservation.id));
                 let told = reservation.told();
                 self.insert(reservation);
                 told
             }
         };
+        let buckets = self.reservations.get(&ask.request_id).map_or(&[][..], |known| &known.buckets);
+        let rates = self.meters.told(buckets, now);
         let allowance = self.allowance(ask, now, &mut made);
-        Ok(Admitted { reservation, allowance, low_budgets: self.low(&ask.subject), made })
+        Ok(Admitted { reservation, allowance, low_budgets: self.low(&ask.subject, now), rates, made })
+    }
+
+    fn is_full(&mut self, now: i64) -> bool {
+        if self.meters.len() >= self.grants.max_reservations {
+            self.meters.sweep(now);
+        }
+        self.reservations.len() >= self.grants.max_reservations
+            || self.meters.len() >= self.grants.max_reservations
     }
 
     fn granted(&self, ask: &Ask, fit: Fit, now: i64) -> Reservation {
@@ -119,33 +140,55 @@ impl Books {
             held: ask.quote.amount(fit.output_tokens),
             input_tokens: ask.quote.input_tokens,
             granted_output_tokens: if fit.bounded { fit.output_tokens } else { 0 },
+            most_output_tokens: if fit.bounded { fit.most_output_tokens } else { 0 },
             output_picousd: ask.quote.output_picousd,
             budgets: fit.budgets,
+            buckets: fit.buckets,
             extension: 0,
             expires_unix_ms: now.saturating_add(self.grants.ttl_ms),
         }
     }
 
-    /// The most that all budgets together allow, if that is at least the least grant.
-    fn fit(&mut self, subject: &Subject, quote: &Quote, now: i64) -> Result<Fit, Refusal> {
-        let budgets = self.covering(subject, now);
+    /// The most that all budgets together allow, if that is at least the least grant, and if all limits let it in.
+    fn fit(&mut self, ask: &Ask, now: i64) -> Result<Fit, Refusal> {
+        let (subject, quote) = (&*ask.subject, &ask.quote);
+        let (budgets, buckets) = (self.covering(subject, now), self.meters.through(subject));
         let least = quote.output_tokens.min(self.grants.min_output_tokens);
         let (mut output_tokens, mut bounded, mut short) = (quote.output_tokens, false, Vec::new());
-        for budget in budgets.iter().filter_map(|id| self.budgets.get(id)).filter(|b| b.terms.refuses()) {
+        if let Some(most) = self.meters.most_tokens(&buckets) {
+            // What never fits at once is granted as far as it fits; where not even the least does, the limit refuses.
+            output_tokens = output_tokens.min(most.saturating_sub(quote.input_tokens).max(least));
             bounded = true;
+        }
+        for id in &budgets {
+            let Some(budget) = self.budgets.get_mut(id).filter(|b| b.terms.hard) else { continue };
             let most = match budget.terms.unit {
                 Unit::Nanousd => quote.affordable(budget.room()),
                 Unit::Tokens => budget.room().checked_sub(quote.input_tokens).filter(|left| *left >= 0),
             };
             match most.filter(|most| *most >= least) {
-                Some(most) => output_tokens = output_tokens.min(most),
+                None if budget.terms.shadow => {
+                    budget.shadowed += 1;
+                    self.changed.insert(*id);
+                }
+                _ if budget.terms.shadow => {}
+                Some(most) => (output_tokens, bounded) = (output_tokens.min(most), true),
                 None => short.push(Shortage::of(budget, quote.amount(least))),
             }
         }
-        if short.is_empty() {
-            Ok(Fit { budgets, output_tokens, bounded })
-        } else {
-            Err(Refusal::Budgets(short))
+        if !short.is_empty() {
+            return Err(Refusal::Budgets(short));
+        }
+        // Less than a slice is no slice: the budget cannot give more.
+        let slice = ask.slice_tokens.filter(|slice| *slice < output_tokens);
+        let most_output_tokens = slice.map_or(0, |_| output_tokens);
+        let output_tokens = slice.unwrap_or(output_tokens).max(least);
+        let load = Load { requests: 1, concurrent: 1, tokens: quote.amount(output_tokens).tokens };
+        match self.meters.check(&buckets, load, now) {
+            passed if passed.is_empty() => {
+                Ok(Fit { budgets, buckets, output_tokens, most_output_tokens, bounded })
+            }
+            passed => Err(Refusal::RateLimited(passed)),
         }
     }
 
@@ -179,6 +222,8 @@ impl Books {
             return Err(Refusal::Budgets(short));
         }
         self.each(&budgets, |budget| budget.hold(more, false));
+        let buckets = known_buckets(&self.reservations, &ask.reservation_id);
+        self.meters.add(&buckets, Load { tokens: more.tokens, ..Load::default() }, now);
         let ttl = self.grants.ttl_ms;
         let Some(reservation) = self.reservations.get_mut(&ask.reservation_id) else {
             return Err(Refusal::NoReservation);
@@ -205,11 +250,13 @@ impl Books {
         now: i64,
     ) -> Amount {
         let (mut covered, mut held_in) = (Amount::default(), Vec::new());
+        let (mut buckets, mut standing) = (Vec::new(), false);
         if let Some(reservation) = from.and_then(|id| self.reservations.get_mut(id)) {
             covered = reservation.held.least(amount);
             reservation.held = reservation.held.minus(covered);
-            let standing = reservation.is_standing();
+            standing = reservation.is_standing();
             held_in.clone_from(&reservation.budgets);
+            buckets = if standing { self.meters.through(subject) } else { reservation.buckets.clone() };
             self.each(&held_in, |budget| budget.release(covered, standing));
         }
         let covering = self.covering(subject, now);
@@ -218,12 +265,21 @@ impl Books {
             budget.spend(amount, covered);
         });
         self.changed.extend(covering);
-        amount.minus(covered)
+        let uncovered = amount.minus(covered);
+        if buckets.is_empty() && from.is_none() {
+            buckets = self.meters.through(subject);
+        }
+        // An allowance holds no tokens of a limit.
+        let tokens = if standing { amount.tokens } else { uncovered.tokens };
+        self.meters.add(&buckets, Load { tokens, ..Load::default() }, now);
+        uncovered
     }
 
     /// Ends a reservation and gives back what is left of it.
-    pub(crate) fn close(&mut self, id: &str) -> Option<Reservation> {
+    pub(crate) fn close(&mut self, id: &str, now: i64) -> Option<Reservation> {
         let reservation = self.reservations.remove(id)?;
+        let load = Load { requests: 0, concurrent: -1, tokens: -reservation.held.tokens };
+        self.meters.add(&reservation.buckets, load, now);
         self.expiries.remove(&(reservation.expires_unix_ms, Arc::clone(&reservation.id)));
         let standing = reservation.is_standing();
         self.each(&reservation.budgets, |budget| budget.release(reservation.held, standing));
@@ -240,7 +296,7 @@ impl Books {
     pub(crate) fn expire(&mut self, now: i64) -> Vec<Reservation> {
         let mut ended = Vec::new();
         while let Some((_, id)) = self.expiries.first().filter(|(at, _)| *at <= now).cloned() {
-            match self.close(&id) {
+            match self.close(&id, now) {
                 Some(reservation) => ended.push(reservation),
                 None => drop(self.expiries.pop_first()),
             }
@@ -283,8 +339,10 @@ impl Books {
             held,
             input_tokens: 0,
             granted_output_tokens: 0,
+            most_output_tokens: 0,
             output_picousd: 0,
             budgets,
+            buckets: Vec::new(),
             extension: 0,
             expires_unix_ms: now.saturating_add(self.allowances.ttl_ms),
         };
@@ -314,16 +372,16 @@ impl Books {
         Amount { nanousd: money, tokens: tokens.map_or(0, |t| if t > 0 { t } else { -1 }) }
     }
 
-    fn low(&self, subject: &Subject) -> Vec<String> {
+    fn low(&self, subject: &Subject, now: i64) -> Vec<String> {
         let ids = self.by_tenant.get(&subject.tenant).map_or(&[][..], Vec::as_slice);
-        let covering = ids.iter().filter_map(|id| self.budgets.get(id)).filter(|b| b.covers(subject));
-        covering.filter(|b| b.passed_percent() >= LOW_PERCENT).map(|b| b.terms.name.clone()).collect()
+        let covering = ids.iter().filter_map(|id| self.budgets.get(id)).filter(|b| b.covers(subject, now));
+        covering.filter(|b| b.has_passed(LOW_PERCENT)).map(|b| b.terms.name.clone()).collect()
     }
 
     /// The budgets that cover a request, rolled to the current period.
     fn covering(&mut self, subject: &Subject, now: i64) -> Vec<i64> {
         let Some(ids) = self.by_tenant.get(&subject.tenant) else { return Vec::new() };
-        let covers = |id: &&i64| self.budgets.get(id).is_some_and(|b| b.covers(subject));
+        let covers = |id: &&i64| self.budgets.get(id).is_some_and(|b| b.covers(subject, now));
         let covering: Vec<i64> = ids.iter().filter(covers).copied().collect();
         for id in &covering {
             self.roll(*id, now);
@@ -349,6 +407,8 @@ impl Books {
     pub(crate) fn insert(&mut self, reservation: Reservation) {
         let (held, standing) = (reservation.held, reservation.is_standing());
         self.each(&reservation.budgets, |budget| budget.hold(held, standing));
+        let under_way = Load { concurrent: 1, ..Load::default() };
+        self.meters.add(&reservation.buckets, under_way, reservation.made_unix_ms);
         self.expiries.insert((reservation.expires_unix_ms, Arc::clone(&reservation.id)));
         if let Purpose::Standing(gateway) = &reservation.purpose {
             // The newest ends last; they come in any order when they are read back.
@@ -422,6 +482,10 @@ impl Books {
     pub(crate) fn take_changed(&mut self) -> BTreeSet<i64> {
         std::mem::take(&mut self.changed)
     }
+}
+
+fn known_buckets(reservations: &HashMap<Arc<str>, Reservation>, id: &str) -> Vec<Bucket> {
+    reservations.get(id).map(|known| known.buckets.clone()).unwrap_or_default()
 }
 
 fn holder(subject: &Subject, gateway: &Arc<str>) -> Holder {

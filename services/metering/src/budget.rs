@@ -1,13 +1,9 @@
 //! One budget: what it bounds, and what of it is spent and reserved.
 
-use std::{ops::AddAssign, sync::Arc};
+use std::ops::AddAssign;
 
-use jiff::tz::TimeZone;
-
-use crate::{
-    period::{Period, Window},
-    subject::{Scope, Subject},
-};
+pub(crate) use crate::terms::{Origin, Terms, Unit};
+use crate::{period::Window, subject::Subject};
 
 /// An amount in both units that budgets count in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,51 +43,6 @@ impl AddAssign for Amount {
     }
 }
 
-/// What a budget counts in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unit {
-    Nanousd,
-    Tokens,
-}
-
-/// Where a budget comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The configuration file, which has the last word at every start.
-    Configuration,
-    /// An administrator's call.
-    Call,
-}
-
-/// What a budget bounds.
-#[derive(Debug, Clone)]
-pub(crate) struct Terms {
-    pub(crate) tenant: Arc<str>,
-    pub(crate) name: String,
-    pub(crate) unit: Unit,
-    pub(crate) limit: i64,
-    pub(crate) period: Period,
-    /// IANA name; empty is UTC.
-    pub(crate) zone_name: String,
-    pub(crate) zone: TimeZone,
-    pub(crate) hard: bool,
-    pub(crate) shadow: bool,
-    pub(crate) scope: Scope,
-}
-
-impl Terms {
-    /// Whether it may refuse.
-    pub(crate) fn refuses(&self) -> bool {
-        self.hard && !self.shadow
-    }
-
-    /// Whether what is spent so far stays comparable: the same money of the same requests.
-    pub(crate) fn same_count(&self, other: &Self) -> bool {
-        let of = |t: &Self| (t.unit, t.period, t.zone_name.clone(), t.scope.clone());
-        of(self) == of(other)
-    }
-}
-
 /// A budget and its state.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
@@ -109,14 +60,15 @@ pub(crate) struct Budget {
     /// What was spent in this period beyond what had been reserved for it. Nothing here could have prevented it, so it
     /// is what B1 allows above the limit.
     pub(crate) uncovered: i64,
+    /// What came over from the period before: the limit is so much higher in this one.
+    pub(crate) carried: i64,
+    /// Requests of this period that it would have refused, were it not in shadow mode.
+    pub(crate) shadowed: i64,
     /// The highest threshold in percent that was told in this period; 0 for none.
     pub(crate) told_percent: i64,
     /// When it was told.
     pub(crate) told_unix_ms: i64,
 }
-
-/// Shares of a budget whose passing is told, in percent.
-pub(crate) const THRESHOLDS: [i64; 3] = [100, 80, 50];
 
 impl Budget {
     /// A budget with nothing spent in the period that holds `now`.
@@ -131,14 +83,22 @@ impl Budget {
             reserved: 0,
             standing: 0,
             uncovered: 0,
+            carried: 0,
+            shadowed: 0,
             told_percent: 0,
             told_unix_ms: 0,
         }
     }
 
-    /// Whether a request counts against it.
-    pub(crate) fn covers(&self, subject: &Subject) -> bool {
-        self.terms.tenant == subject.tenant && self.terms.scope.covers(subject)
+    /// Whether a request at this time counts against it.
+    pub(crate) fn covers(&self, subject: &Subject, now: i64) -> bool {
+        let terms = &self.terms;
+        terms.tenant == subject.tenant && terms.period.applies(now) && terms.scope.covers(subject)
+    }
+
+    /// The limit of this period.
+    pub(crate) fn ceiling(&self) -> i64 {
+        self.terms.limit.saturating_add(self.carried)
     }
 
     /// Starts anew when the period is over. What is reserved stays so: it is spent in the period in which it is settled.
@@ -147,15 +107,28 @@ impl Budget {
         if now < self.window.end {
             return false;
         }
-        self.window = self.terms.period.window(&self.terms.zone, now);
-        (self.spent, self.told_percent, self.told_unix_ms) = (0, 0, 0);
-        self.uncovered = (self.reserved - self.terms.limit).max(0);
+        let next = self.terms.period.window(&self.terms.zone, now);
+        if next.start < self.window.end {
+            // A span that does not repeat.
+            return false;
+        }
+        self.carried = match self.terms.carry_over {
+            true if next.start == self.window.end => {
+                self.ceiling().saturating_sub(self.spent).clamp(0, self.terms.limit)
+            }
+            // A whole period passed in which nothing was spent.
+            true => self.terms.limit,
+            false => 0,
+        };
+        self.window = next;
+        (self.spent, self.shadowed, self.told_percent, self.told_unix_ms) = (0, 0, 0, 0);
+        self.uncovered = self.reserved.saturating_sub(self.ceiling()).max(0);
         true
     }
 
     /// What is neither spent nor reserved; negative past the limit.
     pub(crate) fn room(&self) -> i64 {
-        self.terms.limit.saturating_sub(self.spent).saturating_sub(self.reserved)
+        self.ceiling().saturating_sub(self.spent).saturating_sub(self.reserved)
     }
 
     /// Reserves.
@@ -185,6 +158,9 @@ impl Budget {
 
     /// Changes what it bounds. What is spent beyond a new limit was lawful when it was spent.
     pub(crate) fn change(&mut self, terms: Terms, now: i64) {
+        if !terms.carry_over || !self.terms.same_count(&terms) {
+            self.carried = 0;
+        }
         self.terms = terms;
         self.window = self.terms.period.window(&self.terms.zone, now);
         self.told_percent = 0;
@@ -194,26 +170,33 @@ impl Budget {
     /// Takes the state as it is for lawful.
     pub(crate) fn forgive(&mut self) {
         self.uncovered =
-            self.uncovered.max(self.spent.saturating_add(self.reserved).saturating_sub(self.terms.limit));
+            self.uncovered.max(self.spent.saturating_add(self.reserved).saturating_sub(self.ceiling()));
     }
 
     /// Whether B1 holds: nothing is spent or reserved past the limit except what came uncovered.
     pub(crate) fn is_kept(&self) -> bool {
         !self.terms.refuses()
-            || self.spent.saturating_add(self.reserved) <= self.terms.limit.saturating_add(self.uncovered)
+            || self.spent.saturating_add(self.reserved) <= self.ceiling().saturating_add(self.uncovered)
+    }
+
+    /// Whether so much of it, in percent, is spent.
+    pub(crate) fn has_passed(&self, percent: i64) -> bool {
+        self.spent > 0 && i128::from(self.spent) * 100 >= i128::from(self.ceiling()) * i128::from(percent)
     }
 
     /// The highest threshold that is passed, in percent; 0 for none.
     pub(crate) fn passed_percent(&self) -> i64 {
-        let passed =
-            |percent: i64| i128::from(self.spent) * 100 >= i128::from(self.terms.limit) * i128::from(percent);
-        THRESHOLDS.into_iter().find(|&percent| self.spent > 0 && passed(percent)).unwrap_or(0)
+        let thresholds = self.terms.thresholds().iter().rev().map(|percent| i64::from(*percent));
+        thresholds.into_iter().find(|percent| self.has_passed(*percent)).unwrap_or(0)
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use jiff::tz::TimeZone;
+
     use super::*;
+    use crate::{period::Period, subject::Scope};
 
     /// Terms for tests: a hard budget in money over all of the tenant.
     pub(crate) fn terms(tenant: &str, name: &str, limit: i64) -> Terms {
@@ -227,7 +210,9 @@ pub(crate) mod tests {
             zone: TimeZone::UTC,
             hard: true,
             shadow: false,
-            scope: Scope::All,
+            carry_over: false,
+            scope: Scope::default(),
+            alert_percents: Vec::new(),
         }
     }
 
@@ -248,6 +233,38 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_left_goes_over_once_and_never_more_than_one_limit() {
+        const DAY: i64 = 86_400_000;
+        let carrying = Terms { carry_over: true, ..terms("a", "b", 100) };
+        let mut budget = Budget::new(1, Origin::Call, carrying, 0);
+        budget.spend(money(70), money(70));
+        budget.roll(DAY);
+        assert_eq!((budget.carried, budget.room()), (30, 130));
+        budget.roll(2 * DAY);
+        assert_eq!((budget.carried, budget.room()), (100, 200), "130 were left");
+        budget.spend(money(210), money(200));
+        budget.roll(3 * DAY);
+        assert_eq!((budget.carried, budget.room()), (0, 100));
+        budget.spend(money(100), money(100));
+        budget.roll(9 * DAY);
+        assert_eq!(budget.room(), 200, "in between nothing was spent");
+        let plain = Terms { carry_over: false, ..budget.terms.clone() };
+        budget.change(plain, 9 * DAY);
+        assert_eq!(budget.room(), 100);
+    }
+
+    #[test]
+    fn a_span_that_does_not_repeat_counts_only_within_it_and_is_never_reset() {
+        let period = Period::Span { start_unix_ms: 10, length_ms: 10, repeats: false };
+        let mut budget = Budget::new(1, Origin::Call, Terms { period, ..terms("a", "b", 100) }, 0);
+        let who = crate::subject::tests::subject("a", "k");
+        assert_eq!([9, 10, 19, 20].map(|now| budget.covers(&who, now)), [false, true, true, false]);
+        budget.spend(money(70), money(70));
+        assert!(!budget.roll(500));
+        assert_eq!(budget.spent, 70);
+    }
+
+    #[test]
     fn thresholds_are_passed_at_their_share() {
         let mut budget = Budget::new(1, Origin::Call, terms("a", "b", 200), 0);
         let mut at = |spent| {
@@ -258,6 +275,8 @@ pub(crate) mod tests {
             [at(0), at(99), at(100), at(159), at(160), at(200), at(999)],
             [0, 0, 50, 50, 80, 100, 100]
         );
+        budget.terms.alert_percents = vec![10, 90];
+        assert_eq!(budget.passed_percent(), 90);
     }
 
     #[test]

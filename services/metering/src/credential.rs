@@ -83,12 +83,18 @@ fn digest(salt: &[u8], secret: &str) -> [u8; 32] {
 
 /// Makes a new credential: its public id and the whole text, which is shown once.
 pub(crate) fn mint(random: &Random) -> (String, String) {
-    let (mut id, mut secret) = ([0; 8], [0; 32]);
+    let mut id = [0; 8];
     random.fill(&mut id);
-    random.fill(&mut secret);
     let id = hex::encode(id);
-    let text = format!("{PREFIX}{id}_{}", hex::encode(secret));
+    let text = again(&id, random);
     (id, text)
+}
+
+/// Makes another credential for an id: the whole text, which is shown once.
+pub(crate) fn again(id: &str, random: &Random) -> String {
+    let mut secret = [0; 32];
+    random.fill(&mut secret);
+    format!("{PREFIX}{id}_{}", hex::encode(secret))
 }
 
 #[cfg(test)]

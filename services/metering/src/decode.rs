@@ -6,13 +6,15 @@ use signalbox_proto::common::v1::Attribution;
 use signalbox_proto::metering::v1 as proto;
 
 use crate::{
+    audit::Look,
     budget::{Terms, Unit},
     keys::KeyScope,
+    limit::{LimitTerms, MOST, Metric, Per, Rate},
     network::Network,
     period::{self, Period},
     query::{Dimension, Question},
     refusal::Refusal,
-    subject::{Scope, Subject},
+    subject::{Facet, Scope, Subject},
 };
 
 const NAME_BYTES: usize = 64;
@@ -21,6 +23,12 @@ const TAGS: usize = 16;
 const LIST: usize = 256;
 const GROUP_BY: usize = 4;
 const FILTERS: usize = 16;
+const SCOPES: usize = 5;
+const ALERTS: usize = 8;
+/// Changes that are listed where nobody says how many, and at most.
+const CHANGES: (u32, u32) = (100, 1_000);
+/// The largest limit of a budget, in nano-dollars or tokens: 9 million dollars. What stands for it in Redis is exact up to 2^53.
+pub(crate) const MOST_LIMIT: i64 = 9_000_000_000_000_000;
 /// Rows of a question that does not say how many.
 const ROWS: u32 = 1_000;
 /// Rows at most.
@@ -134,16 +142,8 @@ pub(crate) fn terms(budget: &proto::Budget) -> Result<Terms, Refusal> {
             ));
         }
     };
-    if !(0..=i64::MAX / 1_000).contains(&limit) {
-        return Err(Refusal::invalid(
-            "budget.limit_nanousd",
-            format!("set it between 0 and {}", i64::MAX / 1_000),
-        ));
-    }
-    if budget.carry_over {
-        return Err(Refusal::NotSupported(
-            "budget.carry_over is not supported by this build; leave it out".to_owned(),
-        ));
+    if !(0..=MOST_LIMIT).contains(&limit) {
+        return Err(Refusal::invalid("budget.limit_nanousd", format!("set it between 0 and {MOST_LIMIT}")));
     }
     let period = match budget.period() {
         proto::BudgetPeriod::Unspecified => return Err(Refusal::invalid("budget.period", "is required")),
@@ -152,7 +152,14 @@ pub(crate) fn terms(budget: &proto::Budget) -> Result<Terms, Refusal> {
         proto::BudgetPeriod::Day => Period::Day,
         proto::BudgetPeriod::Week => Period::Week,
         proto::BudgetPeriod::Month => Period::Month,
+        proto::BudgetPeriod::Span => span(budget.span.as_ref())?,
     };
+    if budget.carry_over && period == Period::Total {
+        return Err(Refusal::invalid(
+            "budget.carry_over",
+            "a budget that never starts anew has nothing to carry over",
+        ));
+    }
     let zone = period::zone(&budget.time_zone);
     let what = "is not a known time zone; give an IANA name such as Europe/Berlin";
     Ok(Terms {
@@ -165,29 +172,119 @@ pub(crate) fn terms(budget: &proto::Budget) -> Result<Terms, Refusal> {
         zone_name: budget.time_zone.clone(),
         hard: budget.hard,
         shadow: budget.shadow,
-        scope: budget.scope.as_ref().map_or(Ok(Scope::All), scope)?,
+        carry_over: budget.carry_over,
+        scope: scope("budget", budget.scope.iter().chain(&budget.scopes))?,
+        alert_percents: alert_percents(&budget.alert_percents)?,
     })
 }
 
-fn scope(filter: &proto::UsageFilter) -> Result<Scope, Refusal> {
+fn span(span: Option<&proto::BudgetSpan>) -> Result<Period, Refusal> {
+    let span = span.ok_or_else(|| Refusal::invalid("budget.span", "is required with the period SPAN"))?;
+    if span.length_ms < 1_000 || span.start_unix_ms < 0 {
+        return Err(Refusal::invalid("budget.span", "must begin after 1970 and last at least 1,000 ms"));
+    }
+    let proto::BudgetSpan { start_unix_ms, length_ms, repeats } = *span;
+    Ok(Period::Span { start_unix_ms, length_ms, repeats })
+}
+
+fn alert_percents(percents: &[u32]) -> Result<Vec<u32>, Refusal> {
+    if percents.len() > ALERTS || !percents.iter().all(|percent| (1..=1_000).contains(percent)) {
+        let what = format!("give at most {ALERTS} shares between 1 and 1,000 percent");
+        return Err(Refusal::invalid("budget.alert_percents", what));
+    }
+    let mut percents = percents.to_vec();
+    percents.sort_unstable();
+    percents.dedup();
+    Ok(percents)
+}
+
+/// What a rate limit bounds.
+pub(crate) fn limit(limit: &proto::Limit) -> Result<LimitTerms, Refusal> {
+    let metric = match limit.metric() {
+        proto::LimitMetric::Unspecified => return Err(Refusal::invalid("limit.metric", "is required")),
+        proto::LimitMetric::Requests => Metric::Requests,
+        proto::LimitMetric::Tokens => Metric::Tokens,
+        proto::LimitMetric::Concurrent => Metric::Concurrent,
+    };
+    let per = match (metric, limit.per()) {
+        (Metric::Concurrent, proto::LimitPeriod::Unspecified) => Per::Call,
+        (Metric::Concurrent, _) => {
+            return Err(Refusal::invalid("limit.per", "leave it out: requests under way have no period"));
+        }
+        (_, proto::LimitPeriod::Unspecified) => return Err(Refusal::invalid("limit.per", "is required")),
+        (_, proto::LimitPeriod::Second) => Per::Second,
+        (_, proto::LimitPeriod::Minute) => Per::Minute,
+        (_, proto::LimitPeriod::Day) => Per::Day,
+    };
+    let whole = |field: &str, value: u64| {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        match value {
+            1..=MOST => Ok(value),
+            _ => Err(Refusal::invalid(field, format!("set it between 1 and {MOST}"))),
+        }
+    };
+    let amount = whole("limit.amount", limit.amount)?;
+    let burst = match limit.burst {
+        0 => amount,
+        _ if metric == Metric::Concurrent => {
+            return Err(Refusal::invalid("limit.burst", "leave it out: the amount is what may come at once"));
+        }
+        burst => whole("limit.burst", burst)?,
+    };
+    let each = match limit.each() {
+        proto::UsageDimension::Unspecified => None,
+        each => Some(facet("limit.each", each, limit.each_tag_key.as_deref())?),
+    };
+    let scope = scope("limit", limit.scopes.iter())?;
+    let rate = Rate { metric, amount, per, burst, scope, each, shadow: limit.shadow };
+    Ok(LimitTerms {
+        tenant: tenant("limit.tenant", &limit.tenant)?,
+        name: name("limit.name", &limit.name)?,
+        rate,
+    })
+}
+
+fn scope<'a>(of: &str, filters: impl Iterator<Item = &'a proto::UsageFilter>) -> Result<Scope, Refusal> {
+    let mut scope = Scope::default();
+    for filter in filters {
+        let value = bounded(&format!("{of}.scope.value"), &filter.value, USER_BYTES)?.to_owned();
+        let field = format!("{of}.scope.dimension");
+        scope.0.push((facet(&field, filter.dimension(), filter.tag_key.as_deref())?, value));
+    }
+    if scope.0.len() > SCOPES {
+        return Err(Refusal::invalid(format!("{of}.scopes"), format!("at most {SCOPES} are allowed")));
+    }
+    Ok(scope)
+}
+
+fn facet(field: &str, dimension: proto::UsageDimension, tag_key: Option<&str>) -> Result<Facet, Refusal> {
     use proto::UsageDimension as D;
-    let value = bounded("budget.scope.value", &filter.value, USER_BYTES)?.to_owned();
-    Ok(match filter.dimension() {
-        D::Principal => Scope::Principal(value),
-        D::Team => Scope::Team(value),
-        D::User => Scope::User(value),
-        D::Feature => Scope::Feature(value),
-        D::RequestedModel => Scope::Model(value),
+    Ok(match dimension {
+        D::Principal => Facet::Principal,
+        D::Team => Facet::Team,
+        D::User => Facet::User,
+        D::Feature => Facet::Feature,
+        D::RequestedModel => Facet::Model,
         D::Tag => {
-            let key = filter.tag_key.as_deref().unwrap_or_default();
-            Scope::Tag { key: bounded("budget.scope.tag_key", key, NAME_BYTES)?.to_owned(), value }
+            let field = field.replace("dimension", "tag_key");
+            Facet::Tag(bounded(&field, tag_key.unwrap_or_default(), NAME_BYTES)?.to_owned())
         }
         D::Unspecified | D::Tenant | D::Target | D::Cache | D::Outcome => {
-            let what = "a budget can be scoped to a principal, team, user, feature, requested model or tag: \
-                        what is known before the request";
-            return Err(Refusal::invalid("budget.scope.dimension", what));
+            let what = "it can be a principal, team, user, feature, requested model or tag: what is known before \
+                        the request";
+            return Err(Refusal::invalid(field, what));
         }
     })
+}
+
+/// A question about the audit log.
+pub(crate) fn look(request: proto::ListAuditRequest) -> Look {
+    let limit = if request.limit == 0 { CHANGES.0 } else { request.limit.min(CHANGES.1) };
+    Look {
+        tenant: request.tenant,
+        before_unix_ms: if request.before_unix_ms == 0 { i64::MAX } else { request.before_unix_ms },
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+    }
 }
 
 /// A question about usage.
@@ -276,8 +373,39 @@ mod tests {
         let target = proto::UsageFilter { dimension: 4, value: "a/b".to_owned(), tag_key: None };
         let scoped = proto::Budget { scope: Some(target), ..budget() };
         assert_eq!(field(terms(&scoped).unwrap_err()), "budget.scope.dimension");
-        let carried = proto::Budget { carry_over: true, ..budget() };
-        assert!(matches!(terms(&carried), Err(Refusal::NotSupported(_))));
+        assert_eq!(at(|b| b.period = proto::BudgetPeriod::Span.into()), "budget.span");
+        assert_eq!(at(|b| b.alert_percents = vec![0]), "budget.alert_percents");
+        assert_eq!(
+            at(|b| {
+                b.carry_over = true;
+                b.period = proto::BudgetPeriod::Total.into();
+            }),
+            "budget.carry_over"
+        );
+    }
+
+    #[test]
+    fn each_fault_of_a_limit_is_named() {
+        let good = proto::Limit {
+            tenant: "acme".to_owned(),
+            name: "rpm".to_owned(),
+            metric: proto::LimitMetric::Requests.into(),
+            amount: 60,
+            per: proto::LimitPeriod::Minute.into(),
+            ..proto::Limit::default()
+        };
+        assert_eq!(limit(&good).unwrap().rate.burst, 60);
+        let at = |change: fn(&mut proto::Limit)| {
+            let mut limit_ = good.clone();
+            change(&mut limit_);
+            field(limit(&limit_).unwrap_err())
+        };
+        assert_eq!(at(|l| l.metric = 0), "limit.metric");
+        assert_eq!(at(|l| l.per = 0), "limit.per");
+        assert_eq!(at(|l| l.amount = 0), "limit.amount");
+        assert_eq!(at(|l| l.burst = u64::MAX), "limit.burst");
+        assert_eq!(at(|l| l.metric = proto::LimitMetric::Concurrent.into()), "limit.per");
+        assert_eq!(at(|l| l.each = proto::UsageDimension::Outcome.into()), "limit.each");
     }
 
     #[test]

@@ -5,13 +5,15 @@ use signalbox_proto::metering::v1 as proto;
 
 use crate::{
     alerts::Alert,
+    audit::Change,
     budget::{Budget, Unit},
     keys::Key,
     ledger::Tokens,
+    limit::{Limit, Metric, Per, RateTold},
     period::Period,
     query::Group,
     reservation::Told,
-    subject::Scope,
+    subject::Facet,
 };
 
 pub(crate) fn key(key: &Key) -> proto::Key {
@@ -31,17 +33,24 @@ pub(crate) fn key(key: &Key) -> proto::Key {
         expires_unix_ms: key.expires_unix_ms,
         revoked_unix_ms: key.revoked_unix_ms,
         team: scope.team.as_deref().map(str::to_owned),
+        old_secret_until_unix_ms: key.old.as_ref().map(|old| old.until_unix_ms),
     }
 }
 
 pub(crate) fn budget(budget: &Budget) -> proto::Budget {
     let terms = &budget.terms;
+    let mut scopes = terms.scope.0.iter().map(filter);
+    let mut span = None;
     let period = match terms.period {
         Period::Total => proto::BudgetPeriod::Total,
         Period::Hour => proto::BudgetPeriod::Hour,
         Period::Day => proto::BudgetPeriod::Day,
         Period::Week => proto::BudgetPeriod::Week,
         Period::Month => proto::BudgetPeriod::Month,
+        Period::Span { start_unix_ms, length_ms, repeats } => {
+            span = Some(proto::BudgetSpan { start_unix_ms, length_ms, repeats });
+            proto::BudgetPeriod::Span
+        }
     };
     proto::Budget {
         id: budget.id.to_string(),
@@ -51,28 +60,85 @@ pub(crate) fn budget(budget: &Budget) -> proto::Budget {
         limit_tokens: (terms.unit == Unit::Tokens).then_some(unsigned(terms.limit)),
         period: period.into(),
         hard: terms.hard,
-        scope: scope(&terms.scope),
+        scope: scopes.next(),
+        scopes: scopes.collect(),
         time_zone: terms.zone_name.clone(),
         spent: budget.spent,
         reserved: budget.reserved,
         period_start_unix_ms: budget.window.start,
         shadow: terms.shadow,
-        carry_over: false,
+        carry_over: terms.carry_over,
+        span,
+        carried: budget.carried,
+        period_end_unix_ms: if budget.window.end == i64::MAX { 0 } else { budget.window.end },
+        alert_percents: terms.alert_percents.clone(),
+        shadow_refusals: unsigned(budget.shadowed),
     }
 }
 
-fn scope(scope: &Scope) -> Option<proto::UsageFilter> {
+fn filter((facet, value): &(Facet, String)) -> proto::UsageFilter {
+    let (dimension, tag_key) = dimension(facet);
+    proto::UsageFilter { dimension: dimension.into(), value: value.clone(), tag_key }
+}
+
+fn dimension(facet: &Facet) -> (proto::UsageDimension, Option<String>) {
     use proto::UsageDimension as D;
-    let (dimension, value, tag_key) = match scope {
-        Scope::All => return None,
-        Scope::Principal(value) => (D::Principal, value, None),
-        Scope::Team(value) => (D::Team, value, None),
-        Scope::User(value) => (D::User, value, None),
-        Scope::Feature(value) => (D::Feature, value, None),
-        Scope::Model(value) => (D::RequestedModel, value, None),
-        Scope::Tag { key, value } => (D::Tag, value, Some(key.clone())),
+    match facet {
+        Facet::Principal => (D::Principal, None),
+        Facet::Team => (D::Team, None),
+        Facet::User => (D::User, None),
+        Facet::Feature => (D::Feature, None),
+        Facet::Model => (D::RequestedModel, None),
+        Facet::Tag(key) => (D::Tag, Some(key.clone())),
+    }
+}
+
+fn metric(metric: Metric) -> proto::LimitMetric {
+    match metric {
+        Metric::Requests => proto::LimitMetric::Requests,
+        Metric::Tokens => proto::LimitMetric::Tokens,
+        Metric::Concurrent => proto::LimitMetric::Concurrent,
+    }
+}
+
+pub(crate) fn limit(limit: &Limit) -> proto::Limit {
+    let rate = &limit.terms.rate;
+    let per = match rate.per {
+        Per::Call => proto::LimitPeriod::Unspecified,
+        Per::Second => proto::LimitPeriod::Second,
+        Per::Minute => proto::LimitPeriod::Minute,
+        Per::Day => proto::LimitPeriod::Day,
     };
-    Some(proto::UsageFilter { dimension: dimension.into(), value: value.clone(), tag_key })
+    let (each, each_tag_key) =
+        rate.each.as_ref().map_or((proto::UsageDimension::Unspecified, None), dimension);
+    proto::Limit {
+        id: limit.id.to_string(),
+        tenant: limit.terms.tenant.as_ref().to_owned(),
+        name: limit.terms.name.clone(),
+        metric: metric(rate.metric).into(),
+        amount: unsigned(rate.amount),
+        per: per.into(),
+        burst: if rate.metric == Metric::Concurrent { 0 } else { unsigned(rate.burst) },
+        scopes: rate.scope.0.iter().map(filter).collect(),
+        each: each.into(),
+        each_tag_key,
+        shadow: rate.shadow,
+    }
+}
+
+pub(crate) fn rate(rate: &RateTold) -> proto::RateStatus {
+    proto::RateStatus {
+        name: rate.name.clone(),
+        limit: unsigned(rate.limit),
+        remaining: unsigned(rate.remaining),
+        reset_ms: unsigned(rate.reset_ms),
+        metric: metric(rate.metric).into(),
+    }
+}
+
+pub(crate) fn change(change: Change) -> proto::AuditEntry {
+    let Change { at_unix_ms, tenant, actor, action, subject, detail } = change;
+    proto::AuditEntry { at_unix_ms, tenant, actor, action, subject, detail }
 }
 
 pub(crate) fn reservation(told: &Told) -> proto::Reservation {
@@ -81,6 +147,7 @@ pub(crate) fn reservation(told: &Told) -> proto::Reservation {
         amount_nanousd: told.amount_nanousd,
         granted_output_tokens: unsigned(told.granted_output_tokens),
         expires_unix_ms: told.expires_unix_ms,
+        most_output_tokens: unsigned(told.most_output_tokens),
     }
 }
 
@@ -93,23 +160,25 @@ pub(crate) fn allowance(told: &Told) -> proto::Allowance {
 }
 
 pub(crate) fn usage_row(group: &Group) -> proto::UsageRow {
+    let sum = &group.sum;
     proto::UsageRow {
         group: group.values.clone(),
         step_unix_ms: group.step_unix_ms,
-        requests: group.requests,
-        succeeded: group.succeeded,
-        cached: group.cached,
-        usage: Some(usage(&group.tokens, group.estimated > 0)),
-        cost_nanousd: group.cost_nanousd,
-        saved_nanousd: group.saved_nanousd,
+        requests: unsigned(sum.requests),
+        succeeded: unsigned(group.succeeded),
+        cached: unsigned(group.cached),
+        usage: Some(usage(&sum.tokens, sum.estimated > 0)),
+        cost_nanousd: sum.cost_nanousd,
+        saved_nanousd: sum.saved_nanousd,
         mean_ms: group.mean_ms(),
         p50_ms: group.duration_ms(50),
         p95_ms: group.duration_ms(95),
         p99_ms: group.duration_ms(99),
-        first_output_p50_ms: group.first_output_ms(),
-        attempts: group.attempts,
-        estimated_attempts: group.estimated,
-        unpriced_attempts: group.unpriced,
+        first_output_p50_ms: group.first_output_ms(50),
+        first_output_p95_ms: group.first_output_ms(95),
+        attempts: unsigned(sum.attempts),
+        estimated_attempts: unsigned(sum.estimated),
+        unpriced_attempts: unsigned(sum.unpriced),
     }
 }
 
@@ -135,11 +204,8 @@ pub(crate) fn alert(alert: &Alert) -> proto::Alert {
         subject: alert.budget.clone(),
         message: alert.message.clone(),
         raised_unix_ms: alert.raised_unix_ms,
-        threshold: match alert.percent {
-            50 => 0.5,
-            80 => 0.8,
-            _ => 1.0,
-        },
+        // Exact for whole percents.
+        threshold: f64::from(u32::try_from(alert.percent).unwrap_or(0)) / 100.0,
     }
 }
 

@@ -24,10 +24,72 @@ pub(crate) struct Key {
     pub(crate) name: String,
     pub(crate) admin: bool,
     pub(crate) hash: Hash,
+    /// The secret before the last rotation.
+    pub(crate) old: Option<OldSecret>,
     pub(crate) scope: KeyScope,
     pub(crate) created_unix_ms: i64,
     pub(crate) expires_unix_ms: Option<i64>,
     pub(crate) revoked_unix_ms: Option<i64>,
+}
+
+/// A secret that was replaced and is still good for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OldSecret {
+    pub(crate) hash: Hash,
+    pub(crate) until_unix_ms: i64,
+}
+
+/// A change of a key.
+#[derive(Debug, Clone)]
+pub(crate) enum KeyChange {
+    Update {
+        /// Empty: unchanged; it cannot become another.
+        tenant: String,
+        name: String,
+        admin: bool,
+        expires_unix_ms: Option<i64>,
+        scope: KeyScope,
+    },
+    Revoke,
+    /// A new secret; the old one is good for so long.
+    Rotate {
+        hash: Hash,
+        overlap_ms: i64,
+    },
+}
+
+impl KeyChange {
+    /// What is done, for the audit log.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Update { .. } => "update",
+            Self::Revoke => "revoke",
+            Self::Rotate { .. } => "rotate",
+        }
+    }
+
+    /// Does it.
+    pub(crate) fn apply(self, key: &mut Key, now: i64) -> Result<(), Refusal> {
+        match self {
+            Self::Update { tenant, .. } if !tenant.is_empty() && *key.tenant != *tenant => {
+                return Err(Refusal::invalid("key.tenant", "a key cannot change its tenant; make a new one"));
+            }
+            Self::Update { name, admin, expires_unix_ms, scope, .. } => {
+                (key.name, key.admin, key.expires_unix_ms, key.scope) = (name, admin, expires_unix_ms, scope);
+            }
+            // Revoking again keeps the first time.
+            Self::Revoke => drop(key.revoked_unix_ms.get_or_insert(now)),
+            Self::Rotate { .. } if key.has_ended(now) => {
+                return Err(Refusal::invalid("id", "the key has ended; make a new one"));
+            }
+            Self::Rotate { hash, overlap_ms } => {
+                let hash = std::mem::replace(&mut key.hash, hash);
+                let until_unix_ms = now.saturating_add(overlap_ms);
+                key.old = (overlap_ms > 0).then_some(OldSecret { hash, until_unix_ms });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a key may be used for, and how its requests are treated.
@@ -72,6 +134,7 @@ impl Keys {
                 name: id.to_owned(),
                 admin: true,
                 hash,
+                old: None,
                 scope: KeyScope::default(),
                 created_unix_ms: 0,
                 expires_unix_ms: None,
@@ -100,7 +163,7 @@ impl Keys {
         };
         let (key, credential) = found.ok_or(Refusal::CredentialInvalid)?;
         // The secret first: who has not got it learns nothing about the key.
-        if !key.hash.fits(credential) {
+        if !key.fits(credential, now) {
             return Err(Refusal::CredentialInvalid);
         }
         if key.revoked_unix_ms.is_some() {
@@ -145,6 +208,11 @@ impl Key {
         self.revoked_unix_ms.is_some() || self.expires_unix_ms.is_some_and(|at| at <= now)
     }
 
+    fn fits(&self, credential: Credential<'_>, now: i64) -> bool {
+        let old = self.old.as_ref().filter(|old| now < old.until_unix_ms);
+        self.hash.fits(credential) || old.is_some_and(|old| old.hash.fits(credential))
+    }
+
     fn allows_peer(&self, peer: &str) -> bool {
         if self.scope.networks.is_empty() {
             return true;
@@ -178,6 +246,7 @@ mod tests {
             name: "test".to_owned(),
             admin: false,
             hash: Hash::new(Credential::parse(&text).unwrap(), random),
+            old: None,
             scope: KeyScope::default(),
             created_unix_ms: 1,
             expires_unix_ms: None,
@@ -221,6 +290,22 @@ mod tests {
         assert!(matches!(keys.identify(from(&text), 0), Err(Refusal::CredentialRevoked(_))));
         let wrong = format!("sb_{}_wrong", key.id);
         assert_eq!(keys.identify(from(&wrong), 0), Err(Refusal::CredentialInvalid));
+    }
+
+    #[test]
+    fn a_rotated_key_has_both_secrets_for_a_while() {
+        let random = Random::seeded(5);
+        let (mut key, old) = key(&random);
+        let (_, new) = credential::mint(&random);
+        let new = format!("sb_{}_{}", key.id, new.rsplit('_').next().unwrap());
+        let hash = Hash::new(Credential::parse(&new).unwrap(), &random);
+        let rotate = |overlap_ms| KeyChange::Rotate { hash: hash.clone(), overlap_ms };
+        rotate(100).apply(&mut key, 1_000).unwrap();
+        let keys = Keys::new(vec![key.clone()], None);
+        assert!(keys.identify(from(&new), 1_000).is_ok() && keys.identify(from(&old), 1_099).is_ok());
+        assert_eq!(keys.identify(from(&old), 1_100), Err(Refusal::CredentialInvalid));
+        KeyChange::Revoke.apply(&mut key, 7).unwrap();
+        assert!(rotate(0).apply(&mut key, 8).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use signalbox_proto::common::v1::{AttemptKind, AttemptOutcome, CacheState, UsageSource};
 use signalbox_proto::metering::v1::RequestOutcome;
 
@@ -22,8 +23,9 @@ pub(crate) struct Record {
 }
 
 /// What the ledger keeps of a request beside its attempts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Details {
+    #[serde(with = "number")]
     pub(crate) cache: CacheState,
     pub(crate) saved_nanousd: i64,
     /// Tokens of a cache hit: input and output.
@@ -38,7 +40,7 @@ pub(crate) struct Details {
 }
 
 /// Tokens by kind; the later ones are parts of the first two.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tokens {
     pub(crate) input: i64,
     pub(crate) output: i64,
@@ -50,18 +52,22 @@ pub(crate) struct Tokens {
 }
 
 /// One attempt at a provider. Immutable once written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AttemptRecord {
     pub(crate) number: u32,
     pub(crate) target_id: String,
+    #[serde(with = "number")]
     pub(crate) outcome: AttemptOutcome,
+    #[serde(with = "number")]
     pub(crate) kind: AttemptKind,
     pub(crate) tokens: Tokens,
+    #[serde(with = "number")]
     pub(crate) source: UsageSource,
     pub(crate) cost_nanousd: i64,
     /// Whether the cost is by rule because no price is known.
     pub(crate) price_unknown: bool,
     /// The version of the price that was used.
+    #[serde(with = "text")]
     pub(crate) price_version: Arc<str>,
     pub(crate) started_unix_ms: i64,
     pub(crate) duration_ms: i64,
@@ -92,4 +98,73 @@ impl Record {
 pub(crate) struct Settled {
     pub(crate) recorded: u32,
     pub(crate) duplicates: u32,
+}
+
+/// Asks for a piece of the ledger.
+#[derive(Debug, Clone)]
+pub(crate) struct Page {
+    /// Empty: all.
+    pub(crate) tenant: String,
+    /// Inclusive.
+    pub(crate) from_unix_ms: i64,
+    /// Exclusive.
+    pub(crate) to_unix_ms: i64,
+    /// Where the page before ended; empty at the beginning.
+    pub(crate) after: String,
+    /// Requests at most.
+    pub(crate) limit: usize,
+}
+
+/// A piece of the ledger.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Leaf {
+    pub(crate) rows: Vec<Row>,
+    /// Where the next one begins; `None` at the end.
+    pub(crate) next: Option<String>,
+}
+
+/// One record of the ledger: an attempt with its request, or a request without attempts.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) request_id: String,
+    pub(crate) subject: Subject,
+    /// The target that answered, else the last that was tried.
+    pub(crate) target: Option<String>,
+    pub(crate) outcome: RequestOutcome,
+    pub(crate) details: Details,
+    pub(crate) attempt: Option<AttemptRecord>,
+}
+
+/// Enumerations of the contract as their numbers.
+mod number {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<T: Copy + Into<i32>, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i32((*value).into())
+    }
+
+    pub(super) fn deserialize<'de, T: TryFrom<i32> + Default, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        // A newer replica may know more.
+        Ok(T::try_from(i32::deserialize(deserializer)?).unwrap_or_default())
+    }
+}
+
+/// Shared text.
+mod text {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+        Ok(String::deserialize(deserializer)?.into())
+    }
 }

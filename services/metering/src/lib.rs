@@ -13,11 +13,15 @@
 //!
 //! `admission.rs` is the way of a request, `books.rs` the rules, `store/` how they survive.
 
+mod administration;
 mod admission;
 mod alerts;
+mod audit;
+mod backend;
 mod books;
 mod budget;
 mod config;
+mod configured;
 mod counters;
 mod counting;
 mod credential;
@@ -25,8 +29,11 @@ mod decode;
 mod encode;
 mod error;
 pub mod eval;
+mod export;
 mod keys;
 mod ledger;
+mod limit;
+mod meters;
 mod network;
 mod period;
 mod pricing;
@@ -34,10 +41,14 @@ mod prompt;
 mod query;
 mod refusal;
 mod reservation;
+mod rollup;
 mod service;
 mod settlement;
+mod sketch;
 mod store;
 mod subject;
+mod terms;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,13 +60,11 @@ use signalbox_proto::metering::v1::metering_service_server::MeteringServiceServe
 use crate::{
     admission::Admission,
     alerts::Alerts,
-    budget::{Terms, Unit},
+    backend::Backend,
     counting::Counting,
     credential::{ADMIN_ID, Credential, Hash},
-    period::Period,
     pricing::Pricing,
     store::{Setting, Store},
-    subject::Scope,
 };
 pub use crate::{
     config::{Allowances, Bounds, Config, Grants, SECTION},
@@ -99,13 +108,14 @@ pub async fn open(shared: Live<Shared>, config: Config, environment: Environment
     let setting = Setting {
         folder: &environment.data_dir,
         config: &config,
-        budgets: budgets(&shared.load()),
+        configured: configured::of(&shared.load()).map_err(Error::Config)?,
         admin,
         clock: Arc::clone(&environment.clock),
         alerts: alerts.clone(),
         violations: violations.clone(),
     };
-    let (store, keys, reader) = Store::open(setting)?;
+    let (store, keys) = Store::open(setting)?;
+    let backend: Arc<dyn Backend> = Arc::new(store);
     // A vocabulary takes a tenth of a second and more, which no request shall wait for.
     let models = shared.load();
     let _loaded = tokio::task::spawn_blocking(move || {
@@ -114,7 +124,7 @@ pub async fn open(shared: Live<Shared>, config: Config, environment: Environment
     })
     .await;
     let shutdown = Shutdown::new();
-    watch_clock(&store, &shutdown);
+    watch_clock(Arc::clone(&backend), &shutdown);
     if let Some(file) = &shared.load().prices.file {
         Book::read(file).map_err(|error| Error::Config(format!("prices.file: {error}")))?;
     }
@@ -125,15 +135,14 @@ pub async fn open(shared: Live<Shared>, config: Config, environment: Environment
         keys: keys.clone(),
         pricing: Arc::clone(&pricing),
         counting: Counting::new(config.count_inline_bytes, config.count_threads),
-        store: store.clone(),
+        backend: Arc::clone(&backend),
         clock: Arc::clone(&environment.clock),
     };
     let service = service::Metering {
         admission,
         keys,
         pricing,
-        store: store.clone(),
-        reader,
+        backend: Arc::clone(&backend),
         alerts,
         clock: environment.clock,
         random: environment.random,
@@ -141,19 +150,19 @@ pub async fn open(shared: Live<Shared>, config: Config, environment: Environment
     };
     let part = Part::new(signalbox_mesh::server!(MeteringServiceServer, service))
         .with_shutdown(shutdown)
-        .on_drain(move || async move { store.close().await });
+        .on_drain(move || async move { backend.close().await });
     Ok(Metering { part, violations })
 }
 
 /// Gives back what has expired, also when nobody calls.
-fn watch_clock(store: &Store, shutdown: &Shutdown) {
-    let (store, end) = (store.clone(), shutdown.started());
+fn watch_clock(backend: Arc<dyn Backend>, shutdown: &Shutdown) {
+    let end = shutdown.started();
     shutdown.spawn(async move {
         let mut end = std::pin::pin!(end);
         loop {
             tokio::select! {
                 () = &mut end => return,
-                () = tokio::time::sleep(TICK) => store.tick().await,
+                () = tokio::time::sleep(TICK) => backend.tick().await,
             }
         }
     });
@@ -200,35 +209,6 @@ fn admin_key(given: Option<Secret>, config: &Config, random: &Random) -> Result<
     }
 }
 
-/// The budgets of the configuration file.
-fn budgets(shared: &Shared) -> Vec<Terms> {
-    let terms = |tenant: &str, budget: &signalbox_config::Budget| {
-        let period = match budget.period {
-            signalbox_config::BudgetPeriod::Total => Period::Total,
-            signalbox_config::BudgetPeriod::Hour => Period::Hour,
-            signalbox_config::BudgetPeriod::Day => Period::Day,
-            signalbox_config::BudgetPeriod::Week => Period::Week,
-            signalbox_config::BudgetPeriod::Month => Period::Month,
-        };
-        Terms {
-            tenant: tenant.into(),
-            name: budget.name.clone().unwrap_or_else(|| period.name().to_owned()),
-            unit: Unit::Nanousd,
-            limit: budget.limit_usd.nanousd(),
-            period,
-            zone_name: String::new(),
-            zone: jiff::tz::TimeZone::UTC,
-            hard: budget.hard,
-            shadow: false,
-            scope: Scope::All,
-        }
-    };
-    let of = |(name, tenant): (&String, &signalbox_config::Tenant)| {
-        tenant.budgets.iter().map(|budget| terms(name, budget)).collect::<Vec<_>>()
-    };
-    shared.tenants.iter().flat_map(of).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,18 +229,5 @@ mod tests {
             let refused = of(Some(wrong), &config).unwrap_err().to_string();
             assert!(refused.starts_with(ADMIN_KEY_VARIABLE) && !refused.contains(wrong), "{refused}");
         }
-    }
-
-    #[test]
-    fn budgets_of_the_file_are_named_by_their_period() {
-        let text = "[tenants.acme]\nbudgets = [{ limit_usd = '1.5' }, { name = 'x', limit_usd = '2', period = 'day', hard = false }]";
-        let shared = signalbox_config::Document::parse(text, "test").unwrap().shared().unwrap();
-        let found: Vec<_> =
-            budgets(&shared).into_iter().map(|t| (t.name, t.limit, t.period, t.hard)).collect();
-        let expected = [
-            ("month".to_owned(), 1_500_000_000, Period::Month, true),
-            ("x".to_owned(), 2_000_000_000, Period::Day, false),
-        ];
-        assert_eq!(found, expected);
     }
 }

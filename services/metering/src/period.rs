@@ -1,9 +1,11 @@
 //! The periods after which budgets start anew, on the calendar of a time zone.
 
 use jiff::{SignedDuration, Timestamp, ToSpan as _, ZonedDateTime, civil::Date, tz::TimeZone};
+use serde::{Deserialize, Serialize};
 
 /// How long a budget lasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Period {
     /// For ever.
     Total,
@@ -15,6 +17,8 @@ pub(crate) enum Period {
     Week,
     /// A calendar month.
     Month,
+    /// From a moment on, so long; repeated, or once.
+    Span { start_unix_ms: i64, length_ms: i64, repeats: bool },
 }
 
 /// A stretch of time in Unix milliseconds: `start <= t < end`.
@@ -31,6 +35,12 @@ impl Window {
 impl Period {
     /// The period that holds `now`. A time that no calendar reaches is in a period without end.
     pub(crate) fn window(self, zone: &TimeZone, now: i64) -> Window {
+        if let Self::Span { start_unix_ms, length_ms, repeats } = self {
+            let passed =
+                if repeats { now.saturating_sub(start_unix_ms).div_euclid(length_ms.max(1)) } else { 0 };
+            let start = start_unix_ms.saturating_add(passed.saturating_mul(length_ms));
+            return Window { start, end: start.saturating_add(length_ms) };
+        }
         self.bounds(zone, now).unwrap_or(Window::ALWAYS)
     }
 
@@ -44,6 +54,7 @@ impl Period {
         };
         match self {
             Self::Total => Some(Window::ALWAYS),
+            Self::Span { .. } => None,
             Self::Hour => {
                 let into = i64::from(now.minute()) * 60_000 + i64::from(now.second()) * 1_000;
                 let whole = millis(&now).div_euclid(1_000) * 1_000;
@@ -63,7 +74,17 @@ impl Period {
         }
     }
 
-    /// The name in the configuration and in the database.
+    /// Whether a request at this time counts: always, but for a span that does not repeat.
+    pub(crate) fn applies(self, now: i64) -> bool {
+        match self {
+            Self::Span { start_unix_ms, length_ms, repeats: false } => {
+                (start_unix_ms..start_unix_ms.saturating_add(length_ms)).contains(&now)
+            }
+            _ => true,
+        }
+    }
+
+    /// A name for people, and for budgets that have none.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Total => "total",
@@ -71,12 +92,8 @@ impl Period {
             Self::Day => "day",
             Self::Week => "week",
             Self::Month => "month",
+            Self::Span { .. } => "span",
         }
-    }
-
-    /// The period of a name.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        [Self::Total, Self::Hour, Self::Day, Self::Week, Self::Month].into_iter().find(|p| p.name() == name)
     }
 }
 
@@ -125,6 +142,25 @@ mod tests {
         let (start, _) = window(Period::Hour, "Asia/Kolkata", "2026-01-01T00:10:00Z");
         assert_eq!(start, "2025-12-31T23:30:00Z", "half-hour offsets");
         assert!(zone("Mars/Olympus").is_none());
+    }
+
+    #[test]
+    fn a_span_is_as_long_as_it_says_once_or_again_and_again() {
+        let span = |repeats| Period::Span { start_unix_ms: 1_000, length_ms: 500, repeats };
+        let at = |repeats, now| {
+            let window = span(repeats).window(&TimeZone::UTC, now);
+            (window.start, window.end)
+        };
+        assert_eq!(
+            [at(true, 999), at(true, 1_000), at(true, 1_499), at(true, 2_000)],
+            [(500, 1_000), (1_000, 1_500), (1_000, 1_500), (2_000, 2_500)]
+        );
+        assert_eq!([at(false, 0), at(false, 9_000)], [(1_000, 1_500), (1_000, 1_500)]);
+        assert_eq!(
+            [999, 1_000, 1_499, 1_500].map(|now| span(false).applies(now)),
+            [false, true, true, false]
+        );
+        assert!(span(true).applies(0));
     }
 
     #[test]

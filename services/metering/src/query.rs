@@ -1,12 +1,13 @@
-//! Questions about usage: the SQL of a question, and the sums of its groups.
+//! Questions about usage: from where they are answered, and the sums of their groups.
 
 use std::collections::HashMap;
 
-use rusqlite::{Row, types::Value};
-use signalbox_proto::common::v1::{CacheState, UsageSource};
-use signalbox_proto::metering::v1::RequestOutcome;
+use signalbox_proto::{common::v1::CacheState, metering::v1::RequestOutcome};
 
-use crate::ledger::Tokens;
+use crate::{
+    refusal::Refusal,
+    rollup::{Cell, CellKey, DAY_MS, Grain, HOUR_MS},
+};
 
 /// Something that usage can be grouped or filtered by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,252 +39,183 @@ pub(crate) struct Question {
     pub(crate) limit: usize,
 }
 
+/// A stretch of time and what answers for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) from_unix_ms: i64,
+    pub(crate) to_unix_ms: i64,
+    /// `None`: the ledger itself.
+    pub(crate) grain: Option<Grain>,
+}
+
 /// The usage of one group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) values: Vec<String>,
     pub(crate) step_unix_ms: i64,
-    pub(crate) requests: u64,
-    pub(crate) succeeded: u64,
-    pub(crate) cached: u64,
-    pub(crate) tokens: Tokens,
-    pub(crate) cost_nanousd: i64,
-    pub(crate) saved_nanousd: i64,
-    pub(crate) attempts: u64,
-    pub(crate) estimated: u64,
-    pub(crate) unpriced: u64,
-    /// Sorted once the group is complete.
-    durations_ms: Vec<i64>,
-    first_outputs_ms: Vec<i64>,
-}
-
-/// A duration of which a share of all is at most as long.
-fn percentile(sorted: &[i64], percent: usize) -> Option<u64> {
-    // The nearest rank: the smallest value that `percent` of all do not exceed.
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).map(|ms| u64::try_from(*ms).unwrap_or(0))
+    pub(crate) succeeded: i64,
+    pub(crate) cached: i64,
+    pub(crate) sum: Cell,
 }
 
 impl Group {
-    /// Exact percentile of the requests' durations, by nearest rank; 0 without any.
-    pub(crate) fn duration_ms(&self, percent: usize) -> u64 {
-        percentile(&self.durations_ms, percent).unwrap_or(0)
+    /// A percentile of the requests' durations; 0 without any.
+    pub(crate) fn duration_ms(&self, percent: i64) -> u64 {
+        self.sum.durations.percentile(percent).unwrap_or(0)
     }
 
-    /// Median time to first output.
-    pub(crate) fn first_output_ms(&self) -> Option<u64> {
-        percentile(&self.first_outputs_ms, 50)
+    /// A percentile of the time to first output.
+    pub(crate) fn first_output_ms(&self, percent: i64) -> Option<u64> {
+        self.sum.first_outputs.percentile(percent)
     }
 
     /// Mean duration; 0 without any.
     pub(crate) fn mean_ms(&self) -> u64 {
-        let sum: i128 = self.durations_ms.iter().map(|ms| i128::from(*ms)).sum();
-        let count = i128::try_from(self.durations_ms.len()).unwrap_or(1).max(1);
-        u64::try_from(sum / count).unwrap_or(0)
-    }
-
-    fn add_request(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
-        let outcome: i32 = row.get("outcome")?;
-        let cache: i32 = row.get("cache")?;
-        self.requests += 1;
-        self.succeeded += u64::from(outcome == i32::from(RequestOutcome::Ok));
-        self.cached += u64::from(
-            [CacheState::Exact, CacheState::Semantic, CacheState::Follow]
-                .into_iter()
-                .any(|c| i32::from(c) == cache),
-        );
-        self.saved_nanousd = self.saved_nanousd.saturating_add(row.get("saved_nanousd")?);
-        // Nobody knows how long an open or abandoned request took.
-        if outcome != i32::from(RequestOutcome::Unspecified)
-            && outcome != i32::from(RequestOutcome::Abandoned)
-        {
-            self.durations_ms.push(row.get("total_ms")?);
-        }
-        self.first_outputs_ms.extend(row.get::<_, Option<i64>>("first_output_ms")?);
-        Ok(())
-    }
-
-    fn add_attempt(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
-        let Some(source) = row.get::<_, Option<i32>>("source")? else { return Ok(()) };
-        let guessed =
-            [UsageSource::Estimated, UsageSource::Partial].into_iter().any(|s| i32::from(s) == source);
-        self.attempts += 1;
-        self.estimated += u64::from(guessed);
-        self.unpriced += u64::from(row.get::<_, bool>("price_unknown")?);
-        self.cost_nanousd = self.cost_nanousd.saturating_add(row.get("cost_nanousd")?);
-        let sum = &mut self.tokens;
-        for (total, column) in [
-            (&mut sum.input, "input_tokens"),
-            (&mut sum.output, "output_tokens"),
-            (&mut sum.cached_input, "cached_input_tokens"),
-            (&mut sum.cache_write, "cache_write_tokens"),
-            (&mut sum.reasoning, "reasoning_tokens"),
-            (&mut sum.audio_input, "audio_input_tokens"),
-            (&mut sum.audio_output, "audio_output_tokens"),
-        ] {
-            *total = total.saturating_add(row.get(column)?);
-        }
-        Ok(())
-    }
-}
-
-impl Dimension {
-    fn expression(&self, values: &mut Vec<Value>) -> &'static str {
-        match self {
-            Self::Tenant => "r.tenant",
-            Self::Principal => "r.principal",
-            Self::Model => "r.requested_model",
-            Self::Target => "r.target_id",
-            Self::Feature => "r.feature",
-            Self::User => "r.user",
-            Self::Team => "r.team",
-            Self::Cache => "r.cache",
-            Self::Outcome => "r.outcome",
-            Self::Tag(key) => {
-                values.push(key.clone().into());
-                "(SELECT value FROM json_each(r.tags) WHERE key = ?)"
-            }
-        }
-    }
-
-    /// The label of a value as it is stored; empty where there is none.
-    fn label(&self, value: Value) -> String {
-        match (self, value) {
-            (Self::Cache, Value::Integer(number)) => cache_label(number).to_owned(),
-            (Self::Outcome, Value::Integer(number)) => outcome_label(number).to_owned(),
-            (_, Value::Text(text)) => text,
-            _ => String::new(),
-        }
-    }
-
-    /// The stored form of a label; `None` when there is no such label.
-    fn stored(&self, label: &str) -> Option<Value> {
-        match self {
-            Self::Cache => (0..=5).find(|n| cache_label(*n) == label).map(Value::Integer),
-            Self::Outcome => (0..=8).find(|n| outcome_label(*n) == label).map(Value::Integer),
-            _ => Some(label.to_owned().into()),
-        }
+        u64::try_from(self.sum.total_ms / self.sum.durations.count().max(1)).unwrap_or(0)
     }
 }
 
 impl Question {
-    /// The SQL of the question, one row per attempt, and its parameters. `None` when a filter names no value.
-    fn sql(&self) -> Option<(String, Vec<Value>)> {
-        let mut values = Vec::new();
-        let mut columns = String::new();
-        for dimension in &self.group_by {
-            columns.push_str(dimension.expression(&mut values));
-            columns.push_str(", ");
-        }
-        values.extend([self.from_unix_ms.into(), self.to_unix_ms.into()]);
-        let mut conditions = String::new();
-        for (dimension, label) in &self.filters {
-            conditions.push_str(" AND ");
-            conditions.push_str(dimension.expression(&mut values));
-            conditions.push_str(" IS ?");
-            values.push(if label.is_empty() { Value::Null } else { dimension.stored(label)? });
-        }
-        // A left join keeps the order of the left table: the attempts of a request come together.
-        let sql = format!(
-            "SELECT {columns} r.request_id AS id, r.outcome AS outcome, r.cache, r.saved_nanousd, r.started_unix_ms AS at, \
-             r.total_ms, r.first_output_ms AS first_output_ms, a.source, a.price_unknown, a.cost_nanousd, a.input_tokens, \
-             a.output_tokens, a.cached_input_tokens, a.cache_write_tokens, a.reasoning_tokens, a.audio_input_tokens, \
-             a.audio_output_tokens \
-             FROM requests r LEFT JOIN attempts a ON a.request_id = r.request_id \
-             WHERE r.started_unix_ms >= ? AND r.started_unix_ms < ?{conditions}"
-        );
-        Some((sql, values))
+    /// Whether users or tags are asked for.
+    fn is_fine(&self) -> bool {
+        let asked = self.group_by.iter().chain(self.filters.iter().map(|(dimension, _)| dimension));
+        asked.into_iter().any(|dimension| matches!(dimension, Dimension::User | Dimension::Tag(_)))
     }
 
-    /// Answers the question: the groups, dearest first, and whether some were left out.
-    pub(crate) fn answer(
-        &self,
-        connection: &rusqlite::Connection,
-        max_groups: usize,
-    ) -> Result<(Vec<Group>, bool), Unanswered> {
-        let Some((sql, values)) = self.sql() else { return Ok((Vec::new(), false)) };
-        let mut statement = connection.prepare_cached(&sql)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-        let mut groups: HashMap<(Vec<String>, i64), Group> = HashMap::new();
-        let mut last = String::new();
-        while let Some(row) = rows.next()? {
-            let key = self.key(row)?;
-            if !groups.contains_key(&key) && groups.len() >= max_groups {
-                return Err(Unanswered::TooManyGroups);
+    /// What answers for which time: days where whole ones are asked for, then hours, and the ledger for the rest.
+    pub(crate) fn segments(&self) -> Vec<Segment> {
+        let fine = self.is_fine();
+        let (from, to) = (self.from_unix_ms, self.to_unix_ms);
+        let aligned = |ms: i64| self.step_ms % ms == 0;
+        let up = |at: i64, ms: i64| at.saturating_add(ms - 1).div_euclid(ms) * ms;
+        let down = |at: i64, ms: i64| at.div_euclid(ms) * ms;
+        let (mut inner, mut segments) = ((from, to), Vec::new());
+        let mut marks = Vec::new();
+        for (daily, ms) in [(false, HOUR_MS), (true, DAY_MS)] {
+            let next = (up(inner.0, ms), down(inner.1, ms));
+            if !aligned(ms) || next.0 >= next.1 {
+                break;
             }
-            let group = groups.entry(key).or_default();
-            let id = row.get_ref("id")?.as_str().map_err(rusqlite::Error::from)?;
-            if id != last {
-                group.add_request(row)?;
-                last.clear();
-                last.push_str(id);
-            }
-            group.add_attempt(row)?;
+            marks.push((inner, next));
+            inner = next;
+            segments = vec![Segment {
+                from_unix_ms: inner.0,
+                to_unix_ms: inner.1,
+                grain: Some(Grain { daily, fine }),
+            }];
         }
-        Ok(self.ranked(groups))
+        if marks.is_empty() {
+            return vec![Segment { from_unix_ms: from, to_unix_ms: to, grain: None }];
+        }
+        for (depth, (outer, inner)) in marks.iter().enumerate() {
+            let grain = (depth > 0).then_some(Grain { daily: false, fine });
+            for (from_unix_ms, to_unix_ms) in [(outer.0, inner.0), (inner.1, outer.1)] {
+                if from_unix_ms < to_unix_ms {
+                    segments.push(Segment { from_unix_ms, to_unix_ms, grain });
+                }
+            }
+        }
+        segments
+    }
+}
+
+/// The groups of a question, as they are summed.
+pub(crate) struct Sums<'a> {
+    question: &'a Question,
+    groups: HashMap<(Vec<String>, i64), Group>,
+    max_groups: usize,
+}
+
+impl<'a> Sums<'a> {
+    /// Begins to sum; more groups than that are refused.
+    pub(crate) fn new(question: &'a Question, max_groups: usize) -> Self {
+        Self { question, groups: HashMap::new(), max_groups }
     }
 
-    fn key(&self, row: &Row<'_>) -> rusqlite::Result<(Vec<String>, i64)> {
-        let value = |(index, dimension): (usize, &Dimension)| Ok(dimension.label(row.get(index)?));
-        let values = self.group_by.iter().enumerate().map(value).collect::<rusqlite::Result<_>>()?;
-        let at: i64 = row.get("at")?;
-        Ok((values, if self.step_ms > 0 { at.div_euclid(self.step_ms) * self.step_ms } else { 0 }))
+    /// Adds what happened at a time, or in the cell that begins then.
+    pub(crate) fn add(&mut self, key: &CellKey, at: i64, cell: &Cell) -> Result<(), Refusal> {
+        let question = self.question;
+        if !question.filters.iter().all(|(dimension, value)| key.value(dimension) == value) {
+            return Ok(());
+        }
+        let values: Vec<String> = question.group_by.iter().map(|d| key.value(d).to_owned()).collect();
+        let step = if question.step_ms > 0 { at.div_euclid(question.step_ms) * question.step_ms } else { 0 };
+        let (known, max) = (self.groups.len(), self.max_groups);
+        let group = match self.groups.entry((values, step)) {
+            std::collections::hash_map::Entry::Occupied(group) => group.into_mut(),
+            std::collections::hash_map::Entry::Vacant(_) if known >= max => {
+                let what = format!("the answer has more than {max} groups; ask for fewer, or a shorter time");
+                return Err(Refusal::invalid("group_by", what));
+            }
+            std::collections::hash_map::Entry::Vacant(place) => place.insert(Group::default()),
+        };
+        group.sum.merge(cell);
+        group.succeeded += if key.outcome == RequestOutcome::Ok { cell.requests } else { 0 };
+        let cached = matches!(key.cache, CacheState::Exact | CacheState::Semantic | CacheState::Follow);
+        group.cached += if cached { cell.requests } else { 0 };
+        Ok(())
     }
 
-    fn ranked(&self, groups: HashMap<(Vec<String>, i64), Group>) -> (Vec<Group>, bool) {
-        let mut ranked: Vec<Group> = groups
-            .into_iter()
-            .map(|((values, step_unix_ms), mut group)| {
-                group.durations_ms.sort_unstable();
-                group.first_outputs_ms.sort_unstable();
-                Group { values, step_unix_ms, ..group }
-            })
-            .collect();
-        let rank = |g: &Group| (std::cmp::Reverse(g.cost_nanousd), g.step_unix_ms, g.values.clone());
+    /// The groups, dearest first, and whether some were left out.
+    pub(crate) fn ranked(self) -> (Vec<Group>, bool) {
+        let named = |((values, step_unix_ms), group)| Group { values, step_unix_ms, ..group };
+        let mut ranked: Vec<Group> =
+            self.groups.into_iter().map(named).filter(|g| !g.sum.is_empty()).collect();
+        let rank = |g: &Group| (std::cmp::Reverse(g.sum.cost_nanousd), g.step_unix_ms, g.values.clone());
         ranked.sort_by_cached_key(rank);
-        let truncated = ranked.len() > self.limit;
-        ranked.truncate(self.limit);
+        let truncated = ranked.len() > self.question.limit;
+        ranked.truncate(self.question.limit);
         (ranked, truncated)
     }
 }
 
-/// Why a question has no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unanswered {
-    #[error("the question has too many groups")]
-    TooManyGroups,
-    #[error(transparent)]
-    Database(#[from] rusqlite::Error),
-}
-
-fn cache_label(number: i64) -> &'static str {
-    let state = i32::try_from(number).ok().and_then(|n| CacheState::try_from(n).ok()).unwrap_or_default();
-    state.as_str_name().trim_start_matches("CACHE_STATE_")
-}
-
-fn outcome_label(number: i64) -> &'static str {
-    let outcome =
-        i32::try_from(number).ok().and_then(|n| RequestOutcome::try_from(n).ok()).unwrap_or_default();
-    outcome.as_str_name().trim_start_matches("REQUEST_OUTCOME_")
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn percentiles_are_the_nearest_rank() {
-        let hundred: Vec<i64> = (1..=100).collect();
-        assert_eq!([50, 95, 99].map(|p| percentile(&hundred, p)), [Some(50), Some(95), Some(99)]);
-        assert_eq!([50, 95, 99].map(|p| percentile(&[3, 9], p)), [Some(3), Some(9), Some(9)]);
-        assert_eq!(percentile(&[7], 1), Some(7));
-        assert_eq!(percentile(&[], 50), None);
+    fn question(from_unix_ms: i64, to_unix_ms: i64, step_ms: i64) -> Question {
+        Question { from_unix_ms, to_unix_ms, step_ms, limit: 10, ..Question::default() }
     }
 
     #[test]
-    fn labels_are_the_names_without_their_prefix() {
-        assert_eq!(Dimension::Outcome.label(Value::Integer(1)), "OK");
-        assert_eq!(Dimension::Cache.stored("EXACT"), Some(Value::Integer(2)));
-        assert_eq!(Dimension::Cache.stored("WARM"), None);
+    fn a_month_is_read_from_days_and_its_edges_from_hours_and_the_ledger() {
+        let from = 3 * DAY_MS - HOUR_MS - 5;
+        let segments = question(from, 33 * DAY_MS + 7, 0).segments();
+        let found: Vec<_> =
+            segments.iter().map(|s| (s.from_unix_ms, s.to_unix_ms, s.grain.map(|g| g.daily))).collect();
+        let expected = [
+            (3 * DAY_MS, 33 * DAY_MS, Some(true)),
+            (from, from + 5, None),
+            (33 * DAY_MS, 33 * DAY_MS + 7, None),
+            (from + 5, 3 * DAY_MS, Some(false)),
+        ];
+        assert_eq!(found, expected);
+        let minutes = question(0, DAY_MS, 60_000).segments();
+        assert_eq!(minutes, [Segment { from_unix_ms: 0, to_unix_ms: DAY_MS, grain: None }]);
+        let mut by_user = question(0, DAY_MS, HOUR_MS);
+        by_user.filters = vec![(Dimension::User, "u".to_owned())];
+        assert_eq!(by_user.segments()[0].grain, Some(Grain { daily: false, fine: true }));
+    }
+
+    proptest! {
+        #[test]
+        fn segments_cover_every_moment_once(
+            from in 0..5 * DAY_MS, length in 0..9 * DAY_MS, step in prop_oneof![Just(0), Just(60_000), Just(HOUR_MS), Just(DAY_MS)]
+        ) {
+            let mut segments = question(from, from + length, step).segments();
+            segments.sort_by_key(|segment| segment.from_unix_ms);
+            let mut at = from;
+            for segment in segments {
+                prop_assert_eq!(segment.from_unix_ms, at);
+                if let Some(grain) = segment.grain {
+                    prop_assert!(at % grain.ms() == 0 && segment.to_unix_ms % grain.ms() == 0);
+                    prop_assert!(step % grain.ms() == 0);
+                }
+                at = segment.to_unix_ms;
+            }
+            prop_assert_eq!(at, from + length);
+        }
     }
 }

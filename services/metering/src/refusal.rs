@@ -6,7 +6,10 @@ use signalbox_mesh::error::{self, status};
 use signalbox_proto::common::v1::ErrorReason;
 use tonic::{Code, Status};
 
-use crate::budget::{Amount, Budget, Unit};
+use crate::{
+    budget::{Amount, Budget, Unit},
+    limit::{Level, Limit, Metric, Per},
+};
 
 /// When it is worth asking again after being refused for lack of room in here.
 const RETRY_SOON: Duration = Duration::from_millis(200);
@@ -16,8 +19,6 @@ const RETRY_SOON: Duration = Duration::from_millis(200);
 pub(crate) enum Refusal {
     #[error("{field}: {what}")]
     Invalid { field: String, what: String },
-    #[error("{0}")]
-    NotSupported(String),
     #[error("this mesh requires a credential; send `authorization: Bearer sb_<id>_<secret>`")]
     CredentialMissing,
     #[error("the credential is malformed, unknown, or its secret is wrong; use a valid key")]
@@ -40,6 +41,8 @@ pub(crate) enum Refusal {
     ContextTooLong { tokens: u64, most: u64 },
     #[error("{}", shortages(.0))]
     Budgets(Vec<Shortage>),
+    #[error("{}", excesses(.0))]
+    RateLimited(Vec<Excess>),
     #[error("the reservation is not open: it was settled, or it expired and was given back")]
     NoReservation,
     #[error("request_id: another tenant's request has this id; mint a new one for each request")]
@@ -101,6 +104,80 @@ impl Shortage {
     }
 }
 
+/// A rate limit that a request passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Excess {
+    tenant: String,
+    limit: String,
+    metric: Metric,
+    burst: i64,
+    per: Per,
+    remaining: i64,
+    /// When it is worth asking again; `None`: waiting for so long does not help.
+    wait_ms: Option<i64>,
+}
+
+impl Excess {
+    /// The excess over a limit of which a bucket is so full.
+    pub(crate) fn of(limit: &Limit, level: Level, wait_ms: Option<i64>, now: i64) -> Self {
+        let rate = &limit.terms.rate;
+        Self {
+            tenant: limit.terms.tenant.as_ref().to_owned(),
+            limit: limit.terms.name.clone(),
+            metric: rate.metric,
+            burst: rate.burst,
+            per: rate.per,
+            remaining: rate.remaining(level, now),
+            wait_ms,
+        }
+    }
+
+    fn words(&self) -> String {
+        let Self { limit, burst, remaining, .. } = self;
+        let per = match self.per {
+            Per::Call => "",
+            Per::Second => " a second",
+            Per::Minute => " a minute",
+            Per::Day => " a day",
+        };
+        match (self.metric, self.wait_ms) {
+            (Metric::Concurrent, _) => {
+                format!("limit {limit} allows {burst} requests at a time, and so many are under way")
+            }
+            (Metric::Tokens, None) => {
+                format!("limit {limit} allows {burst} tokens at once and the request needs more")
+            }
+            (Metric::Tokens, Some(_)) => {
+                format!("limit {limit} has {remaining} tokens{per} left and the request needs more")
+            }
+            (Metric::Requests, _) => format!("limit {limit} has {remaining} requests{per} left"),
+        }
+    }
+
+    fn retry(&self) -> Option<Duration> {
+        match (self.wait_ms, self.metric) {
+            (Some(ms), _) => Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
+            // Another request may end at any time.
+            (None, Metric::Concurrent) => Some(RETRY_SOON),
+            (None, _) => None,
+        }
+    }
+}
+
+fn excesses(passed: &[Excess]) -> String {
+    let words: Vec<String> = passed.iter().map(Excess::words).collect();
+    let remedy = match retry(passed) {
+        Some(after) => format!("ask again in {} ms, or have the limit raised", after.as_millis()),
+        None => "shorten the prompt, ask for less output, or have the limit raised".to_owned(),
+    };
+    format!("{}; {remedy}", words.join("; "))
+}
+
+/// When it is worth asking again: when all limits let it in.
+fn retry(passed: &[Excess]) -> Option<Duration> {
+    passed.iter().map(Excess::retry).collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
 fn shortages(short: &[Shortage]) -> String {
     let words: Vec<String> = short.iter().map(Shortage::words).collect();
     format!("{}; raise the budget, wait, or ask for a cheaper model or less output", words.join("; "))
@@ -114,7 +191,6 @@ impl From<Refusal> for Status {
         match &refusal {
             Refusal::Invalid { field, what } => error::invalid(field, what.clone()),
             Refusal::RequestIdTaken => error::invalid("request_id", words),
-            Refusal::NotSupported(_) => plain(Code::Unimplemented, R::NotSupported).into(),
             Refusal::CredentialMissing => plain(Code::Unauthenticated, R::CredentialMissing).into(),
             Refusal::CredentialInvalid => plain(Code::Unauthenticated, R::CredentialInvalid).into(),
             Refusal::CredentialRevoked(_) => plain(Code::Unauthenticated, R::CredentialRevoked).into(),
@@ -137,6 +213,17 @@ impl From<Refusal> for Status {
                     status.with_quota(format!("tenant:{}/budget:{}", s.tenant, s.budget), s.words())
                 })
                 .into(),
+            Refusal::RateLimited(passed) => {
+                let status = plain(Code::ResourceExhausted, R::RateLimited);
+                let status = match retry(passed) {
+                    Some(after) => status.with_retry(after),
+                    None => status,
+                };
+                let quota = |status: error::StatusBuilder, e: &Excess| {
+                    status.with_quota(format!("tenant:{}/limit:{}", e.tenant, e.limit), e.words())
+                };
+                passed.iter().fold(status, quota).into()
+            }
             Refusal::NoReservation => plain(Code::NotFound, R::NotFound).into(),
             Refusal::NotFound { .. } => plain(Code::NotFound, R::NotFound).into(),
             Refusal::Exists { .. } => plain(Code::AlreadyExists, R::AlreadyExists).into(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{budget::Amount, subject::Subject};
+use crate::{budget::Amount, limit::Bucket, subject::Subject};
 
 /// Parts of a nano-dollar in which the price of one token is kept.
 const PICO_PER_NANO: i128 = 1_000;
@@ -68,10 +68,14 @@ pub(crate) struct Reservation {
     pub(crate) input_tokens: i64,
     /// Output tokens granted; 0 where nothing limits them.
     pub(crate) granted_output_tokens: i64,
+    /// Up to where the grant may be extended, where it is only a first slice; else 0.
+    pub(crate) most_output_tokens: i64,
     /// The price of further output.
     pub(crate) output_picousd: i64,
     /// The budgets in which it is held.
     pub(crate) budgets: Vec<i64>,
+    /// The buckets of rate limits that it went through.
+    pub(crate) buckets: Vec<Bucket>,
     /// The last extension granted.
     pub(crate) extension: u32,
     /// When it returns by itself.
@@ -90,6 +94,7 @@ impl Reservation {
             id: Arc::clone(&self.id),
             amount_nanousd: self.held.nanousd,
             granted_output_tokens: self.granted_output_tokens,
+            most_output_tokens: self.most_output_tokens,
             expires_unix_ms: self.expires_unix_ms,
         }
     }
@@ -101,6 +106,8 @@ pub(crate) struct Told {
     pub(crate) id: Arc<str>,
     pub(crate) amount_nanousd: i64,
     pub(crate) granted_output_tokens: i64,
+    /// Up to where the grant may be extended; 0 where it is all.
+    pub(crate) most_output_tokens: i64,
     pub(crate) expires_unix_ms: i64,
 }
 

@@ -1,46 +1,42 @@
 //! The gRPC face: decode, validate, call, encode. No decisions.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    pin::Pin,
-    sync::Arc,
-};
+use std::{pin::Pin, sync::Arc};
 
-use futures_util::{Stream, stream};
-use signalbox_mesh::{Clock, Random, Shutdown, error};
+use futures_util::Stream;
+use signalbox_mesh::{Clock, Random, RequestContext, Shutdown, error};
 use signalbox_proto::common::v1::ErrorReason;
 use signalbox_proto::metering::v1::{self as proto, metering_service_server::MeteringService};
-use tokio::sync::broadcast::{self, error::RecvError};
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
+    administration,
     admission::Admission,
-    alerts::{Alert, Alerts},
+    alerts::Alerts,
+    backend::Backend,
     books::Extension,
     budget::Origin,
-    credential::{self, Credential, Hash},
     decode, encode,
-    keys::{Key, Keys},
+    export::Export,
+    keys::{Key, KeyChange, Keys},
     ledger::Settled,
     pricing::Pricing,
     refusal::Refusal,
-    settlement,
-    store::{Reader, Store},
+    settlement, watch,
 };
 
 /// Records of one call.
 const RECORDS: usize = 1_000;
 /// Faults of one call that are spelled out.
 const NAMED: usize = 10;
-const ID_BYTES: usize = 128;
+/// Reservations of the shared backend carry their tenant before the request's id.
+const ID_BYTES: usize = 256;
 
 /// The service.
 pub(crate) struct Metering {
     pub(crate) admission: Admission,
     pub(crate) keys: Keys,
     pub(crate) pricing: Arc<Pricing>,
-    pub(crate) store: Store,
-    pub(crate) reader: Reader,
+    pub(crate) backend: Arc<dyn Backend>,
     pub(crate) alerts: Alerts,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Random,
@@ -48,10 +44,12 @@ pub(crate) struct Metering {
 }
 
 type AlertStream = Pin<Box<dyn Stream<Item = Result<proto::WatchAlertsResponse, Status>> + Send>>;
+type ExportStream = Pin<Box<dyn Stream<Item = Result<proto::ExportUsageResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl MeteringService for Metering {
     type WatchAlertsStream = AlertStream;
+    type ExportUsageStream = ExportStream;
 
     async fn admit(
         &self,
@@ -65,7 +63,7 @@ impl MeteringService for Metering {
         request: Request<proto::ExtendRequest>,
     ) -> Result<Response<proto::ExtendResponse>, Status> {
         let extension = self.extension(request.get_ref())?;
-        let told = self.store.ask(move |desk| desk.extend(&extension)).await?;
+        let told = self.backend.extend(extension).await?;
         Ok(Response::new(proto::ExtendResponse { reservation: Some(encode::reservation(&told)) }))
     }
 
@@ -92,7 +90,7 @@ impl MeteringService for Metering {
                 Err(refusal) => refused.push((place, refusal)),
             }
         }
-        let (settled, late) = self.store.ask(move |desk| desk.settle(&records)).await?;
+        let (settled, late) = self.backend.settle(records).await?;
         refused.extend(late.into_iter().filter_map(|(index, refusal)| Some((*places.get(index)?, refusal))));
         if refused.is_empty() {
             let Settled { recorded, duplicates } = settled;
@@ -117,7 +115,7 @@ impl MeteringService for Metering {
         request: Request<proto::QueryUsageRequest>,
     ) -> Result<Response<proto::QueryUsageResponse>, Status> {
         let question = decode::question(request.get_ref(), self.clock.unix_ms())?;
-        let (groups, truncated) = self.reader.answer(question).await?;
+        let (groups, truncated) = self.backend.answer(question).await?;
         let rows = groups.iter().map(encode::usage_row).collect();
         Ok(Response::new(proto::QueryUsageResponse { rows, truncated }))
     }
@@ -126,9 +124,10 @@ impl MeteringService for Metering {
         &self,
         request: Request<proto::CreateKeyRequest>,
     ) -> Result<Response<proto::CreateKeyResponse>, Status> {
-        let key = request.into_inner().key.ok_or_else(|| error::invalid("key", "is required"))?;
-        let (key, credential) = self.new_key(&key)?;
-        let key = self.store.ask(move |desk| desk.create_key(key)).await?;
+        let (actor, request) = acting(request);
+        let wanted = request.key.ok_or_else(|| error::invalid("key", "is required"))?;
+        let (key, credential) = administration::new_key(&wanted, &self.random, self.clock.unix_ms())?;
+        let key = self.backend.create_key(key, &actor).await?;
         Ok(Response::new(proto::CreateKeyResponse { key: Some(encode::key(&key)), credential }))
     }
 
@@ -147,17 +146,10 @@ impl MeteringService for Metering {
         &self,
         request: Request<proto::UpdateKeyRequest>,
     ) -> Result<Response<proto::UpdateKeyResponse>, Status> {
-        let wanted = request.into_inner().key.ok_or_else(|| error::invalid("key", "is required"))?;
-        let (scope, name) = (decode::key_scope(&wanted)?, decode::key_name(&wanted)?);
-        let change = move |key: &mut Key| {
-            if !wanted.tenant.is_empty() && *key.tenant != *wanted.tenant {
-                return Err(Refusal::invalid("key.tenant", "a key cannot change its tenant; make a new one"));
-            }
-            (key.scope, key.name, key.admin, key.expires_unix_ms) =
-                (scope, name, wanted.admin, wanted.expires_unix_ms);
-            Ok(())
-        };
-        let key = self.store.ask(move |desk| desk.change_key(&wanted.id.clone(), change)).await?;
+        let (actor, request) = acting(request);
+        let wanted = request.key.ok_or_else(|| error::invalid("key", "is required"))?;
+        let change = administration::key_update(&wanted)?;
+        let key = self.backend.change_key(&wanted.id, change, &actor).await?;
         Ok(Response::new(proto::UpdateKeyResponse { key: Some(encode::key(&key)) }))
     }
 
@@ -165,25 +157,38 @@ impl MeteringService for Metering {
         &self,
         request: Request<proto::RevokeKeyRequest>,
     ) -> Result<Response<proto::RevokeKeyResponse>, Status> {
-        let id = request.into_inner().id;
-        let key = self.store.ask(move |desk| {
-            let now = desk.now();
-            desk.change_key(&id, |key| {
-                // Revoking again keeps the first time.
-                key.revoked_unix_ms.get_or_insert(now);
-                Ok(())
-            })
-        });
-        Ok(Response::new(proto::RevokeKeyResponse { key: Some(encode::key(&*key.await?)) }))
+        let (actor, request) = acting(request);
+        let key = self.backend.change_key(&request.id, KeyChange::Revoke, &actor).await?;
+        Ok(Response::new(proto::RevokeKeyResponse { key: Some(encode::key(&key)) }))
+    }
+
+    async fn rotate_key(
+        &self,
+        request: Request<proto::RotateKeyRequest>,
+    ) -> Result<Response<proto::RotateKeyResponse>, Status> {
+        let (actor, request) = acting(request);
+        let (change, credential) = administration::rotation(&request, &self.random)?;
+        let key = self.backend.change_key(&request.id, change, &actor).await?;
+        Ok(Response::new(proto::RotateKeyResponse { key: Some(encode::key(&key)), credential }))
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<proto::ListAuditRequest>,
+    ) -> Result<Response<proto::ListAuditResponse>, Status> {
+        let changes = self.backend.audit(decode::look(request.into_inner())).await?;
+        let entries = changes.into_iter().map(encode::change).collect();
+        Ok(Response::new(proto::ListAuditResponse { entries }))
     }
 
     async fn create_budget(
         &self,
         request: Request<proto::CreateBudgetRequest>,
     ) -> Result<Response<proto::CreateBudgetResponse>, Status> {
-        let budget = request.into_inner().budget.ok_or_else(|| error::invalid("budget", "is required"))?;
+        let (actor, request) = acting(request);
+        let budget = request.budget.ok_or_else(|| error::invalid("budget", "is required"))?;
         let terms = decode::terms(&budget)?;
-        let budget = self.store.ask(move |desk| desk.create_budget(terms, Origin::Call)).await?;
+        let budget = self.backend.put_budget(None, terms, Origin::Call, &actor).await?;
         Ok(Response::new(proto::CreateBudgetResponse { budget: Some(encode::budget(&budget)) }))
     }
 
@@ -191,20 +196,19 @@ impl MeteringService for Metering {
         &self,
         request: Request<proto::ListBudgetsRequest>,
     ) -> Result<Response<proto::ListBudgetsResponse>, Status> {
-        let tenant = request.into_inner().tenant;
-        let budgets = self.store.ask(move |desk| Ok(Ok(desk.budgets(&tenant)))).await?;
-        Ok(Response::new(proto::ListBudgetsResponse {
-            budgets: budgets.iter().map(encode::budget).collect(),
-        }))
+        let budgets = self.backend.budgets(&request.into_inner().tenant).await?;
+        let budgets = budgets.iter().map(encode::budget).collect();
+        Ok(Response::new(proto::ListBudgetsResponse { budgets }))
     }
 
     async fn update_budget(
         &self,
         request: Request<proto::UpdateBudgetRequest>,
     ) -> Result<Response<proto::UpdateBudgetResponse>, Status> {
-        let budget = request.into_inner().budget.ok_or_else(|| error::invalid("budget", "is required"))?;
-        let (id, terms) = (budget_id(&budget.id)?, decode::terms(&budget)?);
-        let budget = self.store.ask(move |desk| desk.change_budget(id, terms, Origin::Call)).await?;
+        let (actor, request) = acting(request);
+        let budget = request.budget.ok_or_else(|| error::invalid("budget", "is required"))?;
+        let (id, terms) = (numeric("budget", &budget.id)?, decode::terms(&budget)?);
+        let budget = self.backend.put_budget(Some(id), terms, Origin::Call, &actor).await?;
         Ok(Response::new(proto::UpdateBudgetResponse { budget: Some(encode::budget(&budget)) }))
     }
 
@@ -212,9 +216,56 @@ impl MeteringService for Metering {
         &self,
         request: Request<proto::DeleteBudgetRequest>,
     ) -> Result<Response<proto::DeleteBudgetResponse>, Status> {
-        let id = budget_id(&request.get_ref().id)?;
-        self.store.ask(move |desk| desk.delete_budget(id)).await?;
+        let (actor, request) = acting(request);
+        self.backend.delete_budget(numeric("budget", &request.id)?, &actor).await?;
         Ok(Response::new(proto::DeleteBudgetResponse {}))
+    }
+
+    async fn create_limit(
+        &self,
+        request: Request<proto::CreateLimitRequest>,
+    ) -> Result<Response<proto::CreateLimitResponse>, Status> {
+        let (actor, request) = acting(request);
+        let limit = request.limit.ok_or_else(|| error::invalid("limit", "is required"))?;
+        let limit = self.backend.put_limit(None, decode::limit(&limit)?, Origin::Call, &actor).await?;
+        Ok(Response::new(proto::CreateLimitResponse { limit: Some(encode::limit(&limit)) }))
+    }
+
+    async fn list_limits(
+        &self,
+        request: Request<proto::ListLimitsRequest>,
+    ) -> Result<Response<proto::ListLimitsResponse>, Status> {
+        let limits = self.backend.limits(&request.into_inner().tenant).await?;
+        let limits = limits.iter().map(encode::limit).collect();
+        Ok(Response::new(proto::ListLimitsResponse { limits }))
+    }
+
+    async fn update_limit(
+        &self,
+        request: Request<proto::UpdateLimitRequest>,
+    ) -> Result<Response<proto::UpdateLimitResponse>, Status> {
+        let (actor, request) = acting(request);
+        let limit = request.limit.ok_or_else(|| error::invalid("limit", "is required"))?;
+        let (id, terms) = (numeric("limit", &limit.id)?, decode::limit(&limit)?);
+        let limit = self.backend.put_limit(Some(id), terms, Origin::Call, &actor).await?;
+        Ok(Response::new(proto::UpdateLimitResponse { limit: Some(encode::limit(&limit)) }))
+    }
+
+    async fn delete_limit(
+        &self,
+        request: Request<proto::DeleteLimitRequest>,
+    ) -> Result<Response<proto::DeleteLimitResponse>, Status> {
+        let (actor, request) = acting(request);
+        self.backend.delete_limit(numeric("limit", &request.id)?, &actor).await?;
+        Ok(Response::new(proto::DeleteLimitResponse {}))
+    }
+
+    async fn export_usage(
+        &self,
+        request: Request<proto::ExportUsageRequest>,
+    ) -> Result<Response<ExportStream>, Status> {
+        let export = Export::of(&request.into_inner(), self.clock.unix_ms())?;
+        Ok(Response::new(Box::pin(export.stream(Arc::clone(&self.backend)))))
     }
 
     async fn watch_alerts(
@@ -222,23 +273,8 @@ impl MeteringService for Metering {
         request: Request<proto::WatchAlertsRequest>,
     ) -> Result<Response<AlertStream>, Status> {
         let tenant = request.into_inner().tenant;
-        // First listen, then look: nothing is missed in between.
-        let news = self.alerts.watch();
-        let active = active(&self.store, &tenant).await?;
-        let told = active.iter().map(|alert| alert.id.clone()).collect();
-        let watch = Watch {
-            tenant,
-            news,
-            waiting: active,
-            told,
-            store: self.store.clone(),
-            end: self.shutdown.clone(),
-        };
-        Ok(Response::new(Box::pin(stream::unfold(watch, |mut watch| async move {
-            let alert = watch.next().await?;
-            let message = proto::WatchAlertsResponse { alert: Some(encode::alert(&alert)) };
-            Some((Ok(message), watch))
-        }))))
+        let watch = watch::watch(tenant, &self.alerts, Arc::clone(&self.backend), self.shutdown.clone());
+        Ok(Response::new(Box::pin(watch.await?)))
     }
 }
 
@@ -272,34 +308,20 @@ impl Metering {
             another_attempt,
         })
     }
-
-    fn new_key(&self, wanted: &proto::Key) -> Result<(Key, String), Refusal> {
-        let now = self.clock.unix_ms();
-        if wanted.expires_unix_ms.is_some_and(|at| at <= now) {
-            return Err(Refusal::invalid(
-                "key.expires_unix_ms",
-                "is in the past; give a later time, or none",
-            ));
-        }
-        let (id, text) = credential::mint(&self.random);
-        let minted = Credential::parse(&text).ok_or(Refusal::CredentialInvalid)?;
-        let key = Key {
-            id: id.into(),
-            tenant: decode::tenant("key.tenant", &wanted.tenant)?,
-            name: decode::key_name(wanted)?,
-            admin: wanted.admin,
-            hash: Hash::new(minted, &self.random),
-            scope: decode::key_scope(wanted)?,
-            created_unix_ms: now,
-            expires_unix_ms: wanted.expires_unix_ms,
-            revoked_unix_ms: None,
-        };
-        Ok((key, text))
-    }
 }
 
-fn budget_id(id: &str) -> Result<i64, Refusal> {
-    id.parse().map_err(|_| Refusal::NotFound { kind: "budget", id: id.chars().take(64).collect() })
+fn numeric(kind: &'static str, id: &str) -> Result<i64, Refusal> {
+    id.parse().map_err(|_| Refusal::NotFound { kind, id: id.chars().take(64).collect() })
+}
+
+/// Who makes an administrative call: the gateway says which admin key was shown at its door.
+fn acting<T>(request: Request<T>) -> (String, T) {
+    let context = RequestContext::from_request(&request);
+    let actor = match context.principal() {
+        "" => "unknown",
+        principal => principal,
+    };
+    (actor.to_owned(), request.into_inner())
 }
 
 /// Some records of a batch are at fault; the others were kept.
@@ -320,49 +342,4 @@ fn partly(settled: &Settled, refused: &[(usize, Refusal)]) -> Status {
         other => status.with_bad_request(format!("settlements[{place}]"), other.to_string()),
     });
     named.into()
-}
-
-/// The alerts of a tenant, or of all, that are active now.
-async fn active(store: &Store, tenant: &str) -> Result<VecDeque<Alert>, Refusal> {
-    let tenant = tenant.to_owned();
-    let budgets = store.ask(move |desk| Ok(Ok(desk.budgets(&tenant)))).await?;
-    Ok(budgets.iter().filter_map(Alert::of).collect())
-}
-
-/// Somebody who watches alerts.
-struct Watch {
-    /// Empty: all.
-    tenant: String,
-    news: broadcast::Receiver<Alert>,
-    waiting: VecDeque<Alert>,
-    /// What was active when the watch began; it may be heard a second time as news.
-    told: HashSet<String>,
-    store: Store,
-    end: Shutdown,
-}
-
-impl Watch {
-    /// The next alert; `None` at the end of the service.
-    async fn next(&mut self) -> Option<Alert> {
-        loop {
-            if let Some(alert) = self.waiting.pop_front() {
-                return Some(alert);
-            }
-            let news = tokio::select! {
-                () = self.end.started() => return None,
-                news = self.news.recv() => news,
-            };
-            match news {
-                Ok(alert) if self.tenant.is_empty() || self.tenant == alert.tenant => {
-                    if !self.told.remove(&alert.id) {
-                        return Some(alert);
-                    }
-                }
-                Ok(_) => {}
-                // It was too slow: what is still active is told again.
-                Err(RecvError::Lagged(_)) => self.waiting = active(&self.store, &self.tenant).await.ok()?,
-                Err(RecvError::Closed) => return None,
-            }
-        }
-    }
 }

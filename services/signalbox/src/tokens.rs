@@ -1,12 +1,10 @@
 //! `signalbox tokens`: counts of tokens, measured on data.
 
-mod google;
-
 use std::path::PathBuf;
 
 use signalbox_metering::eval::{self, Sent};
 use signalbox_proto::common::v1::ChatRequest;
-use signalbox_wire::{anthropic, bedrock, cohere, openai, responses};
+use signalbox_wire::{anthropic, bedrock, cohere, google, openai, responses};
 
 use crate::{Ended, print};
 
@@ -48,7 +46,8 @@ pub(crate) async fn run(command: Command) -> Ended {
 
 /// Reads a recorded request in the dialect that its path tells.
 fn chat(sent: &Sent<'_>) -> Option<ChatRequest> {
-    let body = sent.body.to_string();
+    // Google's count of tokens takes a whole request inside.
+    let body = sent.body.get("generateContentRequest").unwrap_or(sent.body).to_string();
     let body = body.as_bytes();
     let path = sent.path;
     match () {
@@ -56,7 +55,7 @@ fn chat(sent: &Sent<'_>) -> Option<ChatRequest> {
             || path.contains(":streamGenerateContent")
             || path.contains(":countTokens") =>
         {
-            google::chat(sent.body)
+            google::parse(body, sent.model, None).ok().map(|parsed| parsed.chat)
         }
         () if path.ends_with("/responses") => responses::parse(body, None).ok().map(|parsed| parsed.chat),
         () if path.contains("/converse") => {

@@ -65,7 +65,7 @@ fn format(family: Family, model: &Model<'_>) -> Format {
         Family::Glm5 => Format { without_system: 0, ..each(2 + 9, 1) },
         Family::Kimi => each(3, 4),
         Family::Claude => Format { system: 0, ..each(4, 3) },
-        Family::ClaudeNew => Format { system: 3, ..each(6, 3) },
+        Family::ClaudeNew => Format { system: 0, ..each(6, 3) },
         Family::Command => Format { system: 28, without_system: 0, ..each(COMMAND_PREAMBLE - 1, 4) },
     }
 }

@@ -66,7 +66,8 @@ pub(crate) fn read(payloads: &[Value]) -> Reading {
         if let Some(counts) = counts {
             out.usage = Some(usage(counts));
         }
-        let Some(choice) = payload.pointer("/choices/0") else { continue };
+        let choices = payload["choices"].as_array().into_iter().flatten();
+        let Some(choice) = choices.into_iter().find(|choice| num_at(choice, "/index") == 0) else { continue };
         let body = choice.get("delta").or_else(|| choice.get("message")).unwrap_or(&Value::Null);
         match &body["content"] {
             Value::String(text) => out.text.push_str(text),

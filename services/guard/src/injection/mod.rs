@@ -29,7 +29,7 @@ impl Channel {
     /// The channel by its name in data.
     pub(crate) fn named(name: &str) -> Self {
         match name {
-            "tool" | "retrieval" | "document" | "file" => Self::Indirect,
+            "tool" | "retrieval" | "document" | "file" | "web" | "email" | "indirect" => Self::Indirect,
             _ => Self::Direct,
         }
     }
@@ -56,6 +56,11 @@ pub(crate) fn families(text: &str) -> Vec<usize> {
     found.sort_unstable();
     found.dedup();
     found
+}
+
+/// Whether a text has words that attacks are made of; harmless texts are full of them.
+pub(crate) fn has_trigger(text: &str) -> bool {
+    patterns::has_trigger(&normalise::normalise(text))
 }
 
 /// The windows of a text, with their signals: what the learned tier looks at.

@@ -3,11 +3,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     budget::{Origin, Terms, tests::terms},
+    limit::{Limit, Metric, Per, tests::limit},
     period::Period,
-    subject::{Scope, tests::subject},
+    subject::{Facet, Scope, tests::subject},
 };
 
 const TTL: i64 = 120_000;
+
+fn of_user() -> Scope {
+    Scope(vec![(Facet::User, "u".to_owned())])
+}
 
 fn money(nanousd: i64) -> Amount {
     Amount { nanousd, tokens: 0 }
@@ -28,6 +33,7 @@ fn ask(id: &str, output_tokens: i64) -> Ask {
         gateway_id: "gw".into(),
         subject: Arc::new(subject("acme", "k1")),
         quote: Quote { input_tokens: 0, output_tokens, fixed_nanousd: 0, output_picousd: 1_000 },
+        slice_tokens: None,
     }
 }
 
@@ -52,7 +58,7 @@ fn a_smaller_grant_is_given_where_the_rest_does_not_fit() {
     let second = books.admit(&ask("r2", 900), 0).unwrap().reservation;
     assert_eq!((second.granted_output_tokens, second.amount_nanousd), (100, 100));
     assert!(matches!(books.admit(&ask("r3", 900), 0), Err(Refusal::Budgets(_))));
-    assert_eq!(books.close("r2").unwrap().held, money_and_tokens(100));
+    assert_eq!(books.close("r2", 0).unwrap().held, money_and_tokens(100));
     assert_eq!(books.admit(&ask("r4", 64), 0).unwrap().reservation.granted_output_tokens, 64);
     assert!(books.admit(&ask("r5", 64), 0).is_err(), "36 are left, below the least grant");
     assert_eq!(
@@ -89,14 +95,14 @@ fn soft_and_shadow_budgets_count_and_refuse_nothing() {
 
 #[test]
 fn scopes_and_token_limits_bound_only_what_they_cover() {
-    let scoped = Terms { scope: Scope::User("u".to_owned()), unit: Unit::Tokens, ..terms("acme", "u", 100) };
+    let scoped = Terms { scope: of_user(), unit: Unit::Tokens, ..terms("acme", "u", 100) };
     let mut books = books(vec![scoped]);
     assert_eq!(books.admit(&ask("r1", 500), 0).unwrap().reservation.granted_output_tokens, 0);
-    let mut of_user = subject("acme", "k1");
-    of_user.user = Some("u".to_owned());
+    let mut user = subject("acme", "k1");
+    user.user = Some("u".to_owned());
     let quote = Quote { input_tokens: 30, ..ask("", 500).quote };
-    let of_user = Ask { subject: Arc::new(of_user), quote, ..ask("r2", 500) };
-    assert_eq!(books.admit(&of_user, 0).unwrap().reservation.granted_output_tokens, 70);
+    let user = Ask { subject: Arc::new(user), quote, ..ask("r2", 500) };
+    assert_eq!(books.admit(&user, 0).unwrap().reservation.granted_output_tokens, 70);
 }
 
 #[test]
@@ -133,7 +139,7 @@ fn what_is_settled_late_or_above_the_reservation_is_spent_all_the_same() {
     assert_eq!(books.spend(&who, Some("r1"), money(30), 0), money(0));
     assert_eq!((reserved(&books, 1), books.budget(1).unwrap().spent), (70, 30));
     assert_eq!(books.spend(&who, Some("r1"), money(90), 0), money(20));
-    books.close("r1");
+    books.close("r1", 0);
     assert_eq!(books.spend(&who, None, money(950), 0), money(950));
     let budget = books.budget(1).unwrap();
     assert_eq!((budget.spent, budget.reserved, budget.uncovered, budget.is_kept()), (1_070, 0, 970, true));
@@ -185,7 +191,7 @@ fn allowances_together_never_take_more_than_their_share() {
 fn spending_on_an_allowance_draws_on_what_was_reserved() {
     let mut books = with_allowances(vec![terms("acme", "b", 10_000)]);
     let allowance = books.admit(&ask("r1", 100), 0).unwrap().allowance.unwrap();
-    books.close("r1");
+    books.close("r1", 0);
     assert_eq!(books.spend(&subject("acme", "k1"), Some(&allowance.id), money(60), 0), money(0));
     let budget = books.budget(1).unwrap();
     assert_eq!((budget.spent, budget.reserved, budget.standing), (60, 40, 40));
@@ -208,6 +214,119 @@ fn open_reservations_are_bounded() {
     assert!(books.admit(&ask("r1", 1), 0).is_ok() && books.admit(&ask("r2", 1), 0).is_ok());
     assert_eq!(books.admit(&ask("r3", 1), 0), Err(Refusal::Full));
     assert!(books.admit(&ask("r1", 1), 0).is_ok(), "a retry needs no room");
+}
+
+fn limits() -> [Limit; 3] {
+    [
+        limit(1, Metric::Concurrent, 5, Per::Call),
+        limit(2, Metric::Requests, 40, Per::Minute),
+        limit(3, Metric::Tokens, 4_000, Per::Minute),
+    ]
+}
+
+fn limited(limits: impl IntoIterator<Item = Limit>) -> Books {
+    let mut books = books(vec![]);
+    limits.into_iter().for_each(|limit| books.meters.put(limit));
+    books
+}
+
+fn retry_ms(refused: Refusal) -> Option<u128> {
+    let status = tonic::Status::from(refused);
+    signalbox_mesh::error::retry_after(&status).map(|after| after.as_millis())
+}
+
+#[test]
+fn all_limits_are_checked_before_any_counts_and_say_when_to_come_again() {
+    let mut books =
+        limited([limit(1, Metric::Requests, 2, Per::Second), limit(2, Metric::Tokens, 600, Per::Minute)]);
+    let admitted = books.admit(&ask("r1", 500), 0).unwrap();
+    let told: Vec<_> = admitted.rates.iter().map(|rate| (rate.remaining, rate.reset_ms)).collect();
+    assert_eq!(told, [(1, 500), (100, 50_000)]);
+    let refused = books.admit(&ask("r2", 400), 0).unwrap_err();
+    assert!(refused.to_string().contains("limit l2 has 100 tokens a minute left"), "{refused}");
+    assert_eq!(retry_ms(refused), Some(30_000), "300 tokens drain in half a minute");
+    assert_eq!(books.meters.told(&[(1, "".into())], 0)[0].remaining, 1, "the other limit did not count it");
+    assert_eq!(books.admit(&ask("r1", 500), 0).unwrap().rates, admitted.rates, "nor is a retry counted");
+    assert!(books.admit(&ask("r3", 100), 0).is_ok());
+    assert!(matches!(books.admit(&ask("r4", 0), 499), Err(Refusal::RateLimited(_))));
+    assert!(books.admit(&ask("r4", 0), 500).is_ok());
+}
+
+#[test]
+fn tokens_are_counted_as_granted_and_then_as_used() {
+    let mut books = limited([limit(1, Metric::Tokens, 1_000, Per::Day)]);
+    let left = |books: &Books| books.meters.told(&[(1, "".into())], 0)[0].remaining;
+    books.admit(&ask("r1", 900), 0).unwrap();
+    assert_eq!(left(&books), 100);
+    let used = Amount { nanousd: 0, tokens: 300 };
+    books.spend(&subject("acme", "k1"), Some("r1"), used, 0);
+    books.close("r1", 0);
+    assert_eq!(left(&books), 700);
+    books.spend(&subject("acme", "k1"), None, used, 0);
+    assert_eq!(left(&books), 400, "what came late counts too");
+    assert_eq!(books.admit(&ask("r2", 400), 0).unwrap().reservation.granted_output_tokens, 400);
+    let refused = books.admit(&ask("r3", 5_000), 0).unwrap_err();
+    assert_eq!(retry_ms(refused), Some(86_400_000), "cut to what ever fits at once, and that is a day away");
+    books.expire(TTL);
+    assert!(books.admit(&ask("r4", 400), TTL).is_ok(), "an expired request used nothing");
+    let long = Ask { quote: Quote { input_tokens: 1_001, ..ask("", 1).quote }, ..ask("r5", 1) };
+    assert_eq!(retry_ms(books.admit(&long, TTL).unwrap_err()), None, "waiting does not help");
+}
+
+#[test]
+fn requests_under_way_are_bounded_and_each_value_has_a_limit_for_itself() {
+    let mut own = limit(1, Metric::Concurrent, 1, Per::Call);
+    own.terms.rate.each = Some(Facet::User);
+    let mut books = limited([own]);
+    let by = |id: &str, user: &str| {
+        let subject = Subject { user: Some(user.to_owned()), ..subject("acme", "k1") };
+        Ask { subject: Arc::new(subject), ..ask(id, 1) }
+    };
+    books.admit(&by("r1", "ann"), 0).unwrap();
+    let refused = books.admit(&by("r2", "ann"), 0).unwrap_err();
+    assert_eq!(retry_ms(refused), Some(200));
+    assert!(books.admit(&by("r3", "bob"), 0).is_ok());
+    assert!(books.admit(&ask("r4", 1), 0).is_ok(), "without a user there is nothing to count by");
+    books.close("r1", 0);
+    assert!(books.admit(&by("r2", "ann"), 0).is_ok());
+    books.expire(TTL);
+    assert!(books.meters.is_idle(), "L1");
+}
+
+#[test]
+fn shadows_count_and_refuse_nothing() {
+    let mut shadow = limit(1, Metric::Requests, 1, Per::Day);
+    shadow.terms.rate.shadow = true;
+    let mut books = limited([shadow]);
+    books.put_budget(Budget::new(1, Origin::Call, Terms { shadow: true, ..terms("acme", "b", 10) }, 0));
+    for id in ["r1", "r2", "r3"] {
+        let told = books.admit(&ask(id, 50), 0).unwrap().reservation;
+        assert_eq!(told.granted_output_tokens, 0);
+    }
+    assert_eq!(books.meters.all().map(|(_, shadowed)| shadowed).collect::<Vec<_>>(), [2]);
+    assert_eq!(books.budget(1).unwrap().shadowed, 3);
+}
+
+#[test]
+fn a_first_slice_is_granted_and_may_be_extended_to_all() {
+    let mut books = books(vec![terms("acme", "b", 1_000)]);
+    let sliced = Ask { slice_tokens: Some(100), ..ask("r1", 900) };
+    let told = books.admit(&sliced, 0).unwrap().reservation;
+    assert_eq!((told.granted_output_tokens, told.most_output_tokens, told.amount_nanousd), (100, 900, 100));
+    let whole = Ask { slice_tokens: Some(900), ..ask("r2", 200) };
+    let told = books.admit(&whole, 0).unwrap().reservation;
+    assert_eq!(
+        (told.granted_output_tokens, told.most_output_tokens),
+        (200, 0),
+        "all of it is less than a slice"
+    );
+    let small = Ask { slice_tokens: Some(1), ..ask("r3", 600) };
+    let told = books.admit(&small, 0).unwrap().reservation;
+    assert_eq!(
+        (told.granted_output_tokens, told.most_output_tokens),
+        (64, 600),
+        "never below the least grant"
+    );
 }
 
 #[derive(Debug, Clone)]
@@ -250,10 +369,13 @@ proptest! {
     fn no_sequence_of_calls_overspends_or_leaks(steps in proptest::collection::vec(step(), 1..120)) {
         let total = |name: &str, limit| Terms { period: Period::Total, ..terms("acme", name, limit) };
         let tokens = Terms { unit: Unit::Tokens, ..total("tokens", 6_000) };
-        let of_user = Terms { scope: Scope::User("u".to_owned()), ..total("user", 1_500) };
+        let users = Terms { scope: of_user(), ..total("user", 1_500) };
         let hourly = Terms { period: Period::Hour, ..terms("acme", "hourly", 2_500) };
         let soft = Terms { hard: false, ..total("soft", 10) };
-        let mut books = with_allowances(vec![total("money", 5_000), tokens, of_user, hourly, soft]);
+        let mut books = with_allowances(vec![total("money", 5_000), tokens, users, hourly, soft]);
+        for limit in limits() {
+            books.meters.put(limit);
+        }
         let (mut now, mut users) = (0, [false; 12]);
         let mut pencils: [Pencil; 3] = Default::default();
         for step in steps {
@@ -261,7 +383,7 @@ proptest! {
                 Step::Admit { request, input, output, user } => {
                     let quote = Quote { input_tokens: input, output_tokens: output, fixed_nanousd: input, output_picousd: 1_700 };
                     let subject = Arc::new(who(user));
-                    let ask = Ask { request_id: request.to_string().into(), gateway_id: "gw".into(), subject, quote };
+                    let ask = Ask { request_id: request.to_string().into(), gateway_id: "gw".into(), subject, quote, slice_tokens: (input % 2 == 0).then_some(100) };
                     if books.admit(&ask, now).is_ok_and(|admitted| admitted.made.iter().any(|id| **id == *ask.request_id)) {
                         users[usize::from(request)] = user;
                     }
@@ -283,7 +405,7 @@ proptest! {
                         pencil.uncovered += uncovered;
                     }
                 }
-                Step::Close { request } => drop(books.close(&request.to_string())),
+                Step::Close { request } => drop(books.close(&request.to_string(), now)),
                 Step::Pass { ms } => now += ms,
             }
             books.expire(now);
@@ -299,10 +421,12 @@ proptest! {
                 let sum: i64 = books.reservations.values().filter(held).map(|r| r.held.of(budget.terms.unit)).sum();
                 prop_assert_eq!(budget.reserved, sum);
             }
+            let under_way = books.reservations.values().filter(|r| !r.is_standing()).count();
+            prop_assert!(under_way <= 5, "the limit on concurrent requests");
         }
         books.expire(now + 1_000_000);
         prop_assert_eq!(books.open(), 0);
         prop_assert!(books.budgets.values().all(|b| b.reserved == 0 && b.standing == 0));
-        prop_assert!(books.standing.is_empty() && books.expiries.is_empty());
+        prop_assert!(books.standing.is_empty() && books.expiries.is_empty() && books.meters.is_idle());
     }
 }

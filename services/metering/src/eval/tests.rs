@@ -73,3 +73,30 @@ fn a_folder_without_data_is_named() {
     let options = Options { data: folder.path().to_owned(), predictions: None };
     assert!(run(&options, &|_| None).unwrap_err().to_string().contains("holds no tokens/*.jsonl"));
 }
+
+/// What was reached on recorded prompts must not be lost; the floors lie a little below.
+#[test]
+fn recorded_prompts_are_counted_as_they_were_billed() {
+    let usual = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+    let data = std::env::var_os("SIGNALBOX_DATA").map_or_else(|| usual.into(), PathBuf::from);
+    if !data.join("tokens/recorded_usage.jsonl").exists() {
+        println!(
+            "SKIPPED: recorded prompts: set SIGNALBOX_DATA to the folder with tokens/recorded_usage.jsonl"
+        );
+        return;
+    }
+    let report = run(&Options { data, predictions: None }, &|_| None).unwrap();
+    println!("{}", report.text());
+    for (name, floor) in [
+        ("vectors.all.exact", 1.0),
+        ("text.openai.exact", 0.78),
+        ("text.gemini.exact", 0.70),
+        ("text.mistral.exact", 0.80),
+        ("text.llama3.exact", 0.70),
+        ("text.claude.within_5", 0.50),
+        ("text.nova.exact", 0.80),
+    ] {
+        let reached = report.metric("*", name).unwrap();
+        assert!(reached.value >= floor, "{name}: {reached:?}, not {floor}");
+    }
+}

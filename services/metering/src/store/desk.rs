@@ -11,11 +11,13 @@ use signalbox_proto::metering::v1::RequestOutcome;
 use super::{
     entries::{self, Entered, RequestRow},
     rows,
+    tally::Tally,
 };
 use crate::{
     alerts::Alert,
+    audit::Change,
     books::{Admitted, Ask, Books, Extension},
-    budget::{Amount, Budget, Origin, Terms},
+    budget::{Amount, Budget},
     config::Bounds,
     counters::Violations,
     keys::{Key, Keys},
@@ -44,6 +46,7 @@ pub(crate) struct Desk<'a> {
     pub(super) violations: &'a Violations,
     pub(super) now: i64,
     pub(super) news: News,
+    pub(super) tally: Tally,
 }
 
 impl Desk<'_> {
@@ -91,17 +94,6 @@ impl Desk<'_> {
             Ok(from) => from,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let (mut amount, mut news) = (Amount::default(), false);
-        for attempt in &record.attempts {
-            match entries::insert_attempt(self.connection, &record.request_id, attempt, self.now)? {
-                Entered::New => {
-                    amount += attempt.amount();
-                    news = true;
-                }
-                Entered::Again => {}
-                Entered::Differs => self.violations.count_m1(&record.request_id, attempt.number),
-            }
-        }
         let row = RequestRow {
             id: &record.request_id,
             subject: &subject,
@@ -109,10 +101,31 @@ impl Desk<'_> {
             details: &record.details,
             outcome: record.closing,
         };
-        match entries::put_request(self.connection, &row, self.now)? {
-            Entered::New => news = true,
-            Entered::Again => {}
-            Entered::Differs => self.violations.count_m2(&record.request_id),
+        let fresh = entries::insert_request(self.connection, &row, self.now)?;
+        if !fresh {
+            self.tally.fold(self.connection, &record.request_id, -1)?;
+        }
+        let mut new = Vec::with_capacity(record.attempts.len());
+        for attempt in &record.attempts {
+            match entries::insert_attempt(self.connection, &record.request_id, attempt, self.now)? {
+                Entered::New => new.push(attempt),
+                Entered::Again => {}
+                Entered::Differs => self.violations.count_m1(&record.request_id, attempt.number),
+            }
+        }
+        let mut amount = Amount::default();
+        new.iter().for_each(|attempt| amount += attempt.amount());
+        let mut news = fresh || !new.is_empty();
+        if fresh {
+            let outcome = record.closing.unwrap_or_default();
+            self.tally.add(&subject, record.target(), &record.details, outcome, new.into_iter());
+        } else {
+            match entries::replace_request(self.connection, &row, self.now)? {
+                Entered::New => news = true,
+                Entered::Again => {}
+                Entered::Differs => self.violations.count_m2(&record.request_id),
+            }
+            self.tally.fold(self.connection, &record.request_id, 1)?;
         }
         self.pay(record, &subject, from.as_deref(), amount)?;
         Ok(Ok(news))
@@ -148,7 +161,7 @@ impl Desk<'_> {
         }
         if record.closing.is_some()
             && self.books.reservation(&record.request_id).is_some_and(|own| !own.is_standing())
-            && let Some(own) = self.books.close(&record.request_id)
+            && let Some(own) = self.books.close(&record.request_id, self.now)
         {
             rows::delete_reservation(self.connection, &own.id)?;
         }
@@ -169,7 +182,7 @@ impl Desk<'_> {
         Ok(())
     }
 
-    fn abandon(&self, reservation: &Reservation) -> rusqlite::Result<()> {
+    fn abandon(&mut self, reservation: &Reservation) -> rusqlite::Result<()> {
         let details = Details { started_unix_ms: reservation.made_unix_ms, ..Details::default() };
         let row = RequestRow {
             id: &reservation.id,
@@ -178,11 +191,18 @@ impl Desk<'_> {
             details: &details,
             outcome: Some(RequestOutcome::Abandoned),
         };
-        entries::put_request(self.connection, &row, self.now)?;
+        if entries::insert_request(self.connection, &row, self.now)? {
+            let outcome = RequestOutcome::Abandoned;
+            self.tally.add(&reservation.subject, None, &details, outcome, [].into_iter());
+        } else {
+            self.tally.fold(self.connection, &reservation.id, -1)?;
+            entries::replace_request(self.connection, &row, self.now)?;
+            self.tally.fold(self.connection, &reservation.id, 1)?;
+        }
         Ok(())
     }
 
-    /// Writes the budgets that changed, and looks at them: is B1 kept, is there something to tell?
+    /// Writes the budgets and buckets that changed, and looks at the budgets: is B1 kept, is there something to tell?
     pub(super) fn close_day(&mut self) -> rusqlite::Result<()> {
         for id in self.books.take_changed() {
             let Some(budget) = self.books.budget(id) else { continue };
@@ -202,7 +222,10 @@ impl Desk<'_> {
             }
         }
         self.books.take_changed();
-        Ok(())
+        for (bucket, level) in self.books.meters.take_changed() {
+            rows::put_level(self.connection, &bucket, level)?;
+        }
+        std::mem::take(&mut self.tally).write(self.connection)
     }
 
     /// All budgets of a tenant, or of all, by tenant and name.
@@ -214,137 +237,7 @@ impl Desk<'_> {
         found
     }
 
-    /// Makes a budget. What was spent in its period before counts.
-    pub(crate) fn create_budget(&mut self, terms: Terms, origin: Origin) -> Answer<Budget> {
-        if self.named(&terms, None).is_some() {
-            return Ok(Err(Refusal::Exists { kind: "budget", name: terms.name }));
-        }
-        if self.books.budgets(self.now).count() >= self.bounds.max_budgets {
-            return Ok(Err(Refusal::invalid(
-                "budget",
-                "there are too many; delete one, or raise metering.store.max_budgets",
-            )));
-        }
-        let mut budget = Budget::new(0, origin, terms, self.now);
-        budget.spent = entries::spent(self.connection, &budget.terms, budget.window.start)?;
-        budget.forgive();
-        budget.id = rows::put_budget(self.connection, None, &budget)?;
-        self.books.put_budget(budget.clone());
-        Ok(Ok(budget))
-    }
-
-    /// Changes what a budget bounds.
-    pub(crate) fn change_budget(&mut self, id: i64, terms: Terms, origin: Origin) -> Answer<Budget> {
-        let Some(known) = self.books.budget(id).cloned() else {
-            return Ok(Err(Refusal::NotFound { kind: "budget", id: id.to_string() }));
-        };
-        if known.origin == Origin::Configuration && origin == Origin::Call {
-            return Ok(Err(Refusal::invalid(
-                "budget.id",
-                "this budget stands in the configuration file; change it there",
-            )));
-        }
-        if known.terms.tenant != terms.tenant {
-            return Ok(Err(Refusal::invalid(
-                "budget.tenant",
-                "a budget cannot change its tenant; make a new one",
-            )));
-        }
-        if self.named(&terms, Some(id)).is_some() {
-            return Ok(Err(Refusal::Exists { kind: "budget", name: terms.name }));
-        }
-        let mut budget = known;
-        let recount = !budget.terms.same_count(&terms);
-        budget.origin = origin;
-        budget.change(terms, self.now);
-        if recount {
-            budget.spent = entries::spent(self.connection, &budget.terms, budget.window.start)?;
-            budget.forgive();
-        }
-        rows::put_budget(self.connection, Some(id), &budget)?;
-        self.books.put_budget(budget.clone());
-        Ok(Ok(budget))
-    }
-
-    /// Removes a budget.
-    pub(crate) fn delete_budget(&mut self, id: i64) -> Answer<()> {
-        match self.books.budget(id) {
-            None => return Ok(Err(Refusal::NotFound { kind: "budget", id: id.to_string() })),
-            Some(budget) if budget.origin == Origin::Configuration => {
-                let what = "this budget stands in the configuration file; remove it there";
-                return Ok(Err(Refusal::invalid("id", what)));
-            }
-            Some(_) => {}
-        }
-        self.books.remove_budget(id);
-        rows::delete_budget(self.connection, id)?;
-        Ok(Ok(()))
-    }
-
-    /// Brings the budgets of the configuration file up to date: makes, changes, and removes those that are gone.
-    pub(super) fn configure(&mut self, configured: Vec<Terms>) -> Answer<()> {
-        let old = self.budgets("");
-        let kept =
-            |b: &Budget| configured.iter().any(|t| t.tenant == b.terms.tenant && t.name == b.terms.name);
-        for gone in old.iter().filter(|b| b.origin == Origin::Configuration && !kept(b)) {
-            self.books.remove_budget(gone.id);
-            rows::delete_budget(self.connection, gone.id)?;
-        }
-        for terms in configured {
-            let done = match self.named(&terms, None) {
-                Some(id) => self.change_budget(id, terms, Origin::Configuration)?,
-                None => self.create_budget(terms, Origin::Configuration)?,
-            };
-            if let Err(refusal) = done {
-                return Ok(Err(refusal));
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    /// The budget of a tenant that has this name already.
-    fn named(&mut self, terms: &Terms, except: Option<i64>) -> Option<i64> {
-        let mut all = self.books.budgets(self.now);
-        let same = |b: &&Budget| {
-            b.terms.tenant == terms.tenant && b.terms.name == terms.name && Some(b.id) != except
-        };
-        all.find(same).map(|b| b.id)
-    }
-
-    /// Adds a key.
-    pub(crate) fn create_key(&mut self, key: Key) -> Answer<Arc<Key>> {
-        if self.keys.len() + self.news.keys.len() >= self.bounds.max_keys {
-            return Ok(Err(Refusal::invalid("key", "there are too many; raise metering.store.max_keys")));
-        }
-        self.put_key(key).map(Ok)
-    }
-
-    /// Changes a key as it is now, whatever happened since the caller looked.
-    pub(crate) fn change_key(
-        &mut self,
-        id: &str,
-        change: impl FnOnce(&mut Key) -> Result<(), Refusal>,
-    ) -> Answer<Arc<Key>> {
-        let unpublished = self.news.keys.iter().rev().find(|key| &*key.id == id).cloned();
-        let Some(known) = unpublished.or_else(|| self.keys.get(id)) else {
-            return Ok(Err(Refusal::NotFound { kind: "key", id: id.to_owned() }));
-        };
-        let mut key = Key::clone(&known);
-        if let Err(refusal) = change(&mut key) {
-            return Ok(Err(refusal));
-        }
-        self.put_key(key).map(Ok)
-    }
-
-    /// The time of this commit; Unix milliseconds.
-    pub(crate) fn now(&self) -> i64 {
-        self.now
-    }
-
-    fn put_key(&mut self, key: Key) -> rusqlite::Result<Arc<Key>> {
-        rows::put_key(self.connection, &key)?;
-        let key = Arc::new(key);
-        self.news.keys.push(Arc::clone(&key));
-        Ok(key)
+    pub(super) fn note(&self, change: &Change) -> rusqlite::Result<()> {
+        rows::insert_change(self.connection, change)
     }
 }

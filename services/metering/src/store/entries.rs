@@ -1,13 +1,13 @@
 //! Rows of the ledger.
 
-use rusqlite::{Connection, OptionalExtension as _, Result, named_params, params};
+use rusqlite::{Connection, OptionalExtension as _, Result, params, types::Value};
 use signalbox_proto::metering::v1::RequestOutcome;
 
 use super::rows;
 use crate::{
     budget::{Terms, Unit},
     ledger::{AttemptRecord, Details},
-    subject::{Scope, Subject},
+    subject::{Facet, Subject},
 };
 
 /// What became of a record that was offered to the ledger.
@@ -85,25 +85,23 @@ pub(super) struct RequestRow<'a> {
     pub(super) outcome: Option<RequestOutcome>,
 }
 
-/// A row that is open (0) or abandoned (the last parameter) gives way.
-const PUT_REQUEST: &str = "\
-    INSERT INTO requests (request_id, tenant, principal, team, user, feature, tags, requested_model, target_id, outcome, \
-    cache, saved_nanousd, hit_input_tokens, hit_output_tokens, started_unix_ms, settled_unix_ms, total_ms, first_output_ms, \
-    overhead_us, error_reason, client_request_id, on_allowance) \
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-    ON CONFLICT (request_id) DO UPDATE SET target_id = coalesce(excluded.target_id, target_id), outcome = excluded.outcome, \
-    cache = excluded.cache, saved_nanousd = excluded.saved_nanousd, hit_input_tokens = excluded.hit_input_tokens, \
-    hit_output_tokens = excluded.hit_output_tokens, started_unix_ms = excluded.started_unix_ms, \
-    settled_unix_ms = excluded.settled_unix_ms, total_ms = excluded.total_ms, first_output_ms = excluded.first_output_ms, \
-    overhead_us = excluded.overhead_us, error_reason = excluded.error_reason, \
-    client_request_id = excluded.client_request_id, on_allowance = excluded.on_allowance \
-    WHERE outcome IN (0, ?) AND excluded.outcome != 0 AND outcome != excluded.outcome";
+const INSERT_REQUEST: &str = "\
+    INSERT OR IGNORE INTO requests (request_id, tenant, principal, team, user, feature, tags, requested_model, target_id, \
+    outcome, cache, saved_nanousd, hit_input_tokens, hit_output_tokens, started_unix_ms, settled_unix_ms, total_ms, \
+    first_output_ms, overhead_us, error_reason, client_request_id, on_allowance) \
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// Records a request, once. A row that is open or abandoned gives way to one that knows how the request ended.
-pub(super) fn put_request(connection: &Connection, request: &RequestRow<'_>, now: i64) -> Result<Entered> {
+/// A row that is open (0) or abandoned (8) gives way.
+const REPLACE_REQUEST: &str = "\
+    UPDATE requests SET target_id = coalesce(?2, target_id), outcome = ?3, cache = ?4, saved_nanousd = ?5, \
+    hit_input_tokens = ?6, hit_output_tokens = ?7, started_unix_ms = ?8, settled_unix_ms = ?9, total_ms = ?10, \
+    first_output_ms = ?11, overhead_us = ?12, error_reason = ?13, client_request_id = ?14, on_allowance = ?15 \
+    WHERE request_id = ?1 AND outcome IN (0, ?16) AND ?3 != 0 AND outcome != ?3";
+
+/// Records a request that is new; false: there is one of that id.
+pub(super) fn insert_request(connection: &Connection, request: &RequestRow<'_>, now: i64) -> Result<bool> {
     let (subject, details) = (request.subject, request.details);
-    let outcome = request.outcome.map_or(0, i32::from);
-    let changed = connection.prepare_cached(PUT_REQUEST)?.execute(params![
+    let inserted = connection.prepare_cached(INSERT_REQUEST)?.execute(params![
         request.id,
         &*subject.tenant,
         &*subject.principal,
@@ -112,6 +110,34 @@ pub(super) fn put_request(connection: &Connection, request: &RequestRow<'_>, now
         subject.feature,
         rows::tags(subject)?,
         subject.model,
+        request.target,
+        request.outcome.map_or(0, i32::from),
+        i32::from(details.cache),
+        details.saved_nanousd,
+        details.hit_tokens.0,
+        details.hit_tokens.1,
+        details.started_unix_ms,
+        now,
+        details.total_ms,
+        details.first_output_ms,
+        details.overhead_us,
+        details.error_reason,
+        details.client_request_id,
+        details.on_allowance,
+    ])?;
+    Ok(inserted > 0)
+}
+
+/// Records how a known request ended. A row that is open or abandoned gives way to one that knows.
+pub(super) fn replace_request(
+    connection: &Connection,
+    request: &RequestRow<'_>,
+    now: i64,
+) -> Result<Entered> {
+    let details = request.details;
+    let outcome = request.outcome.map_or(0, i32::from);
+    let changed = connection.prepare_cached(REPLACE_REQUEST)?.execute(params![
+        request.id,
         request.target,
         outcome,
         i32::from(details.cache),
@@ -146,25 +172,27 @@ pub(super) fn spent(connection: &Connection, terms: &Terms, from: i64) -> Result
         Unit::Nanousd => "a.cost_nanousd",
         Unit::Tokens => "a.input_tokens + a.output_tokens",
     };
-    let (scope, value, key) = match &terms.scope {
-        Scope::All => (":value = :value", "", ""),
-        Scope::Principal(value) => ("r.principal = :value", value.as_str(), ""),
-        Scope::Team(value) => ("r.team = :value", value.as_str(), ""),
-        Scope::User(value) => ("r.user = :value", value.as_str(), ""),
-        Scope::Feature(value) => ("r.feature = :value", value.as_str(), ""),
-        Scope::Model(value) => ("r.requested_model = :value", value.as_str(), ""),
-        Scope::Tag { key, value } => {
-            ("(SELECT value FROM json_each(r.tags) WHERE key = :key) = :value", value.as_str(), key.as_str())
-        }
-    };
+    let mut values: Vec<Value> = vec![from.into(), terms.tenant.as_ref().to_owned().into()];
+    let mut scope = String::new();
+    for (facet, value) in &terms.scope.0 {
+        scope.push_str(match facet {
+            Facet::Principal => " AND r.principal = ?",
+            Facet::Team => " AND r.team = ?",
+            Facet::User => " AND r.user = ?",
+            Facet::Feature => " AND r.feature = ?",
+            Facet::Model => " AND r.requested_model = ?",
+            Facet::Tag(key) => {
+                values.push(key.clone().into());
+                " AND (SELECT value FROM json_each(r.tags) WHERE key = ?) = ?"
+            }
+        });
+        values.push(value.clone().into());
+    }
     let sql = format!(
         "SELECT sum({amount}) FROM requests r JOIN attempts a USING (request_id) \
-         WHERE r.started_unix_ms >= :from AND r.tenant = :tenant AND :key = :key AND {scope}"
+         WHERE r.started_unix_ms >= ? AND r.tenant = ?{scope}"
     );
-    let found = connection.query_row(
-        &sql,
-        named_params! { ":from": from, ":tenant": &*terms.tenant, ":value": value, ":key": key },
-        |row| row.get::<_, Option<i64>>(0),
-    );
+    let found =
+        connection.query_row(&sql, rusqlite::params_from_iter(values), |row| row.get::<_, Option<i64>>(0));
     Ok(found.optional()?.flatten().unwrap_or(0))
 }

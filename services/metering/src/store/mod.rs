@@ -4,11 +4,14 @@
 //! then answers: whoever got an answer will find it after kill -9. When a commit fails, nobody gets an answer, and the books
 //! are read again from the disk. Questions about usage read beside it.
 
+mod access;
+mod administration;
 mod desk;
 mod entries;
 mod reader;
 mod rows;
 mod schema;
+mod tally;
 
 use std::{fs::File, path::Path, sync::Arc};
 
@@ -16,14 +19,15 @@ use rusqlite::Connection;
 use signalbox_mesh::Clock;
 use tokio::sync::{mpsc, oneshot};
 
-use self::{desk::News, schema::Database};
 pub(crate) use self::{
+    administration::Configured,
     desk::{Answer, Desk},
     reader::Reader,
 };
+use self::{desk::News, schema::Database, tally::Tally};
 use crate::{
-    Error, alerts::Alerts, books::Books, budget::Terms, config::Config, counters::Violations,
-    credential::Hash, keys::Keys, refusal::Refusal,
+    Error, alerts::Alerts, books::Books, config::Config, counters::Violations, credential::Hash, keys::Keys,
+    refusal::Refusal,
 };
 
 type Done = Box<dyn FnOnce() + Send>;
@@ -38,8 +42,8 @@ enum Item {
 pub(crate) struct Setting<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) config: &'a Config,
-    /// The budgets of the configuration file.
-    pub(crate) budgets: Vec<Terms>,
+    /// What the configuration file says.
+    pub(crate) configured: Configured,
     /// The first admin credential.
     pub(crate) admin: Option<Hash>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -51,11 +55,12 @@ pub(crate) struct Setting<'a> {
 #[derive(Clone)]
 pub(crate) struct Store {
     queue: mpsc::Sender<Item>,
+    reader: Reader,
 }
 
 impl Store {
     /// Opens the database and starts its writer.
-    pub(crate) fn open(setting: Setting<'_>) -> Result<(Self, Keys, Reader), Error> {
+    pub(crate) fn open(setting: Setting<'_>) -> Result<(Self, Keys), Error> {
         let Database { connection, path, lock } = Database::open(setting.folder)?;
         let unreadable = |source: rusqlite::Error| match source {
             rusqlite::Error::FromSqlConversionFailure(_, _, what) => {
@@ -77,12 +82,12 @@ impl Store {
             violations: setting.violations,
             _lock: lock,
         };
-        let configure = |desk: &mut Desk<'_>| desk.configure(setting.budgets);
+        let configure = |desk: &mut Desk<'_>| desk.configure(setting.configured);
         writer.once(configure).map_err(unreadable)?.map_err(|refusal| Error::Config(refusal.to_string()))?;
         let reader = Reader::open(&path, setting.config.store.max_groups).map_err(unreadable)?;
         let thread = std::thread::Builder::new().name("metering-store".to_owned());
         thread.spawn(move || writer.run()).map_err(Error::Thread)?;
-        Ok((Self { queue }, keys, reader))
+        Ok((Self { queue, reader }, keys))
     }
 
     /// Does something at the desk and waits until it is written. Once queued it is done, also when the caller goes away.
@@ -106,12 +111,6 @@ impl Store {
             mpsc::error::TrySendError::Closed(_) => Refusal::StoreAway,
         })?;
         answer.await.unwrap_or(Err(Refusal::StoreAway))
-    }
-
-    /// Lets the writer look at the clock: what has expired is given back.
-    pub(crate) async fn tick(&self) {
-        // Every commit begins with that.
-        let _away = self.ask(|_| Ok(Ok(()))).await;
     }
 
     /// Ends the writer behind what is queued, and waits for it.
@@ -139,10 +138,17 @@ fn load(connection: &Connection, config: &Config) -> rusqlite::Result<Books> {
     for budget in rows::budgets(connection)? {
         books.put_budget(budget);
     }
+    for limit in rows::limits(connection)? {
+        books.meters.put(limit);
+    }
+    for (bucket, level) in rows::levels(connection)? {
+        books.meters.put_level(bucket, level);
+    }
     for reservation in rows::reservations(connection)? {
         books.insert(reservation);
     }
     books.take_changed();
+    books.meters.take_changed();
     Ok(books)
 }
 
@@ -216,6 +222,7 @@ impl Writer {
             violations: &self.violations,
             now: self.clock.unix_ms(),
             news: News::default(),
+            tally: Tally::default(),
         };
         desk.expire()?;
         let done = work(&mut desk)?;

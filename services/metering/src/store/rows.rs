@@ -6,22 +6,25 @@ use rusqlite::{Connection, Result, Row, params, types::Type};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    budget::{Amount, Budget, Origin, Terms, Unit},
+    audit::{Change, Look},
+    budget::{Amount, Budget, Origin, Terms},
     credential::Hash,
-    keys::{Key, KeyScope},
-    period::{self, Period, Window},
+    keys::{Key, KeyScope, OldSecret},
+    limit::{Bucket, Level, Limit, LimitTerms},
+    period::Window,
     reservation::{Purpose, Reservation},
-    subject::{Scope, Subject},
+    subject::Subject,
 };
 
 /// Writes a key, over the one of that id.
 pub(super) fn put_key(connection: &Connection, key: &Key) -> Result<()> {
     let mut statement = connection.prepare_cached(
         "INSERT OR REPLACE INTO keys (id, tenant, name, admin, salt, digest, models, features, networks, guard_policy, \
-         cache_policy, route_policy, team, created_unix_ms, expires_unix_ms, revoked_unix_ms) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         cache_policy, route_policy, team, created_unix_ms, expires_unix_ms, revoked_unix_ms, old_salt, old_digest, \
+         old_until_unix_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let scope = &key.scope;
+    let old = key.old.as_ref();
     statement.execute(params![
         &*key.id,
         &*key.tenant,
@@ -39,6 +42,9 @@ pub(super) fn put_key(connection: &Connection, key: &Key) -> Result<()> {
         key.created_unix_ms,
         key.expires_unix_ms,
         key.revoked_unix_ms,
+        old.map(|old| old.hash.salt),
+        old.map(|old| old.hash.digest),
+        old.map(|old| old.until_unix_ms),
     ])?;
     Ok(())
 }
@@ -47,12 +53,20 @@ pub(super) fn put_key(connection: &Connection, key: &Key) -> Result<()> {
 pub(super) fn keys(connection: &Connection) -> Result<Vec<Key>> {
     let mut statement = connection.prepare("SELECT * FROM keys")?;
     let rows = statement.query_map([], |row| {
+        let old = match row.get::<_, Option<i64>>("old_until_unix_ms")? {
+            Some(until_unix_ms) => {
+                let hash = Hash { salt: row.get("old_salt")?, digest: row.get("old_digest")? };
+                Some(OldSecret { hash, until_unix_ms })
+            }
+            None => None,
+        };
         Ok(Key {
             id: row.get::<_, String>("id")?.into(),
             tenant: row.get::<_, String>("tenant")?.into(),
             name: row.get("name")?,
             admin: row.get("admin")?,
             hash: Hash { salt: row.get("salt")?, digest: row.get("digest")? },
+            old,
             scope: KeyScope {
                 models: parsed(row, "models")?,
                 features: parsed(row, "features")?,
@@ -73,30 +87,22 @@ pub(super) fn keys(connection: &Connection) -> Result<Vec<Key>> {
 /// Writes a budget with its state: a new one where `id` is `None`. Returns its id.
 pub(super) fn put_budget(connection: &Connection, id: Option<i64>, budget: &Budget) -> Result<i64> {
     let terms = &budget.terms;
-    let (dimension, value, key) = terms.scope.parts();
     let mut statement = connection.prepare_cached(
-        "INSERT OR REPLACE INTO budgets (id, tenant, name, configured, unit, amount, period, time_zone, hard, shadow, \
-         scope_dimension, scope_value, scope_key, window_start, window_end, spent, uncovered, told_percent, told_unix_ms) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO budgets (id, tenant, name, configured, terms, window_start, window_end, spent, uncovered, \
+         carried, shadowed, told_percent, told_unix_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     statement.insert(params![
         id,
         &*terms.tenant,
         terms.name,
         budget.origin == Origin::Configuration,
-        unit_name(terms.unit),
-        terms.limit,
-        terms.period.name(),
-        terms.zone_name,
-        terms.hard,
-        terms.shadow,
-        dimension,
-        value,
-        key,
+        terms.to_json().map_err(unwritable)?,
         budget.window.start,
         budget.window.end,
         budget.spent,
         budget.uncovered,
+        budget.carried,
+        budget.shadowed,
         budget.told_percent,
         budget.told_unix_ms,
     ])
@@ -105,14 +111,16 @@ pub(super) fn put_budget(connection: &Connection, id: Option<i64>, budget: &Budg
 /// Writes what of a budget changes with every request.
 pub(super) fn update_budget(connection: &Connection, budget: &Budget) -> Result<()> {
     let mut statement = connection.prepare_cached(
-        "UPDATE budgets SET window_start = ?, window_end = ?, spent = ?, uncovered = ?, told_percent = ?, told_unix_ms = ? \
-         WHERE id = ?",
+        "UPDATE budgets SET window_start = ?, window_end = ?, spent = ?, uncovered = ?, carried = ?, shadowed = ?, \
+         told_percent = ?, told_unix_ms = ? WHERE id = ?",
     )?;
     statement.execute(params![
         budget.window.start,
         budget.window.end,
         budget.spent,
         budget.uncovered,
+        budget.carried,
+        budget.shadowed,
         budget.told_percent,
         budget.told_unix_ms,
         budget.id,
@@ -130,38 +138,113 @@ pub(super) fn delete_budget(connection: &Connection, id: i64) -> Result<()> {
 pub(super) fn budgets(connection: &Connection) -> Result<Vec<Budget>> {
     let mut statement = connection.prepare("SELECT * FROM budgets ORDER BY id")?;
     let rows = statement.query_map([], |row| {
-        let zone_name: String = row.get("time_zone")?;
-        let terms = Terms {
-            tenant: row.get::<_, String>("tenant")?.into(),
-            name: row.get("name")?,
-            unit: known(row, "unit", |name| match name {
-                "nanousd" => Some(Unit::Nanousd),
-                "tokens" => Some(Unit::Tokens),
-                _ => None,
-            })?,
-            limit: row.get("amount")?,
-            period: known(row, "period", Period::named)?,
-            zone: known(row, "time_zone", period::zone)?,
-            zone_name,
-            hard: row.get("hard")?,
-            shadow: row.get("shadow")?,
-            scope: {
-                let (value, key): (String, String) = (row.get("scope_value")?, row.get("scope_key")?);
-                known(row, "scope_dimension", |dimension| Scope::of(dimension, value, key))?
-            },
-        };
-        let configured: bool = row.get("configured")?;
+        let (tenant, name): (String, String) = (row.get("tenant")?, row.get("name")?);
+        let terms = row.get::<_, String>("terms")?;
         Ok(Budget {
             id: row.get("id")?,
-            origin: if configured { Origin::Configuration } else { Origin::Call },
-            terms,
+            origin: origin(row.get("configured")?),
+            terms: Terms::from_json(tenant.into(), name, &terms).map_err(damaged)?,
             window: Window { start: row.get("window_start")?, end: row.get("window_end")? },
             spent: row.get("spent")?,
             reserved: 0,
             standing: 0,
             uncovered: row.get("uncovered")?,
+            carried: row.get("carried")?,
+            shadowed: row.get("shadowed")?,
             told_percent: row.get("told_percent")?,
             told_unix_ms: row.get("told_unix_ms")?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Writes a limit: a new one where `id` is `None`. Returns its id.
+pub(super) fn put_limit(
+    connection: &Connection,
+    id: Option<i64>,
+    origin: Origin,
+    terms: &LimitTerms,
+) -> Result<i64> {
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO limits (id, tenant, name, configured, rate) VALUES (?, ?, ?, ?, ?)",
+    )?;
+    statement.insert(params![
+        id,
+        &*terms.tenant,
+        terms.name,
+        origin == Origin::Configuration,
+        json(&terms.rate)?
+    ])
+}
+
+/// Removes a limit with its buckets.
+pub(super) fn delete_limit(connection: &Connection, id: i64) -> Result<()> {
+    connection.execute("DELETE FROM limits WHERE id = ?", [id])?;
+    connection.execute("DELETE FROM buckets WHERE limit_id = ?", [id])?;
+    Ok(())
+}
+
+/// Reads all limits.
+pub(super) fn limits(connection: &Connection) -> Result<Vec<Limit>> {
+    let mut statement = connection.prepare("SELECT * FROM limits ORDER BY id")?;
+    let rows = statement.query_map([], |row| {
+        let (tenant, name): (String, String) = (row.get("tenant")?, row.get("name")?);
+        let terms = LimitTerms { tenant: tenant.into(), name, rate: parsed(row, "rate")? };
+        Ok(Limit { id: row.get("id")?, origin: origin(row.get("configured")?), terms })
+    })?;
+    rows.collect()
+}
+
+/// Writes how full a bucket is; `None`: it has drained.
+pub(super) fn put_level(connection: &Connection, bucket: &Bucket, level: Option<Level>) -> Result<()> {
+    let (id, value) = (bucket.0, &*bucket.1);
+    match level {
+        Some(level) => connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO buckets (limit_id, value, level, at_unix_ms) VALUES (?, ?, ?, ?)",
+            )?
+            .execute(params![id, value, level.level, level.at_unix_ms])?,
+        None => connection
+            .prepare_cached("DELETE FROM buckets WHERE limit_id = ? AND value = ?")?
+            .execute(params![id, value])?,
+    };
+    Ok(())
+}
+
+/// Reads how full the buckets are.
+pub(super) fn levels(connection: &Connection) -> Result<Vec<(Bucket, Level)>> {
+    let mut statement = connection.prepare("SELECT * FROM buckets")?;
+    let rows = statement.query_map([], |row| {
+        let bucket = (row.get("limit_id")?, row.get::<_, String>("value")?.into());
+        Ok((bucket, Level { level: row.get("level")?, at_unix_ms: row.get("at_unix_ms")? }))
+    })?;
+    rows.collect()
+}
+
+/// Adds a change to the audit log.
+pub(super) fn insert_change(connection: &Connection, change: &Change) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO audit (at_unix_ms, tenant, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?, ?)",
+    )?;
+    let Change { at_unix_ms, tenant, actor, action, subject, detail } = change;
+    statement.execute(params![at_unix_ms, tenant, actor, action, subject, detail])?;
+    Ok(())
+}
+
+/// Reads changes, newest first.
+pub(super) fn changes(connection: &Connection, look: &Look) -> Result<Vec<Change>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT * FROM audit WHERE at_unix_ms < ? AND (? = '' OR tenant = ?) ORDER BY id DESC LIMIT ?",
+    )?;
+    let limit = i64::try_from(look.limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![look.before_unix_ms, look.tenant, look.tenant, limit], |row| {
+        Ok(Change {
+            at_unix_ms: row.get("at_unix_ms")?,
+            tenant: row.get("tenant")?,
+            actor: row.get("actor")?,
+            action: row.get("action")?,
+            subject: row.get("subject")?,
+            detail: row.get("detail")?,
         })
     })?;
     rows.collect()
@@ -171,8 +254,9 @@ pub(super) fn budgets(connection: &Connection) -> Result<Vec<Budget>> {
 pub(super) fn insert_reservation(connection: &Connection, reservation: &Reservation) -> Result<()> {
     let mut statement = connection.prepare_cached(
         "INSERT OR REPLACE INTO reservations (id, gateway, tenant, principal, team, user, feature, tags, requested_model, \
-         made_unix_ms, held_nanousd, held_tokens, input_tokens, granted_output_tokens, output_picousd, budgets, extension, \
-         expires_unix_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         made_unix_ms, held_nanousd, held_tokens, input_tokens, granted_output_tokens, output_picousd, budgets, buckets, \
+         extension, expires_unix_ms, most_output_tokens) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let subject = &reservation.subject;
     let gateway = match &reservation.purpose {
@@ -196,8 +280,10 @@ pub(super) fn insert_reservation(connection: &Connection, reservation: &Reservat
         reservation.granted_output_tokens,
         reservation.output_picousd,
         json(&reservation.budgets)?,
+        buckets(&reservation.buckets)?,
         reservation.extension,
         reservation.expires_unix_ms,
+        reservation.most_output_tokens,
     ])?;
     Ok(())
 }
@@ -249,8 +335,13 @@ pub(super) fn reservations(connection: &Connection) -> Result<Vec<Reservation>> 
             held: Amount { nanousd: row.get("held_nanousd")?, tokens: row.get("held_tokens")? },
             input_tokens: row.get("input_tokens")?,
             granted_output_tokens: row.get("granted_output_tokens")?,
+            most_output_tokens: row.get("most_output_tokens")?,
             output_picousd: row.get("output_picousd")?,
             budgets: parsed(row, "budgets")?,
+            buckets: parsed::<Vec<(i64, String)>>(row, "buckets")?
+                .into_iter()
+                .map(|(id, value)| (id, value.into()))
+                .collect(),
             extension: row.get("extension")?,
             expires_unix_ms: row.get("expires_unix_ms")?,
         })
@@ -263,15 +354,23 @@ pub(super) fn tags(subject: &Subject) -> Result<Option<String>> {
     if subject.tags.is_empty() { Ok(None) } else { json(&subject.tags).map(Some) }
 }
 
-fn unit_name(unit: Unit) -> &'static str {
-    match unit {
-        Unit::Nanousd => "nanousd",
-        Unit::Tokens => "tokens",
+fn origin(configured: bool) -> Origin {
+    if configured { Origin::Configuration } else { Origin::Call }
+}
+
+fn buckets(buckets: &[Bucket]) -> Result<String> {
+    if buckets.is_empty() {
+        return Ok("[]".to_owned());
     }
+    json(&buckets.iter().map(|(id, value)| (*id, &**value)).collect::<Vec<_>>())
 }
 
 fn json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+    serde_json::to_string(value).map_err(unwritable)
+}
+
+fn unwritable(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(error.into())
 }
 
 fn parsed<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T> {
@@ -282,11 +381,7 @@ fn shared(row: &Row<'_>, column: &str) -> Result<Option<Arc<str>>> {
     Ok(row.get::<_, Option<String>>(column)?.map(Arc::from))
 }
 
-fn known<T>(row: &Row<'_>, column: &str, find: impl FnOnce(&str) -> Option<T>) -> Result<T> {
-    let name: String = row.get(column)?;
-    find(&name).ok_or_else(|| damaged(format!("{column} is `{name}`, which this build does not know")))
-}
-
-fn damaged(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+/// The database holds what this build cannot read.
+pub(super) fn damaged(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error.into())
 }

@@ -16,7 +16,7 @@ const LOCK: &str = "metering.lock";
 /// Marks the file as ours: "SBMT".
 const APPLICATION_ID: i64 = 0x5342_4D54;
 /// Each brings the tables from one version to the next; `user_version` says how many were applied. Only ever added to.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 const STATEMENTS: usize = 64;
 
 /// The opened database.
@@ -131,18 +131,21 @@ mod tests {
     fn migrations_run_once_and_a_newer_schema_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut database = Database::open(folder.path()).unwrap();
-        database.migrate(&[MIGRATIONS[0], "CREATE TABLE later (x INTEGER)"]).unwrap();
-        database.migrate(&[MIGRATIONS[0], "CREATE TABLE later (x INTEGER)"]).unwrap();
+        let later = [&MIGRATIONS[..], &["CREATE TABLE later (x INTEGER)"]].concat();
+        database.migrate(&later).unwrap();
+        database.migrate(&later).unwrap();
         drop(database);
         let refused = Database::open(folder.path()).err().unwrap();
-        assert!(matches!(refused, Error::NewerSchema { found: 2, known: 1, .. }), "{refused}");
+        let known = i64::try_from(MIGRATIONS.len()).unwrap();
+        assert!(matches!(refused, Error::NewerSchema { found, .. } if found == known + 1), "{refused}");
     }
 
     #[test]
     fn a_failed_migration_leaves_the_version_before() {
         let folder = tempfile::tempdir().unwrap();
         let mut database = Database::open(folder.path()).unwrap();
-        assert!(database.migrate(&[MIGRATIONS[0], "CREATE TABLE later (x INTEGER); NOT SQL"]).is_err());
+        let broken = [&MIGRATIONS[..], &["CREATE TABLE later (x INTEGER); NOT SQL"]].concat();
+        assert!(database.migrate(&broken).is_err());
         let version =
             database.connection.query_row("PRAGMA user_version", [], |r| r.get::<_, i64>(0)).unwrap();
         let made = database.connection.query_row(
@@ -150,7 +153,38 @@ mod tests {
             [],
             |r| r.get::<_, i64>(0),
         );
-        assert_eq!((version, made), (1, Ok(0)));
+        assert_eq!((version, made), (i64::try_from(MIGRATIONS.len()).unwrap(), Ok(0)));
+    }
+
+    #[test]
+    fn budgets_of_the_first_schema_are_carried_over() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        let row = |name: &str, scope: &str| {
+            format!(
+                "INSERT INTO budgets (tenant, name, configured, unit, amount, period, time_zone, hard, shadow, scope_dimension, \
+                 scope_value, scope_key, window_start, window_end, spent, uncovered, told_percent, told_unix_ms) \
+                 VALUES ('acme', '{name}', 0, 'tokens', 7, 'month', 'Europe/Berlin', 1, 0, {scope}, 1, 2, 3, 0, 0, 0)"
+            )
+        };
+        let scopes =
+            ["'', '', ''", "'tag', 'prod', 'env'", "'requested_model', 'fast', ''", "'team', 't', ''"];
+        for (n, scope) in scopes.into_iter().enumerate() {
+            connection.execute_batch(&row(&n.to_string(), scope)).unwrap();
+        }
+        connection.execute_batch(MIGRATIONS[1]).unwrap();
+        let found = super::super::rows::budgets(&connection).unwrap();
+        let terms = &found[0].terms;
+        assert_eq!(
+            (terms.limit, terms.period.name(), terms.zone_name.as_str()),
+            (7, "month", "Europe/Berlin")
+        );
+        assert_eq!((terms.hard, terms.shadow, terms.carry_over, found[0].spent), (true, false, false, 3));
+        let scopes: Vec<_> = found.iter().map(|b| serde_json::to_string(&b.terms.scope).unwrap()).collect();
+        assert_eq!(
+            scopes,
+            ["[]", r#"[[{"tag":"env"},"prod"]]"#, r#"[["model","fast"]]"#, r#"[["team","t"]]"#]
+        );
     }
 
     #[test]

@@ -7,14 +7,17 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
+    audit::Look,
+    backend::Backend as _,
     books::Ask,
-    budget::{Budget, Origin, tests::terms},
+    budget::{Budget, Origin, Terms, tests::terms},
     credential::{self, Credential},
-    keys::{Caller, Key, KeyScope},
+    keys::{Caller, Key, KeyChange, KeyScope},
     ledger::{AttemptRecord, Details, Record, Tokens},
+    limit::{Metric, Per, tests::limit},
     query::{Dimension, Question},
     reservation::Quote,
-    subject::tests::subject,
+    subject::{Facet, Scope, tests::subject},
 };
 
 const START: i64 = 1_780_000_000_000;
@@ -24,7 +27,6 @@ struct World {
     clock: ManualClock,
     store: Store,
     keys: Keys,
-    reader: Reader,
     alerts: Alerts,
     violations: Violations,
 }
@@ -38,14 +40,14 @@ impl World {
                 allowance: crate::Allowances { enabled: false, ..Default::default() },
                 ..Config::default()
             },
-            budgets,
+            configured: Configured { budgets, limits: Vec::new() },
             admin: None,
             clock: Arc::new(clock.clone()),
             alerts: alerts.clone(),
             violations: violations.clone(),
         };
-        let (store, keys, reader) = Store::open(setting).unwrap();
-        Self { folder: folder.to_owned(), clock: clock.clone(), store, keys, reader, alerts, violations }
+        let (store, keys) = Store::open(setting).unwrap();
+        Self { folder: folder.to_owned(), clock: clock.clone(), store, keys, alerts, violations }
     }
 
     fn new(budgets: Vec<Terms>) -> (Self, TempDir) {
@@ -68,6 +70,7 @@ impl World {
             gateway_id: "".into(),
             subject: Arc::new(subject("acme", "k1")),
             quote: Quote { input_tokens: 0, output_tokens, fixed_nanousd: 0, output_picousd: 1_000 },
+            slice_tokens: None,
         };
         Ok(self.store.ask(move |desk| desk.admit(&ask)).await?.reservation.granted_output_tokens)
     }
@@ -79,7 +82,7 @@ impl World {
     }
 
     async fn budget(&self) -> Budget {
-        let mut budgets = self.store.ask(|desk| Ok(Ok(desk.budgets("acme")))).await.unwrap();
+        let mut budgets = self.store.budgets("acme").await.unwrap();
         assert_eq!(budgets.len(), 1);
         budgets.remove(0)
     }
@@ -88,9 +91,12 @@ impl World {
     async fn ledger(&self) -> BTreeMap<String, (u64, i64)> {
         let group_by = vec![Dimension::Outcome];
         let question = Question { to_unix_ms: i64::MAX, group_by, limit: 100, ..Question::default() };
-        let (groups, truncated) = self.reader.answer(question).await.unwrap();
+        let (groups, truncated) = self.store.answer(question).await.unwrap();
         assert!(!truncated);
-        groups.into_iter().map(|g| (g.values[0].clone(), (g.requests, g.cost_nanousd))).collect()
+        groups
+            .into_iter()
+            .map(|g| (g.values[0].clone(), (u64::try_from(g.sum.requests).unwrap(), g.sum.cost_nanousd)))
+            .collect()
     }
 }
 
@@ -239,10 +245,9 @@ async fn configured_budgets_follow_the_file_and_keep_their_count() {
     let (world, folder) = World::new(vec![terms("acme", "b", 1_000)]);
     world.settle(done("r", 100)).await;
     let id = world.budget().await.id;
-    let changed =
-        world.store.ask(move |desk| desk.change_budget(id, terms("acme", "b", 5), Origin::Call)).await;
+    let changed = world.store.put_budget(Some(id), terms("acme", "b", 5), Origin::Call, "admin").await;
     assert!(changed.unwrap_err().to_string().contains("configuration file"));
-    assert!(world.store.ask(move |desk| desk.delete_budget(id)).await.is_err());
+    assert!(world.store.delete_budget(id, "admin").await.is_err());
     world.store.close().await;
 
     let raised = World::open(folder.path(), &world.clock, vec![terms("acme", "b", 2_000)]);
@@ -260,12 +265,12 @@ async fn a_budget_made_in_mid_period_knows_what_was_spent_in_it() {
     let (world, _folder) = World::new(vec![]);
     world.settle(done("r", 100)).await;
     let tokens = Terms { unit: crate::budget::Unit::Tokens, ..terms("acme", "b", 1_000) };
-    let scoped = Terms { scope: crate::subject::Scope::User("u".to_owned()), ..terms("acme", "u", 1_000) };
-    let tagged = crate::subject::Scope::Tag { key: "a".to_owned(), value: "b".to_owned() };
-    let tagged = Terms { scope: tagged, ..terms("acme", "t", 1_000) };
+    let of = |facet, value: &str| Scope(vec![(facet, value.to_owned())]);
+    let scoped = Terms { scope: of(Facet::User, "u"), ..terms("acme", "u", 1_000) };
+    let tagged = Terms { scope: of(Facet::Tag("a".to_owned()), "b"), ..terms("acme", "t", 1_000) };
     let made = world.store.ask(move |desk| {
         Ok(Ok([tokens, scoped, tagged]
-            .map(|terms| desk.create_budget(terms, Origin::Call).unwrap().unwrap().spent)))
+            .map(|terms| desk.put_budget(None, terms, Origin::Call, "admin").unwrap().unwrap().spent)))
     });
     assert_eq!(made.await.unwrap(), [100, 0, 0]);
 }
@@ -302,28 +307,34 @@ async fn a_revocation_is_not_undone_by_a_change_and_survives() {
         name: "n".to_owned(),
         admin: true,
         hash: Hash::new(Credential::parse(&text).unwrap(), &random),
+        old: None,
         scope: KeyScope { models: vec!["a*".to_owned()], team: Some("t".into()), ..KeyScope::default() },
         created_unix_ms: START,
         expires_unix_ms: Some(i64::MAX),
         revoked_unix_ms: None,
     };
-    let made = world.store.ask(move |desk| desk.create_key(key)).await.unwrap();
+    let made = world.store.create_key(key, "root").await.unwrap();
     let caller = Caller { credential: &text, loopback: false, peer_ip: "" };
     assert!(world.keys.identify(caller, START).is_ok());
     let both = world.store.ask(move |desk| {
-        let revoked = desk.change_key(&id, |key| {
-            key.revoked_unix_ms = Some(START);
-            Ok(())
-        })?;
-        let renamed = desk.change_key(&id, |key| {
-            key.name = "other".to_owned();
-            Ok(())
-        })?;
+        let revoked = desk.change_key(&id, KeyChange::Revoke, "root")?;
+        let other = KeyChange::Update {
+            tenant: String::new(),
+            name: "other".to_owned(),
+            admin: true,
+            expires_unix_ms: None,
+            scope: KeyScope::default(),
+        };
+        let renamed = desk.change_key(&id, other, "ann")?;
         Ok(revoked.and(renamed))
     });
     let changed = both.await.unwrap();
     assert_eq!((changed.revoked_unix_ms, changed.name.as_str()), (Some(START), "other"));
     assert!(matches!(world.keys.identify(caller, START), Err(Refusal::CredentialRevoked(_))));
+    let look = Look { tenant: "acme".to_owned(), before_unix_ms: i64::MAX, limit: 10 };
+    let audit = world.store.audit(look).await.unwrap();
+    let audit: Vec<_> = audit.iter().map(|change| (change.action.as_str(), change.actor.as_str())).collect();
+    assert_eq!(audit, [("key.update", "ann"), ("key.revoke", "root"), ("key.create", "root")]);
     world.store.close().await;
     let next = World::open(folder.path(), &world.clock, vec![]);
     let found = next.keys.get(&made.id).unwrap();
@@ -337,7 +348,7 @@ async fn a_failed_commit_answers_nobody_and_leaves_books_and_disk_agreed() {
     let (world, _folder) = World::new(vec![terms("acme", "b", 1_000)]);
     world.admit("r1", 100).await.unwrap();
     let failed = world.store.ask(|desk| -> Answer<()> {
-        let refused = desk.create_budget(terms("acme", "lost", 1), Origin::Call)?;
+        let refused = desk.put_budget(None, terms("acme", "lost", 1), Origin::Call, "admin")?;
         assert!(refused.is_ok());
         desk.connection.execute_batch("THIS IS NOT SQL").map(Ok)
     });
@@ -353,9 +364,70 @@ async fn a_full_queue_sheds_and_a_closed_store_says_so() {
     world.store.close().await;
     assert_eq!(world.admit("r", 1).await, Err(Refusal::StoreAway));
     let (queue, _jobs) = mpsc::channel(1);
-    let stuck = Store { queue };
+    let stuck = Store { queue, reader: world.store.reader.clone() };
     let waiting = stuck.ask_now(|_| Ok(Ok(())));
     let mut waiting = std::pin::pin!(waiting);
     assert!(futures_util::poll!(waiting.as_mut()).is_pending());
     assert_eq!(stuck.ask_now(|_| Ok(Ok(()))).await, Err(Refusal::Overloaded));
+}
+
+#[tokio::test]
+async fn limits_survive_a_kill_as_full_as_they_were() {
+    let (world, _folder) = World::new(vec![]);
+    for (metric, per) in [(Metric::Requests, Per::Day), (Metric::Concurrent, Per::Call)] {
+        let mut terms = limit(0, metric, 3, per).terms;
+        terms.name = format!("{metric:?}");
+        world.store.put_limit(None, terms, Origin::Call, "admin").await.unwrap();
+    }
+    for id in ["r1", "r2"] {
+        world.admit(id, 1).await.unwrap();
+    }
+    world.settle(done("r1", 1)).await;
+    let (next, _image) = world.after_a_kill();
+    let remaining = next.store.ask(|desk| {
+        let buckets = [(1, Arc::from("")), (2, Arc::from(""))];
+        Ok(Ok(desk
+            .books
+            .meters
+            .told(&buckets, desk.now)
+            .iter()
+            .map(|rate| rate.remaining)
+            .collect::<Vec<_>>()))
+    });
+    assert_eq!(remaining.await.unwrap(), [1, 2], "two requests today, one under way");
+    next.clock.advance(Duration::from_secs(121));
+    next.store.tick().await;
+    next.admit("r3", 1).await.unwrap();
+    assert!(matches!(next.admit("r4", 1).await, Err(Refusal::RateLimited(_))));
+}
+
+#[tokio::test]
+async fn the_ledger_is_read_in_pages_without_gap_or_repetition() {
+    let (world, _folder) = World::new(vec![]);
+    for n in 0..25 {
+        let attempts = (0..n % 3).map(|number| attempt(number + 1, 1)).collect();
+        world.settle(record(&format!("r{n:02}"), attempts, Some(RequestOutcome::Ok))).await;
+    }
+    let mut page = crate::ledger::Page {
+        tenant: "acme".to_owned(),
+        from_unix_ms: 0,
+        to_unix_ms: i64::MAX,
+        after: String::new(),
+        limit: 4,
+    };
+    let mut found = Vec::new();
+    loop {
+        let leaf = world.store.page(page.clone()).await.unwrap();
+        found.extend(leaf.rows.into_iter().map(|row| (row.request_id, row.attempt.map_or(0, |a| a.number))));
+        match leaf.next {
+            Some(next) => page.after = next,
+            None => break,
+        }
+    }
+    let expected: Vec<_> = (0..25_u32)
+        .flat_map(|n| {
+            (0..(n % 3).max(1)).map(move |k| (format!("r{n:02}"), if n % 3 == 0 { 0 } else { k + 1 }))
+        })
+        .collect();
+    assert_eq!(found, expected);
 }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use signalbox_proto::common::v1::{Attribution, ErrorReason};
 use signalbox_proto::metering::v1::{
-    AdmitRequest, Budget, BudgetPeriod, CreateBudgetRequest, CreateKeyRequest, ExtendRequest, Key,
-    ListKeysRequest, RevokeKeyRequest, UpdateKeyRequest,
+    AdmitRequest, Budget, BudgetPeriod, CreateBudgetRequest, CreateKeyRequest, CreateLimitRequest,
+    DeleteLimitRequest, ExtendRequest, Key, Limit, LimitMetric, LimitPeriod, ListAuditRequest,
+    ListKeysRequest, ListLimitsRequest, RevokeKeyRequest, RotateKeyRequest, UpdateKeyRequest,
+    UpdateLimitRequest, UsageDimension,
 };
 use tonic_types::StatusExt as _;
 
-use crate::world::{World, ask, reason, used};
+use crate::world::{NOON, World, ask, reason, used};
 
 async fn key(world: &mut World, key: Key) -> (Key, String) {
     let made = world.client.create_key(CreateKeyRequest { key: Some(key) }).await.unwrap().into_inner();
@@ -46,7 +48,7 @@ async fn without_keys_a_caller_on_loopback_is_local_and_its_first_key_shuts_the_
 #[tokio::test]
 async fn a_key_lives_changes_and_ends() {
     let mut world = World::start("[tenants.acme]\nguard_policy = 'strict'\nallowed_models = ['fast']").await;
-    let expires = Some(crate::world::NOON + 60_000);
+    let expires = Some(NOON + 60_000);
     let (made, credential) = key(&mut world, Key { expires_unix_ms: expires, ..acme() }).await;
     let principal = world.admit(with(&credential, ask("r1"))).await.unwrap().principal.unwrap();
     assert_eq!((principal.guard_policy.as_str(), principal.admin), ("strict", false), "the tenant's policy");
@@ -217,7 +219,7 @@ async fn bad_requests_are_told_what_to_change() {
 }
 
 #[tokio::test]
-async fn budgets_are_managed_and_what_is_not_there_yet_is_said() {
+async fn budgets_are_managed() {
     let mut world = World::start("").await;
     let budget = Budget {
         tenant: "local".to_owned(),
@@ -226,6 +228,8 @@ async fn budgets_are_managed_and_what_is_not_there_yet_is_said() {
         period: BudgetPeriod::Month.into(),
         hard: true,
         time_zone: "Europe/Berlin".to_owned(),
+        carry_over: true,
+        alert_percents: vec![90],
         ..Budget::default()
     };
     let create = |budget: &Budget| CreateBudgetRequest { budget: Some(budget.clone()) };
@@ -237,11 +241,6 @@ async fn budgets_are_managed_and_what_is_not_there_yet_is_said() {
     assert_eq!(
         reason(&world.client.create_budget(create(&budget)).await.unwrap_err()),
         ErrorReason::AlreadyExists
-    );
-    let carried = Budget { carry_over: true, name: "c".to_owned(), ..budget };
-    assert_eq!(
-        reason(&world.client.create_budget(create(&carried)).await.unwrap_err()),
-        ErrorReason::NotSupported
     );
     let mut free = ask("r1");
     free.chat.as_mut().unwrap().sampling = None;
@@ -255,5 +254,95 @@ async fn budgets_are_managed_and_what_is_not_there_yet_is_said() {
     world.client.delete_budget(delete()).await.unwrap();
     assert_eq!(reason(&world.client.delete_budget(delete()).await.unwrap_err()), ErrorReason::NotFound);
     assert_eq!(world.budgets().await, []);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rate_limits_say_what_remains_and_when_to_come_again() {
+    let limits = "[tenants.local]\nlimits = [{ requests = 2, per = 'second' }, { tokens = 1000 }, { concurrent = 3, each = 'user' }]";
+    let mut world = World::start(limits).await;
+    let by_ann = |id: &str| {
+        let attribution = Some(Attribution { user: Some("ann".to_owned()), ..Attribution::default() });
+        AdmitRequest { attribution, ..ask(id) }
+    };
+    let admitted = world.admit(by_ann("r1")).await.unwrap();
+    let told: Vec<_> =
+        admitted.rates.iter().map(|r| (r.name.as_str(), r.limit, r.remaining, r.reset_ms)).collect();
+    let expected = [
+        ("requests_per_second", 2, 1, 500),
+        ("tokens_per_minute", 1_000, 976, 1_440),
+        ("concurrent", 3, 2, 0),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(admitted.rate.as_ref().unwrap().name, "requests_per_second", "the tightest");
+    world.admit(by_ann("r2")).await.unwrap();
+    let refused = world.admit(by_ann("r3")).await.unwrap_err();
+    assert_eq!(reason(&refused), ErrorReason::RateLimited);
+    assert_eq!(signalbox_mesh::error::retry_after(&refused), Some(Duration::from_millis(500)));
+    let quota = refused.get_details_quota_failure().unwrap();
+    assert_eq!(quota.violations[0].subject, "tenant:local/limit:requests_per_second");
+    world.clock.advance(Duration::from_millis(500));
+    world.admit(by_ann("r3")).await.unwrap();
+    world.clock.advance(Duration::from_secs(1));
+    let refused = world.admit(by_ann("r4")).await.unwrap_err();
+    assert!(refused.message().contains("3 requests at a time"), "{refused}");
+    assert!(world.admit(ask("r5")).await.is_ok(), "another user's");
+    world.settle(used("r1", &admitted, 14, 10)).await.unwrap();
+    world.admit(by_ann("r4")).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn limits_are_managed_and_every_change_is_on_record() {
+    let mut world = World::start("").await;
+    let limit = Limit {
+        tenant: "local".to_owned(),
+        name: "rpm".to_owned(),
+        metric: LimitMetric::Requests.into(),
+        amount: 1,
+        per: LimitPeriod::Minute.into(),
+        each: UsageDimension::Tag.into(),
+        each_tag_key: Some("env".to_owned()),
+        ..Limit::default()
+    };
+    let create = CreateLimitRequest { limit: Some(limit.clone()) };
+    let made = world.client.create_limit(create.clone()).await.unwrap().into_inner().limit.unwrap();
+    assert_eq!((made.burst, made.each, made.each_tag_key.as_deref()), (1, limit.each, Some("env")));
+    assert_eq!(reason(&world.client.create_limit(create).await.unwrap_err()), ErrorReason::AlreadyExists);
+    let update = UpdateLimitRequest { limit: Some(Limit { amount: 5, burst: 0, ..made.clone() }) };
+    let changed = world.client.update_limit(update).await.unwrap().into_inner().limit.unwrap();
+    assert_eq!((changed.amount, changed.burst), (5, 5));
+    let listed = world.client.list_limits(ListLimitsRequest::default()).await.unwrap().into_inner().limits;
+    assert_eq!(listed, [changed]);
+    let delete = || DeleteLimitRequest { id: made.id.clone() };
+    world.client.delete_limit(delete()).await.unwrap();
+    assert_eq!(reason(&world.client.delete_limit(delete()).await.unwrap_err()), ErrorReason::NotFound);
+    let entries = world.client.list_audit(ListAuditRequest::default()).await.unwrap().into_inner().entries;
+    let actions: Vec<_> = entries.iter().map(|entry| entry.action.as_str()).collect();
+    assert_eq!(actions, ["limit.delete", "limit.update", "limit.create"]);
+    assert!(entries[1].detail.contains("\"amount\":5"), "{}", entries[1].detail);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_rotated_key_has_two_secrets_until_the_old_one_ends() {
+    let mut world = World::start("[tenants.acme]").await;
+    let (made, old) = key(&mut world, acme()).await;
+    let rotate = RotateKeyRequest { id: made.id.clone(), overlap_ms: 60_000 };
+    let rotated = world.client.rotate_key(rotate.clone()).await.unwrap().into_inner();
+    assert_eq!(rotated.key.unwrap().old_secret_until_unix_ms, Some(NOON + 60_000));
+    for (id, credential) in [("r1", &old), ("r2", &rotated.credential)] {
+        assert!(world.admit(with(credential, ask(id))).await.is_ok());
+    }
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(
+        reason(&world.admit(with(&old, ask("r3"))).await.unwrap_err()),
+        ErrorReason::CredentialInvalid
+    );
+    assert!(world.admit(with(&rotated.credential, ask("r4"))).await.is_ok());
+    let long = RotateKeyRequest { overlap_ms: i64::MAX, ..rotate };
+    assert_eq!(reason(&world.client.rotate_key(long).await.unwrap_err()), ErrorReason::InvalidRequest);
+    let none = RotateKeyRequest { id: "nobody".to_owned(), overlap_ms: 0 };
+    assert_eq!(reason(&world.client.rotate_key(none).await.unwrap_err()), ErrorReason::NotFound);
     world.end().await;
 }

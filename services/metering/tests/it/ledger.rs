@@ -3,8 +3,8 @@
 use futures_util::StreamExt as _;
 use signalbox_proto::common::v1::{Attribution, CacheState, ErrorReason, Timings};
 use signalbox_proto::metering::v1::{
-    CountTokensRequest, QueryUsageRequest, RequestOutcome, SettleRequest, Settlement, UsageDimension,
-    UsageFilter, UsageRow, WatchAlertsRequest,
+    CountTokensRequest, ExportFormat, ExportUsageRequest, QueryUsageRequest, RequestOutcome, SettleRequest,
+    Settlement, UsageDimension, UsageFilter, UsageRow, WatchAlertsRequest,
 };
 use tonic_types::StatusExt as _;
 
@@ -155,5 +155,33 @@ async fn tokens_are_counted_without_admission() {
     assert_eq!((counted.input_tokens, counted.exact), (14, true));
     let refused = world.client.count_tokens(CountTokensRequest::default()).await.unwrap_err();
     assert_eq!(reason(&refused), ErrorReason::InvalidRequest);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_ledger_is_exported_line_by_line() {
+    let mut world = World::start("").await;
+    busy(&mut world).await;
+    let mut export = async |format: ExportFormat| {
+        let request = ExportUsageRequest { format: format.into(), ..ExportUsageRequest::default() };
+        let mut stream = world.client.export_usage(request).await.unwrap().into_inner();
+        let mut lines = Vec::new();
+        while let Some(part) = stream.next().await {
+            lines.extend_from_slice(&part.unwrap().lines);
+        }
+        String::from_utf8(lines).unwrap()
+    };
+    let json = export(ExportFormat::Ndjson).await;
+    let rows: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: Vec<_> =
+        rows.iter().map(|row| (row["request_id"].as_str().unwrap(), row["attempt"].as_u64())).collect();
+    assert_eq!(seen, [("a", Some(1)), ("a", Some(2)), ("b", None), ("c", None)]);
+    assert_eq!(
+        (rows[0]["cost_nanousd"].as_i64(), rows[2]["saved_nanousd"].as_i64()),
+        (Some(34_000), Some(34_000))
+    );
+    assert!(rows[0]["price_version"].as_str().is_some_and(|version| version != rows[1]["price_version"]));
+    let csv = export(ExportFormat::Csv).await;
+    assert_eq!((csv.lines().count(), csv.starts_with("request_id,started_unix_ms,tenant")), (5, true));
     world.end().await;
 }
