@@ -1,5 +1,6 @@
 //! The choice of a dialect, so that callers need not know which one they speak.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -114,6 +115,11 @@ impl Dialect {
     ///
     /// The request holds something that the dialect cannot say.
     pub fn chat(self, request: &ChatRequest, target: Target<'_>) -> Result<Encoded, RequestError> {
+        let request = match self {
+            Self::Gemini | Self::Vertex => Cow::Borrowed(request),
+            _ => google::leave(request)?,
+        };
+        let request = &*request;
         match self {
             Self::OpenAi | Self::Azure | Self::AzureV1 => {
                 let at_azure = self != Self::OpenAi;

@@ -59,6 +59,16 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// An answer that was stored: its batches as [`Self::stored`] gave them.
+    pub(crate) fn restore(batches: Vec<Bytes>, models: Vec<Arc<str>>, cut_by_request: bool) -> Self {
+        Self { batches, models, cut_by_request }
+    }
+
+    /// Encoded [`CachedEvents`], in order.
+    pub(crate) fn stored(&self) -> &[Bytes] {
+        &self.batches
+    }
+
     pub(crate) fn size(&self) -> usize {
         let models: usize = self.models.iter().map(|model| 2 * model.len() + 96).sum();
         self.batches.iter().map(|batch| batch.len() + size_of::<Bytes>()).sum::<usize>() + models
@@ -165,6 +175,10 @@ impl Recording {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn limit(&mut self, max_output_tokens: Option<u32>) {
+        self.max_output_tokens = max_output_tokens;
     }
 
     /// Who wrote it so far.

@@ -19,6 +19,8 @@ use crate::rescue::{Forward, Rescue, way};
 
 /// What a model is recorded with that did not go on from what was delivered.
 const STARTED_OVER: &str = "the model started over instead of going on";
+/// The most pieces that are passed on in one go: the reader of the answer decides when it wants more.
+const AT_ONCE: usize = 32;
 /// The most tool-call pieces that are held back; with more they are sent, and no rescue is possible any more.
 const HELD_CALLS: usize = 4_096;
 
@@ -60,14 +62,15 @@ impl Execution {
         }
     }
 
-    /// Passes on a piece, and whatever else came with the same read.
+    /// Passes on a piece, and what else has come by now.
     pub(crate) fn deliver(&mut self, mut live: Box<Live>, delta: Delta) -> State {
-        let mut next = Some(delta);
+        let (mut next, mut left) = (Some(delta), AT_ONCE);
         while let Some(delta) = next {
             if !self.pass(&mut live, delta) {
                 return self.started_over(live);
             }
-            next = live.answer.ready();
+            left -= 1;
+            next = if left > 0 { live.answer.ready() } else { None };
         }
         if self.drips(&mut live) {
             let limits = self.core.config.limits;

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Silence is found soon; on a busy machine nothing else takes as long.
 const LIMITS: &str = "[executor.limits]\nfirst_output_ms = 3000\nidle_ms = 3000\nconnect_ms = 60000\n";
 
+/// All faults at once would use up the budget that one needs to be asked again.
+const RETRIES: &str = "[executor.retry]\nbudget_reserve = 100\n";
+
 /// A model that says the prompt back, and does so badly.
 fn faulty(fault: &Fault, tag: &str) -> String {
     format!("sim-echo+{fault}+tag={tag}")
@@ -76,7 +79,7 @@ async fn a_fault_ends_in_the_answer_or_in_a_clean_error(topology: Topology) {
         .flat_map(|fault| [faulty(fault, "streamed"), faulty(fault, "whole")])
         .collect();
     let models: Vec<&str> = models.iter().map(String::as_str).collect();
-    let sandbox = Sandbox::with(topology, &models, LIMITS).await;
+    let sandbox = Sandbox::with(topology, &models, &format!("{LIMITS}{RETRIES}")).await;
     let asked = join_all(Fault::EXAMPLES.iter().map(async |fault| {
         let seen = sandbox.ask(uncached(&faulty(fault, "streamed"), PROMPT)).await;
         check(fault, &seen);
@@ -98,7 +101,7 @@ async fn a_fault_is_made_good_by_the_next_candidate(topology: Topology) {
         .map(|(number, fault)| alias(fault).replacen("good>", &format!("good-{number}>"), 1))
         .collect();
     let models: Vec<&str> = models.iter().map(String::as_str).collect();
-    let sandbox = Sandbox::with(topology, &models, LIMITS).await;
+    let sandbox = Sandbox::with(topology, &models, &format!("{LIMITS}{RETRIES}")).await;
     let asked = join_all(Fault::EXAMPLES.iter().enumerate().map(async |(number, fault)| {
         let seen = sandbox.ask(uncached(&format!("good-{number}"), PROMPT)).await;
         check(fault, &seen);

@@ -22,6 +22,7 @@ mod arguments;
 mod citation;
 mod encode;
 mod error;
+mod leave;
 mod media;
 mod model;
 mod own;
@@ -33,6 +34,7 @@ mod tool;
 
 pub use encode::{Options, encode};
 pub use error::error;
+pub(crate) use leave::leave;
 pub use model::path;
 pub use parse::{Parsed, parse};
 pub use stream::{Stream, whole};

@@ -1,5 +1,6 @@
 //! An answer put together from `GenerateContentResponse`s.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use serde_json::{Map, Value};
@@ -130,7 +131,7 @@ impl State {
         if let Some(Value::Object(candidate)) = candidate {
             self.candidate(candidate)?;
         } else if let Some(reason) = root.get("promptFeedback").and_then(|f| f.get("blockReason")) {
-            let words = format!("the prompt was blocked: {}", reason.as_str().unwrap_or("no reason given"));
+            let words = format!("the prompt was blocked: {}", word_of(reason));
             return Err(ProviderError::new(ErrorClass::ContentFilter, &words));
         }
         const KNOWN: [&str; 4] = ["usageMetadata", "modelVersion", "responseId", "createTime"];
@@ -163,10 +164,10 @@ impl State {
         }
         let known = ["finishReason", "index", "logprobsResult", "avgLogprobs", "citationMetadata"];
         self.remember(others(&candidate, &known));
-        match candidate.get("finishReason").and_then(Value::as_str) {
-            Some(word) if !word.is_empty() => {
+        match candidate.get("finishReason").map(word_of) {
+            Some(word) if !matches!(&*word, "" | "FINISH_REASON_UNSPECIFIED") => {
                 self.close();
-                self.finished(word)
+                self.finished(&word)
             }
             _ => Ok(()),
         }
@@ -299,6 +300,20 @@ impl State {
     }
 }
 
+/// Reads a finish reason, which is a number where a client asks for enumerations so, as Google's own for Vertex AI does.
+fn word_of(reason: &Value) -> Cow<'_, str> {
+    const NAMES: [&str; 6] =
+        ["FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER"];
+    match reason {
+        Value::String(word) => Cow::Borrowed(word),
+        Value::Number(number) => {
+            let name = number.as_u64().and_then(|n| NAMES.get(usize::try_from(n).ok()?));
+            name.map_or_else(|| Cow::Owned(number.to_string()), |name| Cow::Borrowed(*name))
+        }
+        _ => Cow::Borrowed(""),
+    }
+}
+
 fn inline(inline: &Map<String, Value>) -> Option<Media> {
     let (_, data) = super::media::decode(inline.get("data")?.as_str()?)?;
     let media_type = inline.get("mimeType").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -409,6 +424,15 @@ mod tests {
             .collect();
         let want = [(1, "f"), (1, "{\"a\":\"xy\"}"), (2, "g{}")].map(|(at, text)| (at, text.to_owned()));
         assert_eq!(calls, want);
+    }
+
+    #[test]
+    fn a_finish_reason_may_be_a_number() {
+        let answer =
+            whole(br#"{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":1}]}"#).unwrap();
+        assert_eq!(answer.summary.finish_reason, Some(FinishReason::Stop));
+        let none = whole(br#"{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":0}]}"#);
+        assert!(none.is_err());
     }
 
     #[test]

@@ -14,7 +14,9 @@ use signalbox_wire::json::Object;
 use signalbox_wire::{Dialect, Limits, ProviderError, Summary, Target, openai};
 
 use self::reading::{Seen, of_message, read};
-use super::recordings::{SIZES, Table, Verdict, body, difference, events, is_stream, json, same, unmapped};
+use super::recordings::{
+    REFUSED, SIZES, Table, Verdict, body, difference, events, is_stream, json, refused, same, unmapped,
+};
 
 #[test]
 fn the_dialect_is_addressed_as_anthropic_wants() {
@@ -82,7 +84,10 @@ pub(crate) fn from_openai(row: &Value) -> Result<Verdict, String> {
     if let Some(aside) = unmapped(&recorded) {
         return Ok(Verdict::Aside(aside));
     }
-    let parsed = openai::parse(recorded.to_string().as_bytes(), None).map_err(|e| e.to_string())?;
+    let parsed = match openai::parse_for(recorded.to_string().as_bytes(), "m", None) {
+        Err(_) if refused(row) => return Ok(Verdict::Aside(REFUSED)),
+        parsed => parsed.map_err(|e| e.to_string())?,
+    };
     let options = Options {
         model: "claude-sonnet-4-5",
         provider: "anthropic",
@@ -134,7 +139,11 @@ fn fits(written: &Value) -> Result<Verdict, String> {
                 "image" | "document" => {}
                 "tool_use" if block["input"].is_object() => calls.push(block["id"].as_str().unwrap()),
                 "tool_result" if calls.contains(&block["tool_use_id"].as_str().unwrap()) => {}
-                other => return Err(format!("a block {other}")),
+                known @ ("text" | "tool_use" | "tool_result" | "image_url" | "input_audio" | "file") => {
+                    return Err(format!("a block {known}"));
+                }
+                // Passed through, because Anthropic may have it by now.
+                _ => return Ok(Verdict::Aside("a part that no known dialect has")),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::recordings::json;
+use super::recordings::{body, events, is_stream, json};
 
 /// What a recording is.
 #[derive(Debug, PartialEq)]
@@ -151,11 +151,12 @@ pub(crate) fn kind(row: &Value) -> Kind {
     if end("/embeddings") && !end("/api/embeddings") {
         return Kind::OpenAiEmbeddings;
     }
+    // A door of that name may be a proxy's, for a dialect of ours.
+    if let Some(kind) = by_shape(&request, &answer(row)) {
+        return kind;
+    }
     if let Some((_, what)) = ENDS.iter().find(|(suffix, _)| end(suffix)) {
         return Kind::Other(what);
-    }
-    if let Some(kind) = by_shape(&request, &json(&row["response"])) {
-        return kind;
     }
     if let Some((_, what)) = PIECES.iter().find(|(piece, _)| path.contains(piece)) {
         return Kind::Other(what);
@@ -175,15 +176,32 @@ pub(crate) fn path(row: &Value) -> String {
     path.trim_end_matches('/').replace("%3A", ":").replace("%3a", ":").replace("%2F", "/")
 }
 
+/// The answer, or the first event of one.
+fn answer(row: &Value) -> Value {
+    let body = body(row);
+    if is_stream(&body) {
+        events(&body).0.into_iter().next().unwrap_or_default()
+    } else {
+        json(&row["response"])
+    }
+}
+
 fn by_shape(request: &Value, response: &Value) -> Option<Kind> {
-    let object = |value: &Value| value["object"].as_str().unwrap_or_default().to_owned();
-    if object(response) == "chat.completion" && request["messages"].is_array() {
+    let object = response["object"].as_str().unwrap_or_default();
+    let messages = request["messages"].is_array();
+    let choice = &response["choices"][0];
+    if messages
+        && (object.starts_with("chat.completion")
+            || choice["message"].is_object()
+            || choice["delta"].is_object())
+    {
         return Some(Kind::OpenAi);
     }
-    if object(response) == "response" && request.get("input").is_some() {
-        return Some(Kind::Responses { fetched: false });
+    if object == "response" || response["type"] == "response.created" {
+        return request.get("input").map(|_| Kind::Responses { fetched: false });
     }
-    if response["type"] == "message" && response["content"].is_array() && request["messages"].is_array() {
+    let message = response["type"] == "message" && response["content"].is_array();
+    if messages && (message || (response["type"] == "message_start" && response["message"].is_object())) {
         return Some(Kind::Anthropic { counts: false, raw: request.get("model").is_none() });
     }
     if request["contents"].is_array() && response["candidates"].is_array() {

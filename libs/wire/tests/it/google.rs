@@ -92,8 +92,14 @@ fn read(documents: &[Value]) -> Reading {
                 out.others += 1;
             }
         }
-        if let Some(finish) = candidate["finishReason"].as_str() {
-            out.finish = finish.to_owned();
+        match &candidate["finishReason"] {
+            Value::Null => {}
+            Value::String(finish) => out.finish = finish.clone(),
+            number => {
+                let names = ["", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER"];
+                let at = usize::try_from(number.as_u64().unwrap()).unwrap();
+                out.finish = names.get(at).map_or_else(|| at.to_string(), |name| (*name).to_owned());
+            }
         }
     }
     out

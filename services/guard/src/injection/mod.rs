@@ -4,7 +4,7 @@
 
 mod disguises;
 mod head;
-mod normalise;
+pub(crate) mod normalise;
 mod patterns;
 mod signals;
 mod windows;
@@ -94,15 +94,6 @@ pub(crate) async fn judge(text: &str, channel: Channel, embedder: Option<&Embedd
         Some(score) => Judgement { score, flagged: score > 0.5, learned: true },
         None => by_patterns,
     }
-}
-
-/// Asks the learned head alone; the score when it counts as an attack. `None` also where there is no model. Cancel safe.
-pub(crate) async fn learned_attack(text: &str, channel: Channel, embedder: &Embedder) -> Option<f64> {
-    let head = match channel {
-        Channel::Direct => head::DIRECT.as_ref()?,
-        Channel::Indirect => head::INDIRECT.as_ref()?,
-    };
-    learned(text, channel, embedder, head).await.filter(|score| *score > 0.5)
 }
 
 /// Of many windows one is high by chance; as in `scripts/train_guard.py`.

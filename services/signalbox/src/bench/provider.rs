@@ -80,7 +80,7 @@ impl Provider {
             "model": self.model,
             "messages": [{ "role": "user", "content": prompt }],
         });
-        if answer == Answer::Stream {
+        if answer != Answer::Whole {
             body["stream"] = true.into();
             body["stream_options"] = serde_json::json!({ "include_usage": true });
         }
@@ -114,7 +114,7 @@ impl Ask for Direct {
         let mut answered = Answered::default();
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(failed)?.into_data() else { continue };
-            let chunks = if self.answer == Answer::Stream { pieces(&data) } else { 0 };
+            let chunks = if self.answer != Answer::Whole { pieces(&data) } else { 0 };
             if chunks > 0 {
                 answered.chunks += chunks;
                 answered.first.get_or_insert_with(Instant::now);
@@ -166,6 +166,7 @@ mod tests {
         for (model, answer, expected) in [
             ("sim-bench", Answer::Whole, (40, 0, 0)),
             ("sim-bench", Answer::Stream, (40, 0, 640)),
+            ("sim-bench+chunks=256", Answer::Long, (40, 0, 10_240)),
             ("sim-bench+status=503", Answer::Stream, (0, 40, 0)),
         ] {
             let provider = Provider::new(&simulator.base_url(), model).unwrap();
