@@ -1,8 +1,10 @@
 //! Known models with the configuration laid over them.
 
-use signalbox_config::{Dialect, Secret, SecretError, Shared, Target};
+use std::{borrow::Cow, path::PathBuf};
 
-use crate::{Capability, Price, capability, models};
+use signalbox_config::{Dialect, Secret, SecretError, Shared, Target, UnknownPrice, Usd};
+
+use crate::{Book, Capability, Price, Tariff, capability, price::Rates};
 
 /// Output limit assumed for a model whose own is unknown, in tokens.
 const ASSUMED_MAX_OUTPUT: u64 = 4_096;
@@ -24,10 +26,16 @@ pub struct TargetInfo {
     pub context_window: u64,
     /// The most output tokens; a cautious guess where unknown.
     pub max_output: u64,
+    /// The vocabulary that the configuration names.
+    pub tokenizer_file: Option<PathBuf>,
     /// What it can do.
     pub capabilities: Vec<Capability>,
-    /// `None`: unknown.
+    /// The price that is valid last; `None`: unknown.
     pub price: Option<Price>,
+    /// The price at any time; `None`: unknown.
+    pub tariff: Option<Tariff>,
+    /// Whether the price is not known but the one that the configuration states for such models.
+    pub price_assumed: bool,
     /// Whether a simulator answers.
     pub simulated: bool,
     /// The share of requests among deployments.
@@ -79,26 +87,37 @@ impl TargetInfo {
         self.target.api_key_env.clone().or(file).unwrap_or_default()
     }
 
-    fn new(target: &Target) -> Self {
+    fn new(target: &Target, book: &Book, unknown: &UnknownPrice) -> Self {
         let (provider, id) = (target.provider(), target.id());
-        let known = models::find(&provider, &target.model);
-        let price = target.price.map(|p| Price {
-            input_nanousd_per_mtok: p.input_usd_per_mtok.nanousd(),
-            output_nanousd_per_mtok: p.output_usd_per_mtok.nanousd(),
-            cached_input_nanousd_per_mtok: p.cached_input_usd_per_mtok.map(signalbox_config::Usd::nanousd),
-            cache_write_nanousd_per_mtok: p.cache_write_usd_per_mtok.map(signalbox_config::Usd::nanousd),
-        });
+        let known = book.find(&provider, &target.base_url, &target.model);
+        let own = target.price.map(|price| Tariff::flat(configured(&price)));
+        let assumed = match unknown {
+            UnknownPrice::Assume(price) => Some(Tariff::flat(configured(price))),
+            UnknownPrice::Zero | UnknownPrice::Refuse => None,
+        };
+        let sure = own.or_else(|| known.as_ref().and_then(|k| k.tariff.clone()));
+        // A simulator is free, whatever is assumed of others.
+        let assumed = assumed.filter(|_| provider != "simulated");
+        let (price_assumed, tariff) = (sure.is_none() && assumed.is_some(), sure.or(assumed));
         let capabilities = match &target.capabilities {
             Some(names) => names.iter().filter_map(|name| Capability::named(name)).collect(),
-            None => capability::of_model(&target.model),
+            None => known
+                .as_ref()
+                .and_then(|k| k.capabilities.clone())
+                .unwrap_or_else(|| capability::of_model(&target.model)),
         };
         Self {
             context_window: target
                 .context_window_tokens
-                .or_else(|| known.map(|k| k.context_window))
+                .or_else(|| known.as_ref().and_then(|k| k.context_window))
                 .unwrap_or(0),
-            max_output: target.max_output_tokens.unwrap_or(ASSUMED_MAX_OUTPUT),
-            price: price.or_else(|| known.and_then(|k| k.price)),
+            max_output: target
+                .max_output_tokens
+                .or_else(|| known.as_ref().and_then(|k| k.max_output))
+                .unwrap_or(ASSUMED_MAX_OUTPUT),
+            price: tariff.as_ref().and_then(Tariff::latest),
+            tariff,
+            price_assumed,
             simulated: provider == "simulated",
             weight: target.weight.unwrap_or(1),
             limits: TimeLimits {
@@ -108,6 +127,7 @@ impl TargetInfo {
             },
             max_in_flight: target.max_in_flight,
             others: Vec::new(),
+            tokenizer_file: target.tokenizer_file.clone(),
             model: target.model.clone(),
             dialect: target.dialect,
             base_url: target.base_url.clone(),
@@ -116,6 +136,54 @@ impl TargetInfo {
             provider,
             capabilities,
         }
+    }
+}
+
+/// A price of the configuration.
+fn configured(price: &signalbox_config::Price) -> Price {
+    let rate = |usd: Option<Usd>| usd.map(Usd::nanousd);
+    let rates = Rates {
+        input_nanousd_per_mtok: price.input_usd_per_mtok.nanousd(),
+        output_nanousd_per_mtok: price.output_usd_per_mtok.nanousd(),
+        cached_input_nanousd_per_mtok: rate(price.cached_input_usd_per_mtok),
+        cache_write_nanousd_per_mtok: rate(price.cache_write_usd_per_mtok),
+        cache_write_1h_nanousd_per_mtok: rate(price.cache_write_1h_usd_per_mtok),
+        reasoning_nanousd_per_mtok: rate(price.reasoning_usd_per_mtok),
+        audio_input_nanousd_per_mtok: rate(price.audio_input_usd_per_mtok),
+        cached_audio_nanousd_per_mtok: None,
+        audio_output_nanousd_per_mtok: rate(price.audio_output_usd_per_mtok),
+        image_input_nanousd_per_mtok: rate(price.image_input_usd_per_mtok),
+        image_output_nanousd_per_mtok: rate(price.image_output_usd_per_mtok),
+    };
+    let long = price.long.map(|long| {
+        let rates = Rates {
+            input_nanousd_per_mtok: long.input_usd_per_mtok.nanousd(),
+            output_nanousd_per_mtok: long.output_usd_per_mtok.nanousd(),
+            cached_input_nanousd_per_mtok: rate(long.cached_input_usd_per_mtok)
+                .or(rates.cached_input_nanousd_per_mtok),
+            cache_write_nanousd_per_mtok: rate(long.cache_write_usd_per_mtok)
+                .or(rates.cache_write_nanousd_per_mtok),
+            ..rates
+        };
+        (long.above_input_tokens, rates)
+    });
+    Price {
+        rates,
+        long,
+        request_nanousd: price.request_usd.map_or(0, Usd::nanousd),
+        batch_percent: price.batch_percent.unwrap_or(0),
+    }
+}
+
+/// The price book of a configuration. A file that cannot be read leaves the built-in book; metering refuses to start with it.
+fn book(shared: &Shared) -> Cow<'static, Book> {
+    match shared.prices.file.as_deref().map(Book::read) {
+        Some(Ok(book)) => Cow::Owned(book),
+        Some(Err(error)) => {
+            tracing::warn!(%error, "the file of prices cannot be read; the built-in prices are used");
+            Cow::Borrowed(Book::built_in())
+        }
+        None => Cow::Borrowed(Book::built_in()),
     }
 }
 
@@ -130,9 +198,12 @@ impl Catalog {
     /// Lays a configuration over the known models.
     #[must_use]
     pub fn new(shared: &Shared) -> Self {
+        let book = book(shared);
         let targets = |alias: &signalbox_config::ModelAlias| {
             let mut targets: Vec<TargetInfo> = Vec::with_capacity(alias.targets.len());
-            for target in alias.targets.iter().map(TargetInfo::new) {
+            for target in
+                alias.targets.iter().map(|target| TargetInfo::new(target, &book, &shared.prices.unknown))
+            {
                 match targets.iter_mut().find(|known| known.id == target.id) {
                     Some(known) => known.others.push(target),
                     None => targets.push(target),
@@ -228,11 +299,31 @@ mod tests {
         let catalog = catalog();
         let mini = catalog.target("openai/gpt-4.1-mini").unwrap();
         assert_eq!(mini.context_window, 1_000_000);
-        assert_eq!(mini.price.unwrap().input_nanousd_per_mtok, 400_000_000);
+        assert_eq!(mini.price.unwrap().rates.input_nanousd_per_mtok, 400_000_000);
         assert!(!mini.has_credential());
         let llama = catalog.target("lab/llama").unwrap();
-        assert_eq!(llama.price.unwrap().output_nanousd_per_mtok, 40_000_000);
+        assert_eq!(llama.price.unwrap().rates.output_nanousd_per_mtok, 40_000_000);
         assert_eq!(llama.capabilities, [Capability::Vision]);
         assert!(llama.has_credential());
+    }
+
+    #[test]
+    fn an_unknown_price_is_unknown_or_assumed_as_the_configuration_says() {
+        let target = |prices: &str, target: &str| {
+            let text = format!(
+                "{prices}\n[models.m]\ntargets = [{{ base_url = 'http://127.0.0.1:1/v1', {target} }}]"
+            );
+            let catalog = Catalog::new(&Document::parse(&text, "t").unwrap().shared().unwrap());
+            let target = catalog.targets().next().unwrap();
+            (target.price.map(|price| price.rates.input_nanousd_per_mtok), target.price_assumed)
+        };
+        let assume = "[prices]\nunknown = { input_usd_per_mtok = '3', output_usd_per_mtok = '15' }";
+        assert_eq!(target("", "model = 'x'"), (None, false));
+        assert_eq!(target("[prices]\nunknown = 'refuse'", "model = 'x'"), (None, false));
+        assert_eq!(target(assume, "model = 'x'"), (Some(3_000_000_000), true));
+        assert_eq!(target(assume, "model = 'x', provider = 'simulated'"), (None, false));
+        assert_eq!(target(assume, "model = 'gpt-4.1', provider = 'openai'"), (Some(2_000_000_000), false));
+        let own = "model = 'x', price = { input_usd_per_mtok = '1', output_usd_per_mtok = '1' }";
+        assert_eq!(target(assume, own), (Some(1_000_000_000), false));
     }
 }

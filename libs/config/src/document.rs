@@ -8,13 +8,14 @@ use toml::{
     de::{DeTable, DeValue, ValueDeserializer},
 };
 
-use crate::{ModelAlias, Redis, Shared, Telemetry, Tenant};
+use crate::{ModelAlias, Prices, Redis, Shared, Telemetry, Tenant};
 
 /// The sections that a file may have.
-pub const SECTIONS: [&str; 12] = [
+pub const SECTIONS: [&str; 13] = [
     "models",
     "tenants",
     "telemetry",
+    "prices",
     "redis",
     "mesh",
     "embed",
@@ -188,6 +189,7 @@ impl Document {
             models: self.section::<indexmap::IndexMap<String, ModelAlias>>("models")?,
             tenants: self.section::<indexmap::IndexMap<String, Tenant>>("tenants")?,
             telemetry: self.section::<Telemetry>("telemetry")?,
+            prices: self.section::<Prices>("prices")?,
             redis: Some(self.section::<Redis>("redis")?).filter(|redis| *redis != Redis::default()),
         })
     }

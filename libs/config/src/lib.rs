@@ -7,6 +7,7 @@ mod document;
 mod live;
 mod money;
 mod places;
+mod prices;
 mod secret;
 mod shared;
 
@@ -15,9 +16,10 @@ pub use crate::{
     live::Live,
     money::Usd,
     places::{cache_dir, data_dir},
+    prices::{LongPrice, Price, Prices, UnknownPrice},
     secret::{Secret, SecretError},
     shared::{
-        Budget, BudgetPeriod, Dialect, Guarding, LogFormat, ModelAlias, Only, Price, RateLimit, RatePeriod,
-        Redis, Shared, Target, Telemetry, Tenant,
+        Budget, BudgetPeriod, Dialect, Guarding, LogFormat, ModelAlias, Only, RateLimit, RatePeriod, Redis,
+        Shared, Target, Telemetry, Tenant,
     },
 };

@@ -8,7 +8,7 @@ use std::{
 use indexmap::IndexMap;
 use serde::Deserialize;
 
-use crate::{Secret, SecretError, Usd};
+use crate::{Price, Prices, Secret, SecretError, Usd};
 
 /// Models, tenants, telemetry.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,6 +19,8 @@ pub struct Shared {
     pub tenants: IndexMap<String, Tenant>,
     /// `[telemetry]`.
     pub telemetry: Telemetry,
+    /// `[prices]`.
+    pub prices: Prices,
     /// `[redis]`: what the replicas of a service share. Absent: each keeps its own.
     pub redis: Option<Redis>,
 }
@@ -95,6 +97,9 @@ pub struct Target {
     pub context_window_tokens: Option<u64>,
     /// The most output tokens. Default: from the catalog.
     pub max_output_tokens: Option<u64>,
+    /// A `tokenizer.json` as Hugging Face's libraries write it, by which this model's tokens are counted. Default: the
+    /// vocabulary of the model's family, as far as that is known.
+    pub tokenizer_file: Option<PathBuf>,
     /// What it can do: `tools`, `vision`, `json_schema`, `reasoning`, `audio`, `prefill`. Default: from the catalog.
     pub capabilities: Option<Vec<String>>,
     /// The share of requests among deployments of one model: targets of an alias with the same provider and model, but
@@ -137,20 +142,6 @@ pub enum Dialect {
     Bedrock,
     /// Cohere v2; `base_url` is `https://api.cohere.com/v2`.
     Cohere,
-}
-
-/// A price in dollars per million tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Price {
-    /// Input.
-    pub input_usd_per_mtok: Usd,
-    /// Output.
-    pub output_usd_per_mtok: Usd,
-    /// Input read from the provider's cache. Default: as input.
-    pub cached_input_usd_per_mtok: Option<Usd>,
-    /// Input written to the provider's cache. Default: as input.
-    pub cache_write_usd_per_mtok: Option<Usd>,
 }
 
 /// An organisation.

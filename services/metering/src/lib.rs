@@ -28,6 +28,7 @@ mod credential;
 mod decode;
 mod encode;
 mod error;
+pub mod eval;
 mod export;
 mod keys;
 mod ledger;
@@ -36,6 +37,7 @@ mod meters;
 mod network;
 mod period;
 mod pricing;
+mod prompt;
 mod query;
 mod refusal;
 mod reservation;
@@ -50,6 +52,7 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
+use signalbox_catalog::Book;
 use signalbox_config::{Live, Secret, Shared};
 use signalbox_mesh::{Environment, Part, Random, Shutdown};
 use signalbox_proto::metering::v1::metering_service_server::MeteringServiceServer;
@@ -73,6 +76,8 @@ pub use crate::{
 pub const ADMIN_KEY_VARIABLE: &str = "SIGNALBOX_ADMIN_KEY";
 /// How often the clock is looked at when nobody calls.
 const TICK: Duration = Duration::from_secs(1);
+/// How often the file of prices is looked at.
+const PRICES_TICK: Duration = Duration::from_secs(10);
 
 /// Metering, ready to be served.
 #[derive(Debug)]
@@ -111,11 +116,20 @@ pub async fn open(shared: Live<Shared>, config: Config, environment: Environment
     };
     let (store, keys) = Store::open(setting)?;
     let backend: Arc<dyn Backend> = Arc::new(store);
-    // The vocabularies take a tenth of a second, which no request shall wait for.
-    let _loaded = tokio::task::spawn_blocking(signalbox_catalog::tokens::warm).await;
+    // A vocabulary takes a tenth of a second and more, which no request shall wait for.
+    let models = shared.load();
+    let _loaded = tokio::task::spawn_blocking(move || {
+        let targets = models.models.values().flat_map(|alias| &alias.targets);
+        signalbox_catalog::tokens::warm(targets.map(|target| target.model.as_str()));
+    })
+    .await;
     let shutdown = Shutdown::new();
     watch_clock(Arc::clone(&backend), &shutdown);
+    if let Some(file) = &shared.load().prices.file {
+        Book::read(file).map_err(|error| Error::Config(format!("prices.file: {error}")))?;
+    }
     let pricing = Arc::new(Pricing::new(shared.clone()));
+    watch_prices(&pricing, &shutdown);
     let admission = Admission {
         shared,
         keys: keys.clone(),
@@ -150,6 +164,22 @@ fn watch_clock(backend: Arc<dyn Backend>, shutdown: &Shutdown) {
                 () = &mut end => return,
                 () = tokio::time::sleep(TICK) => backend.tick().await,
             }
+        }
+    });
+}
+
+/// Reads the file of prices again when it was changed.
+fn watch_prices(pricing: &Arc<Pricing>, shutdown: &Shutdown) {
+    let (pricing, end) = (Arc::clone(pricing), shutdown.started());
+    shutdown.spawn(async move {
+        let mut end = std::pin::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return,
+                () = tokio::time::sleep(PRICES_TICK) => {}
+            }
+            let pricing = Arc::clone(&pricing);
+            let _read = tokio::task::spawn_blocking(move || pricing.refresh()).await;
         }
     });
 }

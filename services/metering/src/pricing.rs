@@ -1,12 +1,12 @@
 //! Prices: what a request may cost at most, and what an attempt did cost.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
-use signalbox_catalog::{Catalog, Price, TargetInfo, Usage};
-use signalbox_config::{Live, Shared};
+use signalbox_catalog::{Catalog, Price, Rates, TargetInfo, Tariff, Usage, tokens::Loaded};
+use signalbox_config::{Dialect, Live, Shared, UnknownPrice};
 
-use crate::{ledger::Tokens, refusal::Refusal, reservation::Quote};
+use crate::{counting::Counted, ledger::Tokens, refusal::Refusal, reservation::Quote};
 
 /// The version under which an unknown price is recorded.
 const UNKNOWN: &str = "unknown";
@@ -14,18 +14,18 @@ const UNKNOWN: &str = "unknown";
 const AUTO: &str = "auto";
 
 /// What a request for a model may reach.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Reach {
-    /// Whose vocabulary counts.
-    pub(crate) vocabulary: String,
+    /// By whose rules tokens are counted.
+    pub(crate) vocabulary: Counted,
     /// The largest context window, in tokens; 0 where one is unknown.
     window: u64,
     /// The largest output limit, in tokens.
     max_output: u64,
-    /// The dearest price of input, however it is billed, in nano-dollars per million tokens.
-    input: i64,
-    /// The dearest price of output, in nano-dollars per million tokens.
-    output: i64,
+    /// What each target may cost, at any time.
+    prices: Vec<Price>,
+    /// Whether requests are refused because nobody knows what a target costs.
+    unpriced: Option<String>,
 }
 
 /// What an attempt cost.
@@ -33,8 +33,7 @@ pub(crate) struct Reach {
 pub(crate) struct Priced {
     pub(crate) nanousd: i64,
     pub(crate) unknown: bool,
-    /// The price itself, so that the ledger proves its own sums: input, output, cached input and cache write, in nano-dollars
-    /// per million tokens.
+    /// The price itself, so that the ledger proves its own sums: see [`version`].
     pub(crate) version: Arc<str>,
 }
 
@@ -43,8 +42,18 @@ pub(crate) struct Priced {
 struct Tariffs {
     configuration: u64,
     models: HashMap<String, Arc<Reach>>,
-    targets: HashMap<String, (Price, Arc<str>)>,
+    targets: HashMap<String, Charged>,
     known: String,
+    /// When the file of prices was last changed, if there is one.
+    changed: Option<SystemTime>,
+}
+
+/// What a target costs.
+#[derive(Debug)]
+struct Charged {
+    tariff: Tariff,
+    /// Whether the price is one that the configuration assumes.
+    assumed: bool,
 }
 
 /// The prices of the present configuration.
@@ -71,20 +80,39 @@ impl Pricing {
         })
     }
 
-    /// What an attempt at a target cost. Where the price is unknown the cost is 0, and marked.
-    pub(crate) fn cost(&self, target: &str, tokens: &Tokens) -> Priced {
+    /// What an attempt at a target cost that began at a time, in milliseconds since 1970. Where the price is unknown the cost is
+    /// 0 or what the configuration assumes, and marked.
+    pub(crate) fn cost(&self, target: &str, tokens: &Tokens, began_unix_ms: i64) -> Priced {
         let used = tokens.input > 0 || tokens.output > 0;
-        match self.tariffs().targets.get(target) {
-            Some((price, version)) => {
-                Priced { nanousd: price.cost(&usage(tokens)), unknown: false, version: Arc::clone(version) }
+        let tariffs = self.tariffs();
+        let charged = tariffs.targets.get(target);
+        match charged.and_then(|charged| Some((charged.assumed, charged.tariff.at(began_unix_ms)?))) {
+            Some((assumed, price)) => {
+                let nanousd = price.cost(&usage(tokens));
+                Priced { nanousd, unknown: assumed && used, version: version(&price, assumed).into() }
             }
             None => Priced { nanousd: 0, unknown: used, version: Arc::clone(&self.unknown) },
         }
     }
 
-    /// The price of an output token at a target, in pico-dollars, rounded up. `None`: not configured.
+    /// The price of an output token at a target, in pico-dollars, rounded up: the dearest, whatever the time and the length of
+    /// the prompt. `None`: not configured.
     pub(crate) fn output_picousd(&self, target: &str) -> Option<i64> {
-        self.tariffs().targets.get(target).map(|(price, _)| picousd(price.output_nanousd_per_mtok))
+        let tariffs = self.tariffs();
+        tariffs.targets.get(target).map(|charged| {
+            let rates = charged.tariff.prices().flat_map(|price| {
+                std::iter::once(&price.rates).chain(price.long.as_ref().map(|(_, rates)| rates))
+            });
+            picousd(rates.map(Rates::dearest_output).max().unwrap_or(0))
+        })
+    }
+
+    /// Reads the prices again if their file was changed. Blocks while it reads.
+    pub(crate) fn refresh(&self) {
+        let current = self.tariffs.load();
+        if current.changed != changed(&self.shared.load()) {
+            self.tariffs.store(Arc::new(Tariffs::of(&self.shared)));
+        }
     }
 
     fn tariffs(&self) -> Arc<Tariffs> {
@@ -102,51 +130,90 @@ impl Tariffs {
     fn of(shared: &Live<Shared>) -> Self {
         // The version first: a swap in between is then noticed the next time.
         let configuration = shared.version();
-        let catalog = Catalog::new(&shared.load());
+        let shared = shared.load();
+        let changed = changed(&shared);
+        let refuses = shared.prices.unknown == UnknownPrice::Refuse;
+        let catalog = Catalog::new(&shared);
         let (mut models, mut targets) = (HashMap::new(), HashMap::new());
         let aliases = catalog.aliases().map(|(name, _)| name);
         for name in aliases.chain(catalog.targets().map(|target| target.id.as_str())).chain([AUTO]) {
             if let Some(reached) = catalog.resolve(name) {
-                models.insert(name.to_owned(), Arc::new(Reach::of(&reached)));
+                models.insert(name.to_owned(), Arc::new(Reach::of(&reached, refuses)));
             }
         }
         for target in catalog.targets() {
-            if let Some(price) = target.price {
-                targets.insert(target.id.clone(), (price, version(&price).into()));
+            if let Some(tariff) = target.tariff.clone() {
+                targets.insert(target.id.clone(), Charged { tariff, assumed: target.price_assumed });
             }
         }
-        Self { configuration, models, targets, known: catalog.some_names() }
+        Self { configuration, models, targets, known: catalog.some_names(), changed }
+    }
+}
+
+/// When the file of prices was last changed.
+fn changed(shared: &Shared) -> Option<SystemTime> {
+    shared.prices.file.as_ref().and_then(|file| std::fs::metadata(file).ok()?.modified().ok())
+}
+
+/// The first target's rules stand for all: most requests go there.
+fn counted(target: &TargetInfo) -> Counted {
+    let vocabulary = target.tokenizer_file.as_deref().map(Loaded::read);
+    if let Some(Err(error)) = &vocabulary {
+        tracing::warn!(model = %target.id, %error, "the tokenizer_file cannot be read; the model's family is counted by instead");
+    }
+    Counted {
+        // Google's two doors have one host, and count differently.
+        provider: match target.dialect {
+            Dialect::Gemini => "gemini".to_owned(),
+            Dialect::Vertex => "vertex".to_owned(),
+            _ => target.provider.clone(),
+        },
+        model: target.model.clone(),
+        responses: matches!(target.dialect, Dialect::OpenaiResponses | Dialect::AzureResponses),
+        vocabulary: vocabulary.and_then(Result::ok),
     }
 }
 
 impl Reach {
-    fn of(targets: &[&TargetInfo]) -> Self {
+    fn of(targets: &[&TargetInfo], refuses: bool) -> Self {
         let windows = || targets.iter().map(|target| target.context_window);
-        let prices = || targets.iter().filter_map(|target| target.price);
-        let dearest_input =
-            |price: Price| price.input_nanousd_per_mtok.max(price.cache_write_nanousd_per_mtok.unwrap_or(0));
+        let tariffs = targets.iter().filter_map(|target| target.tariff.as_ref());
+        let unpriced = targets.iter().find(|target| target.tariff.is_none() && !target.simulated);
         Self {
-            vocabulary: targets.first().map(|target| target.model.clone()).unwrap_or_default(),
+            vocabulary: targets.first().map(|target| counted(target)).unwrap_or_default(),
             window: if windows().any(|window| window == 0) { 0 } else { windows().max().unwrap_or(0) },
             max_output: targets.iter().map(|target| target.max_output).max().unwrap_or(0),
-            input: prices().map(dearest_input).max().unwrap_or(0),
-            output: prices().map(|price| price.output_nanousd_per_mtok).max().unwrap_or(0),
+            prices: tariffs.flat_map(|tariff| tariff.prices().copied()).collect(),
+            unpriced: unpriced.filter(|_| refuses).map(|target| target.id.clone()),
         }
     }
 
     /// The most that a request may cost; `limit` is its own limit on output.
     pub(crate) fn quote(&self, input_tokens: u64, limit: Option<u32>) -> Result<Quote, Refusal> {
+        if let Some(target) = &self.unpriced {
+            let remedy = "give the target a `price`, or set `[prices] unknown` to zero or a price";
+            return Err(Refusal::invalid(
+                "chat.model",
+                format!("nobody knows what {target} costs; {remedy}"),
+            ));
+        }
         if self.window > 0 && input_tokens > self.window {
             return Err(Refusal::ContextTooLong { tokens: input_tokens, most: self.window });
         }
         let whole = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
-        let input = i128::from(input_tokens) * i128::from(self.input);
+        let dearest = |of: fn(&Rates) -> i64| {
+            self.prices.iter().map(|price| of(price.rates_at(input_tokens))).max().unwrap_or(0)
+        };
+        let input = i128::from(input_tokens) * i128::from(dearest(Rates::dearest_input));
+        let request = self.prices.iter().map(|price| price.request_nanousd).max().unwrap_or(0);
         Ok(Quote {
             input_tokens: whole(input_tokens),
             output_tokens: whole(limit.map_or(self.max_output, u64::from)),
             // Rounded up: the bill is rounded once, at its end, and must not exceed this.
-            fixed_nanousd: i64::try_from((input + 999_999).div_euclid(1_000_000)).unwrap_or(i64::MAX),
-            output_picousd: picousd(self.output),
+            fixed_nanousd: i64::try_from((input + 999_999).div_euclid(1_000_000))
+                .unwrap_or(i64::MAX)
+                .saturating_add(request),
+            output_picousd: picousd(dearest(Rates::dearest_output)),
         })
     }
 }
@@ -156,11 +223,38 @@ fn picousd(nanousd_per_mtok: i64) -> i64 {
     nanousd_per_mtok.saturating_add(999).div_euclid(1_000)
 }
 
-fn version(price: &Price) -> String {
+/// The price in words: input, output, cached input and cache write, in nano-dollars per million tokens; then what else there is:
+/// the price of long prompts, of other kinds of tokens, of a request.
+fn version(price: &Price, assumed: bool) -> String {
+    let mut text = rates(&price.rates);
+    if let Some((above, long)) = &price.long {
+        text.push_str(&format!(";long>{above}={}", rates(long)));
+    }
+    if price.request_nanousd != 0 {
+        text.push_str(&format!(";request={}", price.request_nanousd));
+    }
+    if assumed {
+        text.push_str(";assumed");
+    }
+    text
+}
+
+fn rates(rates: &Rates) -> String {
     let part = |price: Option<i64>| price.map_or_else(|| "-".to_owned(), |nanousd| nanousd.to_string());
     let (cached, written) =
-        (part(price.cached_input_nanousd_per_mtok), part(price.cache_write_nanousd_per_mtok));
-    format!("{}/{}/{cached}/{written}", price.input_nanousd_per_mtok, price.output_nanousd_per_mtok)
+        (part(rates.cached_input_nanousd_per_mtok), part(rates.cache_write_nanousd_per_mtok));
+    let mut text =
+        format!("{}/{}/{cached}/{written}", rates.input_nanousd_per_mtok, rates.output_nanousd_per_mtok);
+    for (name, rate) in [
+        ("reasoning", rates.reasoning_nanousd_per_mtok),
+        ("audio_in", rates.audio_input_nanousd_per_mtok),
+        ("audio_out", rates.audio_output_nanousd_per_mtok),
+    ] {
+        if let Some(rate) = rate {
+            text.push_str(&format!(",{name}={rate}"));
+        }
+    }
+    text
 }
 
 fn usage(tokens: &Tokens) -> Usage {
@@ -170,6 +264,10 @@ fn usage(tokens: &Tokens) -> Usage {
         output_tokens: whole(tokens.output),
         cached_input_tokens: whole(tokens.cached_input),
         cache_write_tokens: whole(tokens.cache_write),
+        reasoning_tokens: whole(tokens.reasoning),
+        audio_input_tokens: whole(tokens.audio_input),
+        audio_output_tokens: whole(tokens.audio_output),
+        ..Usage::default()
     }
 }
 
@@ -205,8 +303,8 @@ mod tests {
         assert_eq!((quote.fixed_nanousd, quote.output_picousd), (1_250_000, 4_000_000));
         assert_eq!(quote.amount(100).nanousd, 1_250_000 + 400_000);
         assert_eq!(pricing.reach("both").unwrap().quote(1, None).unwrap().output_tokens, 8_000);
-        assert_eq!(pricing.reach("auto").unwrap().output, 4_000_000_000);
-        assert_eq!(pricing.reach("lab/small").unwrap().output, 2_000_500_000);
+        let output = |model: &str| pricing.reach(model).unwrap().quote(1, None).unwrap().output_picousd;
+        assert_eq!((output("auto"), output("lab/small")), (4_000_000, 2_000_500));
         assert!(matches!(pricing.reach("gpt-9"), Err(Refusal::ModelUnknown { .. })));
     }
 
@@ -225,12 +323,81 @@ mod tests {
     fn costs_say_by_which_price() {
         let pricing = pricing();
         let tokens = Tokens { input: 1_000, output: 10, cache_write: 400, ..Tokens::default() };
-        let priced = pricing.cost("lab/small", &tokens);
+        let priced = pricing.cost("lab/small", &tokens, 0);
         assert_eq!((priced.nanousd, priced.unknown), (600_000 + 500_000 + 20_005, false));
         assert_eq!(&*priced.version, "1000000000/2000500000/-/1250000000");
-        let unknown = pricing.cost("home/unpriced", &tokens);
+        let unknown = pricing.cost("home/unpriced", &tokens, 0);
         assert_eq!((unknown.nanousd, unknown.unknown, &*unknown.version), (0, true, "unknown"));
-        assert!(!pricing.cost("home/unpriced", &Tokens::default()).unknown, "nothing was used");
+        assert!(!pricing.cost("home/unpriced", &Tokens::default(), 0).unknown, "nothing was used");
+    }
+
+    #[test]
+    fn a_long_prompt_and_each_request_are_reserved_and_billed() {
+        let pricing = Pricing::new(Live::new(shared(
+            "[models.long]
+            targets = [{ base_url = 'http://a/v1', model = 'm', provider = 'lab', price = {
+              input_usd_per_mtok = '1', output_usd_per_mtok = '2', request_usd = '0.001',
+              long = { above_input_tokens = 100, input_usd_per_mtok = '3', output_usd_per_mtok = '4' } } }]",
+        )));
+        let quote =
+            |tokens| pricing.reach("long").unwrap().quote(tokens, Some(10)).unwrap().amount(10).nanousd;
+        let cost =
+            |input| pricing.cost("lab/m", &Tokens { input, output: 10, ..Tokens::default() }, 0).nanousd;
+        assert_eq!((quote(100), cost(100)), (1_000_000 + 100_000 + 20_000, 1_000_000 + 100_000 + 20_000));
+        assert_eq!((quote(101), cost(101)), (1_000_000 + 303_000 + 40_000, 1_000_000 + 303_000 + 40_000));
+        assert_eq!(pricing.output_picousd("lab/m"), Some(4_000_000));
+        let version = pricing.cost("lab/m", &Tokens { input: 1, ..Tokens::default() }, 0).version;
+        assert_eq!(&*version, "1000000000/2000000000/-/-;long>100=3000000000/4000000000/-/-;request=1000000");
+    }
+
+    #[test]
+    fn an_unknown_price_is_refused_or_assumed_as_configured() {
+        let model = "[models.m]\ntargets = [{ base_url = 'http://b/v1', model = 'm', provider = 'home' }]";
+        let with = |prices: &str| Pricing::new(Live::new(shared(&format!("[prices]\n{prices}\n{model}"))));
+        let refused = with("unknown = 'refuse'").reach("m").unwrap().quote(1, None);
+        assert!(
+            matches!(refused, Err(Refusal::Invalid { ref what, .. }) if what.contains("home/m")),
+            "{refused:?}"
+        );
+        let assumed = with("unknown = { input_usd_per_mtok = '3', output_usd_per_mtok = '15' }");
+        assert_eq!(assumed.reach("m").unwrap().quote(10, Some(1)).unwrap().fixed_nanousd, 30_000);
+        let priced = assumed.cost("home/m", &Tokens { input: 10, ..Tokens::default() }, 0);
+        assert_eq!((priced.nanousd, priced.unknown), (30_000, true));
+        assert_eq!(&*priced.version, "3000000000/15000000000/-/-;assumed");
+    }
+
+    #[test]
+    fn a_changed_file_of_prices_is_read_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |input: &str, age_s: u64| {
+            let line = format!(
+                "{{\"of\": \"openai\", \"model\": \"gpt-4o\", \"prices\": [{{\"input\": \"{input}\"}}]}}"
+            );
+            std::fs::write(file.path(), line).unwrap();
+            let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000 + age_s);
+            file.as_file().set_modified(at).unwrap();
+        };
+        write("1", 0);
+        let target = "{ base_url = 'http://b/v1', model = 'gpt-4o', provider = 'openai' }";
+        let text = format!("[prices]\nfile = '{}'\n[models.m]\ntargets = [{target}]", file.path().display());
+        let pricing = Pricing::new(Live::new(shared(&text)));
+        let cost =
+            || pricing.cost("openai/gpt-4o", &Tokens { input: 1_000_000, ..Tokens::default() }, 0).nanousd;
+        assert_eq!(cost(), 1_000_000_000);
+        write("7", 1);
+        assert_eq!(cost(), 1_000_000_000, "not before it is looked at");
+        pricing.refresh();
+        assert_eq!(cost(), 7_000_000_000);
+    }
+
+    #[test]
+    fn an_attempt_costs_what_was_valid_when_it_began() {
+        let target = "{ base_url = 'http://b/v1', model = 'o3', provider = 'openai' }";
+        let pricing = Pricing::new(Live::new(shared(&format!("[models.m]\ntargets = [{target}]"))));
+        let cost =
+            |at| pricing.cost("openai/o3", &Tokens { input: 1_000_000, ..Tokens::default() }, at).nanousd;
+        // OpenAI cut the price of o3 on 10 June 2025.
+        assert_eq!((cost(1_749_513_599_999), cost(1_749_513_600_000)), (10_000_000_000, 2_000_000_000));
     }
 
     #[test]
@@ -257,7 +424,7 @@ mod tests {
                 ..Tokens::default()
             };
             for target in ["lab/small", "lab/large"] {
-                prop_assert!(pricing.cost(target, &tokens).nanousd <= quote.amount(whole(output)).nanousd);
+                prop_assert!(pricing.cost(target, &tokens, 0).nanousd <= quote.amount(whole(output)).nanousd);
             }
         }
     }

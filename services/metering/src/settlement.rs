@@ -31,8 +31,11 @@ pub(crate) fn record(settlement: Settlement, pricing: &Pricing, now: i64) -> Res
         return Err(Refusal::invalid("attempts.number", "count attempts from 1, each once"));
     }
     let details = details(&settlement, now)?;
-    let attempts =
-        settlement.attempts.into_iter().map(|attempt| read(attempt, pricing)).collect::<Result<_, _>>()?;
+    let attempts = settlement
+        .attempts
+        .into_iter()
+        .map(|attempt| read(attempt, pricing, now))
+        .collect::<Result<_, _>>()?;
     let subject = settlement.principal.map(|principal| -> Result<Arc<Subject>, Refusal> {
         Ok(Arc::new(decode::subject(
             decode::tenant("principal.tenant", &principal.tenant)?,
@@ -84,7 +87,12 @@ fn details(settlement: &Settlement, now: i64) -> Result<Details, Refusal> {
     })
 }
 
-fn read(attempt: Attempt, pricing: &Pricing) -> Result<AttemptRecord, Refusal> {
+/// When an attempt began: its price is that of this time.
+fn began(attempt: &Attempt, now: i64) -> i64 {
+    if attempt.started_unix_ms > 0 { attempt.started_unix_ms } else { now }
+}
+
+fn read(attempt: Attempt, pricing: &Pricing, now: i64) -> Result<AttemptRecord, Refusal> {
     decode::bounded("attempts.target_id", &attempt.target_id, TEXT_BYTES)?;
     let outcome = AttemptOutcome::try_from(attempt.outcome).unwrap_or_default();
     if outcome == AttemptOutcome::Unspecified {
@@ -95,7 +103,8 @@ fn read(attempt: Attempt, pricing: &Pricing) -> Result<AttemptRecord, Refusal> {
         None => (Tokens::default(), UsageSource::Unspecified),
         Some(usage) => (usage_tokens(usage)?, source(usage)),
     };
-    let priced = pricing.cost(&attempt.target_id, &billed(&tokens, attempt.usage.as_ref()));
+    let billed = billed(&tokens, attempt.usage.as_ref());
+    let priced = pricing.cost(&attempt.target_id, &billed, began(&attempt, now));
     Ok(AttemptRecord {
         number: attempt.number,
         outcome,

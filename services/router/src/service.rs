@@ -161,8 +161,8 @@ fn target(known: &Known) -> TargetInfo {
         capabilities: known.capabilities.iter().map(ToString::to_string).collect(),
         context_window_tokens: known.context_window,
         max_output_tokens: known.max_output,
-        input_nanousd_per_mtok: known.price.map(|p| p.input_nanousd_per_mtok),
-        output_nanousd_per_mtok: known.price.map(|p| p.output_nanousd_per_mtok),
+        input_nanousd_per_mtok: known.price.map(|p| p.rates.input_nanousd_per_mtok),
+        output_nanousd_per_mtok: known.price.map(|p| p.rates.output_nanousd_per_mtok),
         simulated: known.simulated,
         has_credential: known.has_credential(),
     }

@@ -11,6 +11,7 @@ mod client;
 mod cost;
 mod guard;
 mod print;
+mod tokens;
 pub mod up;
 mod usage;
 
@@ -47,6 +48,9 @@ enum Command {
     /// Measures the cache.
     #[command(subcommand)]
     Cache(cache::Command),
+    /// Measures how tokens are counted.
+    #[command(subcommand)]
+    Tokens(tokens::Command),
     /// Simulates a provider that speaks the OpenAI wire format, with faults on demand.
     ProviderSim(signalbox_testkit::provider::Args),
     /// Measures a running mesh, or one that it starts.
@@ -97,6 +101,7 @@ async fn run(command: Command) -> Ended {
         }
         Command::Guard(command) => guard::run(command).await,
         Command::Cache(command) => cache::run(command).await,
+        Command::Tokens(command) => tokens::run(command).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
