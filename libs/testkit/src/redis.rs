@@ -1,7 +1,9 @@
 //! A real `redis-server` of its own for a test, on a socket in a temporary folder.
 
 use std::{
+    ffi::OsString,
     io::{BufRead as _, BufReader},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -11,6 +13,8 @@ use std::{
 pub struct RedisServer {
     child: Child,
     folder: PathBuf,
+    url: String,
+    arguments: Vec<OsString>,
 }
 
 /// Why there is none.
@@ -30,36 +34,58 @@ impl RedisServer {
     /// # Errors
     /// It is not installed, or does not start.
     pub fn start(folder: &Path) -> Result<Self, RedisError> {
-        let failed = |error: std::io::Error| RedisError::Failed(error.to_string());
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let program = program().ok_or(RedisError::Missing)?;
-        let mut child = Command::new(program)
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-            .arg(folder.join("redis.sock"))
-            .arg("--dir")
-            .arg(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(failed)?;
-        let output = child.stdout.take();
-        let server = Self { child, folder: folder.to_owned() };
-        let mut said = String::new();
-        for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()) {
-            let line = line.map_err(failed)?;
-            if line.contains("eady to accept connections") {
-                return Ok(server);
-            }
-            said = line;
-        }
-        Err(RedisError::Failed(said))
+        Self::on_socket(folder, &["--appendonly", "no"])
+    }
+
+    /// Starts a server that writes everything down before it answers, so that [`RedisServer::restart`] finds it again.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`].
+    pub fn durable(folder: &Path) -> Result<Self, RedisError> {
+        Self::on_socket(folder, &["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    /// Starts a server on a port of the loopback address, with more arguments.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`].
+    pub fn on_port(folder: &Path, port: u16, more: &[&str]) -> Result<Self, RedisError> {
+        let port_text = port.to_string();
+        let mut arguments: Vec<OsString> = more.iter().map(OsString::from).collect();
+        arguments.extend(["--port", &port_text, "--bind", "127.0.0.1", "--save", ""].map(OsString::from));
+        arguments.extend([OsString::from("--dir"), folder.into()]);
+        Self::run(folder, format!("redis://127.0.0.1:{port}"), arguments)
+    }
+
+    fn on_socket(folder: &Path, more: &[&str]) -> Result<Self, RedisError> {
+        let socket = folder.join("redis.sock");
+        let mut arguments: Vec<OsString> = ["--port", "0", "--save", ""].map(OsString::from).to_vec();
+        arguments.extend(more.iter().map(OsString::from));
+        arguments.extend([
+            OsString::from("--unixsocket"),
+            socket.clone().into(),
+            OsString::from("--dir"),
+            folder.into(),
+        ]);
+        Self::run(folder, format!("redis+unix://{}", socket.display()), arguments)
+    }
+
+    fn run(folder: &Path, url: String, arguments: Vec<OsString>) -> Result<Self, RedisError> {
+        std::fs::create_dir_all(folder).map_err(|error| RedisError::Failed(error.to_string()))?;
+        let child = launch(&arguments)?;
+        Ok(Self { child, folder: folder.to_owned(), url, arguments })
     }
 
     /// Its address.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis+unix://{}", self.folder.join("redis.sock").display())
+        self.url.clone()
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it at once, as a crash would.
@@ -68,6 +94,38 @@ impl RedisServer {
         let _killed = self.child.kill();
         let _status = self.child.wait();
     }
+
+    /// Starts it again over what it left, and waits until it answers.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn restart(&mut self) -> Result<(), RedisError> {
+        self.kill();
+        self.child = launch(&self.arguments)?;
+        Ok(())
+    }
+}
+
+/// Starts the program and waits until it says that it is ready.
+fn launch(arguments: &[OsString]) -> Result<Child, RedisError> {
+    let program = program("redis-server").ok_or(RedisError::Missing)?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| RedisError::Failed(error.to_string()))?;
+    let mut said = String::new();
+    for line in child.stdout.take().into_iter().flat_map(|output| BufReader::new(output).lines()) {
+        said = line.map_err(|error| RedisError::Failed(error.to_string()))?;
+        if said.contains("eady to accept connections") || said.contains("Sentinel ID is") {
+            return Ok(child);
+        }
+    }
+    let _killed = child.kill();
+    let _status = child.wait();
+    Err(RedisError::Failed(said))
 }
 
 impl Drop for RedisServer {
@@ -77,12 +135,72 @@ impl Drop for RedisServer {
     }
 }
 
-/// Finds the program: on the path, or where `scripts/setup.sh` unpacks it.
-fn program() -> Option<PathBuf> {
+/// Several servers that share the slots.
+#[derive(Debug)]
+pub struct RedisCluster(Vec<RedisServer>);
+
+impl RedisCluster {
+    /// Starts three servers in folders within `folder` and joins them.
+    ///
+    /// # Errors
+    /// Redis is not installed, or does not start.
+    pub fn start(folder: &Path) -> Result<Self, RedisError> {
+        let mut servers = Vec::new();
+        let mut addresses = Vec::new();
+        for n in 0..3 {
+            let port = port_with_bus().ok_or_else(|| RedisError::Failed("no free port".to_owned()))?;
+            let more = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+            servers.push(RedisServer::on_port(&folder.join(n.to_string()), port, &more)?);
+            addresses.push(format!("127.0.0.1:{port}"));
+        }
+        let client = program("redis-cli").ok_or(RedisError::Missing)?;
+        let joined = Command::new(client)
+            .args(["--cluster", "create"])
+            .args(&addresses)
+            .args(["--cluster-replicas", "0", "--cluster-yes"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        match joined {
+            Ok(status) if status.success() => Ok(Self(servers)),
+            Ok(status) => Err(RedisError::Failed(format!("redis-cli ended with {status}"))),
+            Err(error) => Err(RedisError::Failed(error.to_string())),
+        }
+    }
+
+    /// The servers.
+    pub fn servers(&mut self) -> &mut [RedisServer] {
+        &mut self.0
+    }
+
+    /// The addresses of all servers, as metering takes them.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let hosts: Vec<_> = self.0.iter().map(|server| server.url.trim_start_matches("redis://")).collect();
+        format!("redis-cluster://{}", hosts.join(","))
+    }
+}
+
+/// A port of the loopback address that is free now.
+#[must_use]
+pub fn free_port() -> Option<u16> {
+    Some(TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port())
+}
+
+/// A free port whose cluster bus, 10,000 further, is free too.
+fn port_with_bus() -> Option<u16> {
+    (0..100).find_map(|_| {
+        let port = free_port()?;
+        TcpListener::bind(("127.0.0.1", port.checked_add(10_000)?)).ok().map(|_| port)
+    })
+}
+
+/// Finds a program: on the path, or where `scripts/setup.sh` unpacks it.
+fn program(name: &str) -> Option<PathBuf> {
     let home = |rest: &str| std::env::var_os("HOME").map(|home| Path::new(&home).join(rest));
     let cache = std::env::var_os("SIGNALBOX_CACHE").map(PathBuf::from);
     let cache = cache.or_else(|| home(".cache/signalbox")).map(|cache| cache.join("apt/usr/bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(cache);
-    folders.map(|folder| folder.join("redis-server")).find(|program| program.is_file())
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
 }
