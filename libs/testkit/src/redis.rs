@@ -1,7 +1,9 @@
 //! A real `redis-server` of its own for a test, on a socket in a temporary folder.
 
 use std::{
+    ffi::OsString,
     io::{BufRead as _, BufReader},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -11,9 +13,15 @@ use std::{
 pub struct RedisServer {
     child: Child,
     folder: PathBuf,
-    arguments: Vec<String>,
-    ready: &'static str,
+    url: String,
+    arguments: Vec<OsString>,
+    ready: &'static [&'static str],
 }
+
+/// What a server says when it can be asked.
+const READY: &[&str] = &["eady to accept connections", "Sentinel ID is"];
+/// What a server says that knows all slots of its cluster.
+const CLUSTER_READY: &[&str] = &["Cluster state changed: ok"];
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
@@ -32,43 +40,99 @@ impl RedisServer {
     /// # Errors
     /// It is not installed, or does not start.
     pub fn start(folder: &Path) -> Result<Self, RedisError> {
-        Self::launch(folder, &["--port", "0"], "eady to accept connections")
+        Self::on_socket(folder, &["--port", "0", "--appendonly", "no"], READY)
     }
 
     /// The same as a cluster of one node: it refuses whatever touches more than one hash slot at a time.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// As [`RedisServer::start`].
     pub fn start_cluster(folder: &Path) -> Result<Self, RedisError> {
         // Its bus needs a port, though nobody will call.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = free.map_err(|error| RedisError::Failed(error.to_string()))?.port().to_string();
-        std::fs::create_dir_all(folder).map_err(|error| RedisError::Failed(error.to_string()))?;
+        let port = free_port().ok_or_else(|| RedisError::Failed("no free port".to_owned()))?.to_string();
+        let failed = |error: std::io::Error| RedisError::Failed(error.to_string());
+        std::fs::create_dir_all(folder).map_err(failed)?;
         // A node that owns all slots from its start.
         let id = "a".repeat(40);
         let node = format!(
             "{id} :0@{port} myself,master - 0 0 0 connected 0-16383\nvars currentEpoch 0 lastVoteEpoch 0\n"
         );
-        std::fs::write(folder.join("nodes.conf"), node)
-            .map_err(|error| RedisError::Failed(error.to_string()))?;
+        std::fs::write(folder.join("nodes.conf"), node).map_err(failed)?;
         let arguments =
             ["--port", "0", "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", &port];
-        Self::launch(folder, &arguments, "Cluster state changed: ok")
+        Self::on_socket(folder, &arguments, CLUSTER_READY)
     }
 
-    fn launch(folder: &Path, arguments: &[&str], ready: &'static str) -> Result<Self, RedisError> {
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let child = spawn(folder, &arguments, ready)?;
-        Ok(Self { child, folder: folder.to_owned(), arguments, ready })
+    /// Starts a server that writes everything down before it answers, so that [`RedisServer::restart`] finds it again.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`].
+    pub fn durable(folder: &Path) -> Result<Self, RedisError> {
+        Self::on_socket(folder, &["--port", "0", "--appendonly", "yes", "--appendfsync", "always"], READY)
     }
 
-    /// Starts it again, empty, after [`kill`](Self::kill).
+    /// Starts a server on a port of the loopback address, with more arguments.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`].
+    pub fn on_port(folder: &Path, port: u16, more: &[&str]) -> Result<Self, RedisError> {
+        let port_text = port.to_string();
+        let mut arguments: Vec<OsString> = more.iter().map(OsString::from).collect();
+        arguments.extend(["--port", &port_text, "--bind", "127.0.0.1", "--save", ""].map(OsString::from));
+        arguments.extend([OsString::from("--dir"), folder.into()]);
+        Self::run(folder, format!("redis://127.0.0.1:{port}"), arguments, READY)
+    }
+
+    fn on_socket(folder: &Path, more: &[&str], ready: &'static [&'static str]) -> Result<Self, RedisError> {
+        let socket = folder.join("redis.sock");
+        let mut arguments: Vec<OsString> = more.iter().map(OsString::from).collect();
+        arguments.extend(["--save", ""].map(OsString::from));
+        arguments.extend([
+            OsString::from("--unixsocket"),
+            socket.clone().into(),
+            OsString::from("--dir"),
+            folder.into(),
+        ]);
+        Self::run(folder, format!("redis+unix://{}", socket.display()), arguments, ready)
+    }
+
+    fn run(
+        folder: &Path,
+        url: String,
+        arguments: Vec<OsString>,
+        ready: &'static [&'static str],
+    ) -> Result<Self, RedisError> {
+        std::fs::create_dir_all(folder).map_err(|error| RedisError::Failed(error.to_string()))?;
+        let child = launch(&arguments, ready)?;
+        Ok(Self { child, folder: folder.to_owned(), url, arguments, ready })
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn kill(&mut self) {
+        // One that is gone already is what was wanted.
+        let _killed = self.child.kill();
+        let _status = self.child.wait();
+    }
+
+    /// Starts it again over what it left, and waits until it answers.
     ///
     /// # Errors
     /// It does not start.
     pub fn restart(&mut self) -> Result<(), RedisError> {
         self.kill();
-        self.child = spawn(&self.folder, &self.arguments, self.ready)?;
+        self.child = launch(&self.arguments, self.ready)?;
         Ok(())
     }
 
@@ -86,19 +150,28 @@ impl RedisServer {
         // One that is gone has nothing to stop.
         let _sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
     }
+}
 
-    /// Its address.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("redis+unix://{}", self.folder.join("redis.sock").display())
+/// Starts the program and waits until it says that it is ready.
+fn launch(arguments: &[OsString], ready: &[&str]) -> Result<Child, RedisError> {
+    let program = program("redis-server").ok_or(RedisError::Missing)?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| RedisError::Failed(error.to_string()))?;
+    let mut said = String::new();
+    for line in child.stdout.take().into_iter().flat_map(|output| BufReader::new(output).lines()) {
+        said = line.map_err(|error| RedisError::Failed(error.to_string()))?;
+        if ready.iter().any(|words| said.contains(words)) {
+            return Ok(child);
+        }
     }
-
-    /// Ends it at once, as a crash would.
-    pub fn kill(&mut self) {
-        // One that is gone already is what was wanted.
-        let _killed = self.child.kill();
-        let _status = self.child.wait();
-    }
+    let _killed = child.kill();
+    let _status = child.wait();
+    Err(RedisError::Failed(said))
 }
 
 impl Drop for RedisServer {
@@ -108,40 +181,72 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(folder: &Path, arguments: &[String], ready: &str) -> Result<Child, RedisError> {
-    let failed = |error: std::io::Error| RedisError::Failed(error.to_string());
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut child = Command::new(program().ok_or(RedisError::Missing)?)
-        .args(["--save", "", "--appendonly", "no", "--unixsocket"])
-        .arg(folder.join("redis.sock"))
-        .arg("--dir")
-        .arg(folder)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(failed)?;
-    let output = child.stdout.take();
-    let mut said = String::new();
-    for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()) {
-        let line = line.map_err(failed)?;
-        if line.contains(ready) {
-            return Ok(child);
+/// Several servers that share the slots.
+#[derive(Debug)]
+pub struct RedisCluster(Vec<RedisServer>);
+
+impl RedisCluster {
+    /// Starts three servers in folders within `folder` and joins them.
+    ///
+    /// # Errors
+    /// Redis is not installed, or does not start.
+    pub fn start(folder: &Path) -> Result<Self, RedisError> {
+        let mut servers = Vec::new();
+        let mut addresses = Vec::new();
+        for n in 0..3 {
+            let port = port_with_bus().ok_or_else(|| RedisError::Failed("no free port".to_owned()))?;
+            let more = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+            servers.push(RedisServer::on_port(&folder.join(n.to_string()), port, &more)?);
+            addresses.push(format!("127.0.0.1:{port}"));
         }
-        said = line;
+        let client = program("redis-cli").ok_or(RedisError::Missing)?;
+        let joined = Command::new(client)
+            .args(["--cluster", "create"])
+            .args(&addresses)
+            .args(["--cluster-replicas", "0", "--cluster-yes"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        match joined {
+            Ok(status) if status.success() => Ok(Self(servers)),
+            Ok(status) => Err(RedisError::Failed(format!("redis-cli ended with {status}"))),
+            Err(error) => Err(RedisError::Failed(error.to_string())),
+        }
     }
-    // It is ending by itself.
-    let _status = child.wait();
-    Err(RedisError::Failed(said))
+
+    /// The servers.
+    pub fn servers(&mut self) -> &mut [RedisServer] {
+        &mut self.0
+    }
+
+    /// The addresses of all servers, as metering takes them.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let hosts: Vec<_> = self.0.iter().map(|server| server.url.trim_start_matches("redis://")).collect();
+        format!("redis-cluster://{}", hosts.join(","))
+    }
 }
 
-/// Finds the program: on the path, or where `scripts/setup.sh` unpacks it.
-fn program() -> Option<PathBuf> {
+/// A port of the loopback address that is free now.
+#[must_use]
+pub fn free_port() -> Option<u16> {
+    Some(TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port())
+}
+
+/// A free port whose cluster bus, 10,000 further, is free too.
+fn port_with_bus() -> Option<u16> {
+    (0..100).find_map(|_| {
+        let port = free_port()?;
+        TcpListener::bind(("127.0.0.1", port.checked_add(10_000)?)).ok().map(|_| port)
+    })
+}
+
+/// Finds a program: on the path, or where `scripts/setup.sh` unpacks it.
+fn program(name: &str) -> Option<PathBuf> {
     let home = |rest: &str| std::env::var_os("HOME").map(|home| Path::new(&home).join(rest));
     let cache = std::env::var_os("SIGNALBOX_CACHE").map(PathBuf::from);
     let cache = cache.or_else(|| home(".cache/signalbox")).map(|cache| cache.join("apt/usr/bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(cache);
-    folders.map(|folder| folder.join("redis-server")).find(|program| program.is_file())
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
 }

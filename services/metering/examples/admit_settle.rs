@@ -1,13 +1,16 @@
-//! Measures pairs of `Admit` and `Settle` in process: keys, two budgets, token counts, prices, reservation, ledger row.
+//! Measures pairs of admission and settlement, called as a library: a key, two budgets, two rate limits, token counts, prices,
+//! reservation, ledger row.
 //!
-//! `cargo run -p signalbox-metering --example admit_settle -- [PAIRS] [CONCURRENT]`. A benchmark, not a test: it asserts only
-//! that nothing was lost.
+//! `cargo run --release -p signalbox-metering --example admit_settle -- [PAIRS] [CONCURRENT] [redis | REDIS_URL]`. Without the last
+//! the embedded backend is measured; `redis` starts a server of its own (append-only file on), and its CPU is told too. A
+//! benchmark, not a test: it asserts only that nothing was lost.
 
 use std::{error::Error, io::Write as _, time::Duration};
 
+use redis::Commands as _;
 use signalbox_config::{Document, Live};
 use signalbox_mesh::{Channel, Environment};
-use signalbox_metering::{Config, open};
+use signalbox_metering::{Config, Library, open};
 use signalbox_proto::common::v1::{
     Attempt, AttemptOutcome, ChatRequest, Message, Part, Role, Sampling, Text, Usage, UsageSource, part,
 };
@@ -15,6 +18,7 @@ use signalbox_proto::metering::v1::{
     AdmitRequest, CreateKeyRequest, Key, ListBudgetsRequest, RequestOutcome, SettleRequest, Settlement,
     metering_service_client::MeteringServiceClient,
 };
+use signalbox_testkit::redis::RedisServer;
 use tokio::time::Instant;
 
 const SETUP: &str = "
@@ -23,62 +27,82 @@ const SETUP: &str = "
                  price = { input_usd_per_mtok = '1', output_usd_per_mtok = '2' } }]
     [tenants.acme]
     budgets = [{ limit_usd = '100000', period = 'day' }, { limit_usd = '1000000', period = 'month' }]
+    limits = [{ requests = 1000000000, per = 'minute' }, { tokens = 10000000000, per = 'minute' }]
 ";
-
-type Client = MeteringServiceClient<Channel>;
+/// What a pair costs, in nano-dollars.
+const COST: i64 = 34_000;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let mut number = |default: usize| arguments.next().map_or(Ok(default), |text| text.parse());
-    let (pairs, concurrent) = (number(20_000)?, number(64)?.max(1));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize, default: usize| arguments.get(at).map_or(Ok(default), |text| text.parse());
+    let (pairs, concurrent) = (number(0, 200_000)?, number(1, 128)?.max(1));
     let folder = tempfile::tempdir()?;
+    let own = match arguments.get(2).map(String::as_str) {
+        Some("redis") => Some(RedisServer::durable(&folder.path().join("redis"))?),
+        _ => None,
+    };
+    let redis = own.as_ref().map(RedisServer::url).or_else(|| arguments.get(2).cloned());
+    let setup = match &redis {
+        Some(url) => {
+            format!("{SETUP}\n[redis]\nurl = '{url}'\nprefix = 'benchmark-{}'\n", std::process::id())
+        }
+        None => SETUP.to_owned(),
+    };
     let environment = Environment::system(folder.path());
-    let shared = Live::new(Document::parse(SETUP, "benchmark")?.shared()?);
+    let shared = Live::new(Document::parse(&setup, "benchmark")?.shared()?);
     let metering = open(shared, Config::default(), environment.clone()).await?;
     let channel = Channel::local(&metering.part, &signalbox_mesh::Config::default(), &environment);
     let mut client = signalbox_mesh::client!(MeteringServiceClient, channel);
     let key = Key { tenant: "acme".to_owned(), name: "benchmark".to_owned(), ..Key::default() };
     let credential = client.create_key(CreateKeyRequest { key: Some(key) }).await?.into_inner().credential;
 
-    let (began, used) = (Instant::now(), cpu()?);
+    let (began, used, redis_used) = (Instant::now(), cpu()?, redis_cpu(redis.as_deref())?);
     let workers: Vec<_> = (0..concurrent)
         .map(|worker| {
-            tokio::spawn(work(
-                client.clone(),
-                credential.clone(),
-                environment.clone(),
-                share(pairs, concurrent, worker),
-            ))
+            let (library, credential) = (metering.library.clone(), credential.clone());
+            tokio::spawn(work(library, credential, environment.clone(), share(pairs, concurrent, worker)))
         })
         .collect();
-    let mut latencies = Vec::with_capacity(pairs);
+    let (mut admissions, mut whole) = (Vec::with_capacity(pairs), Vec::with_capacity(pairs));
     for worker in workers {
-        latencies.extend(worker.await??);
+        for (admission, pair) in worker.await?? {
+            admissions.push(admission);
+            whole.push(pair);
+        }
     }
     let (took, used) = (began.elapsed(), cpu()?.saturating_sub(used));
-    latencies.sort_unstable();
+    let redis_used = redis_cpu(redis.as_deref())?.saturating_sub(redis_used);
 
     let budgets = client.list_budgets(ListBudgetsRequest::default()).await?.into_inner().budgets;
-    let spent = i64::try_from(pairs)? * 34_000;
+    let spent = i64::try_from(pairs)? * COST;
     if budgets.iter().any(|budget| budget.spent != spent) || metering.violations.b1() > 0 {
         return Err(format!("pairs were lost: {budgets:?}").into());
     }
     let each = |whole: Duration| whole.as_secs_f64() * 1e6 / pairs as f64;
-    let admit =
-        |share: usize| latencies.get(latencies.len() * share / 1_000).map_or(0.0, |d| d.as_secs_f64() * 1e6);
+    let mut out = std::io::stdout();
     writeln!(
-        std::io::stdout(),
-        "{pairs} pairs, {concurrent} at a time: {:.1} µs each ({:.0} per second), {:.1} µs CPU; admission p50 {:.0} µs, p99 {:.0} µs",
-        each(took),
+        out,
+        "{pairs} pairs, {concurrent} at a time: {:.0} per second, {:.1} µs CPU each; admission p50 {:.2} ms, p99 {:.2} ms; pair p99 {:.2} ms",
         1e6 / each(took),
         each(used),
-        admit(500),
-        admit(990),
+        quantile(&mut admissions, 500),
+        quantile(&mut admissions, 990),
+        quantile(&mut whole, 990),
     )?;
+    if redis.is_some() {
+        let busy = redis_used.as_secs_f64() / took.as_secs_f64() * 100.0;
+        writeln!(out, "redis: {:.1} µs CPU each, {busy:.0} % of a core", each(redis_used))?;
+    }
     drop(client);
     metering.part.drain().await;
     Ok(())
+}
+
+/// A quantile in milliseconds; `share` in thousandths.
+fn quantile(durations: &mut [Duration], share: usize) -> f64 {
+    durations.sort_unstable();
+    durations.get(durations.len() * share / 1_000).map_or(0.0, |d| d.as_secs_f64() * 1e3)
 }
 
 /// The part of `whole` that falls to one of several workers.
@@ -86,19 +110,19 @@ fn share(whole: usize, workers: usize, worker: usize) -> usize {
     whole / workers + usize::from(worker < whole % workers)
 }
 
-/// Admits and settles; returns how long each admission took.
+/// Admits and settles; returns how long each admission and each pair took.
 async fn work(
-    mut client: Client,
+    library: Library,
     credential: String,
     environment: Environment,
     pairs: usize,
-) -> Result<Vec<Duration>, tonic::Status> {
+) -> Result<Vec<(Duration, Duration)>, tonic::Status> {
     let mut latencies = Vec::with_capacity(pairs);
     for _ in 0..pairs {
         let id = environment.request_id();
         let began = Instant::now();
-        let admitted = client.admit(ask(&id, &credential)).await?.into_inner();
-        latencies.push(began.elapsed());
+        let admitted = library.admit(ask(&id, &credential)).await?;
+        let admission = began.elapsed();
         let settlement = Settlement {
             request_id: id,
             reservation_id: admitted.reservation.map(|reservation| reservation.id).unwrap_or_default(),
@@ -110,7 +134,8 @@ async fn work(
             r#final: true,
             ..Settlement::default()
         };
-        client.settle(SettleRequest { settlements: vec![settlement] }).await?;
+        library.settle(SettleRequest { settlements: vec![settlement] }).await?;
+        latencies.push((admission, began.elapsed()));
     }
     Ok(latencies)
 }
@@ -156,4 +181,15 @@ fn cpu() -> Result<Duration, Box<dyn Error>> {
         .map(|ticks| ticks.parse::<u64>())
         .sum::<Result<_, _>>()?;
     Ok(Duration::from_millis(ticks * 10))
+}
+
+/// CPU time of Redis so far, as it says itself.
+fn redis_cpu(url: Option<&str>) -> Result<Duration, Box<dyn Error>> {
+    let Some(url) = url else { return Ok(Duration::ZERO) };
+    let mut connection = redis::Client::open(url)?.get_connection()?;
+    let _pong: String = connection.ping()?;
+    let info: String = redis::cmd("INFO").arg("cpu").query(&mut connection)?;
+    let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+    let seconds = of("used_cpu_user:").unwrap_or(0.0) + of("used_cpu_sys:").unwrap_or(0.0);
+    Ok(Duration::from_secs_f64(seconds))
 }

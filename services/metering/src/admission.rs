@@ -11,6 +11,7 @@ use crate::{
     books::Ask,
     counting::{Count, Counting},
     decode, encode,
+    jwt::Tokens,
     keys::{Caller, Key, Keys, allows},
     limit::RateTold,
     pricing::Pricing,
@@ -22,6 +23,7 @@ const MODEL_BYTES: usize = 256;
 
 /// Admits requests.
 pub(crate) struct Admission {
+    pub(crate) tokens: Tokens,
     pub(crate) shared: Live<Shared>,
     pub(crate) keys: Keys,
     pub(crate) pricing: Arc<Pricing>,
@@ -35,7 +37,10 @@ impl Admission {
     pub(crate) async fn admit(&self, request: proto::AdmitRequest) -> Result<proto::AdmitResponse, Refusal> {
         let caller =
             Caller { credential: &request.credential, loopback: request.loopback, peer_ip: &request.peer_ip };
-        let key = self.keys.identify(caller, self.clock.unix_ms())?;
+        let (key, user) = match Tokens::is_token(caller.credential) {
+            true if !self.tokens.is_empty() => self.tokens.identify(caller.credential)?,
+            _ => (self.keys.identify(caller, self.clock.unix_ms())?, None),
+        };
         if request.require_admin && !key.admin {
             return Err(Refusal::AdminRequired);
         }
@@ -45,6 +50,7 @@ impl Admission {
         if request.identify_only {
             return Ok(proto::AdmitResponse { principal, ..proto::AdmitResponse::default() });
         }
+        let request = with_user(request, user);
         let (ask, count) = self.ask(request, &key, tenant).await?;
         let admitted = self.backend.admit(ask).await?;
         Ok(proto::AdmitResponse {
@@ -91,6 +97,14 @@ impl Admission {
         };
         Ok((ask, count))
     }
+}
+
+/// The user that a token names goes before the one that the request names.
+fn with_user(mut request: proto::AdmitRequest, user: Option<String>) -> proto::AdmitRequest {
+    if user.is_some() {
+        request.attribution.get_or_insert_default().user = user;
+    }
+    request
 }
 
 /// The share of a limit that remains, in parts of a million.

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::{
+    alerts::Alert,
     audit::{Change, Look},
     books::{Admitted, Ask, Extension},
     budget::{Budget, Origin, Terms},
@@ -67,6 +68,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
     async fn answer(&self, question: Question) -> Result<(Vec<Group>, bool), Refusal>;
     /// The next records of the ledger, oldest first.
     async fn page(&self, page: Page) -> Result<Leaf, Refusal>;
+
+    /// Notes that an alert is told; false: it was told before.
+    async fn tell_once(&self, alert: &Alert) -> Result<bool, Refusal>;
+    /// The alerts that were noted and are active.
+    async fn active(&self) -> Result<Vec<Alert>, Refusal>;
 
     /// Looks at the clock: gives back what has expired, forgets what is too old.
     async fn tick(&self);

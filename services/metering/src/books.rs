@@ -374,8 +374,12 @@ impl Books {
 
     fn low(&self, subject: &Subject, now: i64) -> Vec<String> {
         let ids = self.by_tenant.get(&subject.tenant).map_or(&[][..], Vec::as_slice);
-        let covering = ids.iter().filter_map(|id| self.budgets.get(id)).filter(|b| b.covers(subject, now));
-        covering.filter(|b| b.has_passed(LOW_PERCENT)).map(|b| b.terms.name.clone()).collect()
+        Self::low_of(ids.iter().filter_map(|id| self.budgets.get(id)).filter(|b| b.covers(subject, now)))
+    }
+
+    /// The names of those budgets that are nearly used up.
+    pub(crate) fn low_of<'a>(budgets: impl Iterator<Item = &'a Budget>) -> Vec<String> {
+        budgets.filter(|b| b.has_passed(LOW_PERCENT)).map(|b| b.terms.name.clone()).collect()
     }
 
     /// The budgets that cover a request, rolled to the current period.

@@ -4,7 +4,7 @@ use signalbox_proto::common::v1::{Usage, UsageSource};
 use signalbox_proto::metering::v1 as proto;
 
 use crate::{
-    alerts::Alert,
+    alerts::{Alert, Kind},
     audit::Change,
     budget::{Budget, Unit},
     keys::Key,
@@ -199,11 +199,18 @@ fn usage(tokens: &Tokens, estimated: bool) -> Usage {
 }
 
 pub(crate) fn alert(alert: &Alert) -> proto::Alert {
+    let kind = match alert.kind {
+        Kind::Budget => proto::alert::Kind::Budget,
+        Kind::Forecast => proto::alert::Kind::Forecast,
+        Kind::ErrorRate => proto::alert::Kind::ErrorRate,
+        Kind::Slow => proto::alert::Kind::Slow,
+        Kind::Change => proto::alert::Kind::Change,
+    };
     proto::Alert {
         id: alert.id.clone(),
-        kind: proto::alert::Kind::Budget.into(),
+        kind: kind.into(),
         tenant: alert.tenant.clone(),
-        subject: alert.budget.clone(),
+        subject: alert.subject.clone(),
         message: alert.message.clone(),
         raised_unix_ms: alert.raised_unix_ms,
         // Exact for whole percents.

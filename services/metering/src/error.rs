@@ -63,6 +63,11 @@ pub enum Error {
         /// What is damaged.
         what: String,
     },
+    /// Redis does not answer.
+    #[error(
+        "redis does not answer, or refuses the login; the log says more. Start it, or correct [redis] in the configuration"
+    )]
+    Redis,
     /// The system gives no thread.
     #[error("no thread for the database: {0}")]
     Thread(std::io::Error),

@@ -24,6 +24,7 @@ pub(crate) struct Record {
 
 /// What the ledger keeps of a request beside its attempts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Details {
     #[serde(with = "number")]
     pub(crate) cache: CacheState,

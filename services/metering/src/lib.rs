@@ -22,6 +22,8 @@ mod books;
 mod budget;
 mod config;
 mod configured;
+#[cfg(test)]
+mod contract;
 mod counters;
 mod counting;
 mod credential;
@@ -30,6 +32,9 @@ mod encode;
 mod error;
 pub mod eval;
 mod export;
+mod fleet;
+mod http;
+mod jwt;
 mod keys;
 mod ledger;
 mod limit;
@@ -39,6 +44,7 @@ mod period;
 mod pricing;
 mod prompt;
 mod query;
+pub mod reconcile;
 mod refusal;
 mod reservation;
 mod rollup;
@@ -49,13 +55,19 @@ mod store;
 mod subject;
 mod terms;
 mod watch;
+mod watchman;
+mod webhook;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use signalbox_catalog::Book;
-use signalbox_config::{Live, Secret, Shared};
+use signalbox_config::{Live, Redis, Secret, Shared};
 use signalbox_mesh::{Environment, Part, Random, Shutdown};
-use signalbox_proto::metering::v1::metering_service_server::MeteringServiceServer;
+use signalbox_proto::metering::v1::{
+    AdmitRequest, AdmitResponse, SettleRequest, SettleResponse,
+    metering_service_server::{MeteringService, MeteringServiceServer},
+};
+use tonic::{Request, Status};
 
 use crate::{
     admission::Admission,
@@ -63,11 +75,19 @@ use crate::{
     backend::Backend,
     counting::Counting,
     credential::{ADMIN_ID, Credential, Hash},
+    fleet::Fleet,
+    http::Http,
+    jwt::Tokens,
+    keys::Keys,
     pricing::Pricing,
     store::{Setting, Store},
+    watchman::Watchman,
+    webhook::Webhook,
 };
 pub use crate::{
-    config::{Allowances, Bounds, Config, Grants, SECTION},
+    config::{
+        Alerting, Allowances, Bounds, Config, Grants, Issuer, Place, Receiver, Retention, SECTION, Sharing,
+    },
     counters::Violations,
     error::Error,
 };
@@ -86,6 +106,36 @@ pub struct Metering {
     pub part: Part,
     /// What must never happen, counted when it does.
     pub violations: Violations,
+    /// The same as a library, without a channel between.
+    pub library: Library,
+}
+
+/// Metering as a library: the calls that every request makes. Clones are the same.
+#[derive(Clone)]
+pub struct Library(Arc<service::Metering>);
+
+impl Library {
+    /// Admits a request. Cancel safe: what is reserved for a caller that went away returns at its expiry.
+    ///
+    /// # Errors
+    /// As the method of the contract.
+    pub async fn admit(&self, request: AdmitRequest) -> Result<AdmitResponse, Status> {
+        Ok(self.0.admission.admit(request).await?)
+    }
+
+    /// Records what was used. Cancel safe: a record that is sent again counts once.
+    ///
+    /// # Errors
+    /// As the method of the contract.
+    pub async fn settle(&self, request: SettleRequest) -> Result<SettleResponse, Status> {
+        Ok(MeteringService::settle(&*self.0, Request::new(request)).await?.into_inner())
+    }
+}
+
+impl fmt::Debug for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Library")
+    }
 }
 
 /// Builds metering; see [`open`].
@@ -96,26 +146,27 @@ pub async fn build(shared: Live<Shared>, config: Config, environment: Environmen
     open(shared, config, environment).await.map(|metering| metering.part)
 }
 
-/// Opens the database in the environment's data folder and builds the service over it.
+/// Opens the database in the environment's data folder, or connects to Redis, and builds the service over it.
 ///
 /// # Errors
 /// An illegal configuration or admin credential; a data folder that cannot be written, is in use by another process, or was
-/// written by a newer version.
+/// written by a newer version; a Redis that does not answer.
 pub async fn open(shared: Live<Shared>, config: Config, environment: Environment) -> Result<Metering, Error> {
     config.validate().map_err(Error::Config)?;
     let admin = admin_key(Secret::from_env(ADMIN_KEY_VARIABLE).ok(), &config, &environment.random)?;
     let (violations, alerts) = (Violations::default(), Alerts::new());
-    let setting = Setting {
-        folder: &environment.data_dir,
+    let shutdown = Shutdown::new();
+    let opening = Opening {
+        shared: &shared.load(),
         config: &config,
-        configured: configured::of(&shared.load()).map_err(Error::Config)?,
+        environment: &environment,
         admin,
-        clock: Arc::clone(&environment.clock),
-        alerts: alerts.clone(),
-        violations: violations.clone(),
+        alerts: &alerts,
+        violations: &violations,
+        shutdown: &shutdown,
     };
-    let (store, keys) = Store::open(setting)?;
-    let backend: Arc<dyn Backend> = Arc::new(store);
+    let (backend, keys) = opening.open().await?;
+    watch_traffic(&config, &backend, &alerts, &environment, &shutdown)?;
     // A vocabulary takes a tenth of a second and more, which no request shall wait for.
     let models = shared.load();
     let _loaded = tokio::task::spawn_blocking(move || {
@@ -123,14 +174,20 @@ pub async fn open(shared: Live<Shared>, config: Config, environment: Environment
         signalbox_catalog::tokens::warm(targets.map(|target| target.model.as_str()));
     })
     .await;
-    let shutdown = Shutdown::new();
     watch_clock(Arc::clone(&backend), &shutdown);
     if let Some(file) = &shared.load().prices.file {
         Book::read(file).map_err(|error| Error::Config(format!("prices.file: {error}")))?;
     }
     let pricing = Arc::new(Pricing::new(shared.clone()));
     watch_prices(&pricing, &shutdown);
+    let tokens =
+        Tokens::open(&config.issuers, Arc::clone(&environment.clock)).await.map_err(Error::Config)?;
+    if !config.issuers.is_empty() {
+        let every = Duration::from_millis(config.issuers_every_ms);
+        shutdown.spawn(tokens.clone().follow(every, shutdown.clone()));
+    }
     let admission = Admission {
+        tokens,
         shared,
         keys: keys.clone(),
         pricing: Arc::clone(&pricing),
@@ -138,7 +195,7 @@ pub async fn open(shared: Live<Shared>, config: Config, environment: Environment
         backend: Arc::clone(&backend),
         clock: Arc::clone(&environment.clock),
     };
-    let service = service::Metering {
+    let service = Arc::new(service::Metering {
         admission,
         keys,
         pricing,
@@ -147,11 +204,107 @@ pub async fn open(shared: Live<Shared>, config: Config, environment: Environment
         clock: environment.clock,
         random: environment.random,
         shutdown: shutdown.clone(),
+    });
+    // The message limits are those of the layers around it.
+    let server = MeteringServiceServer::from_arc(Arc::clone(&service))
+        .max_decoding_message_size(usize::MAX)
+        .max_encoding_message_size(usize::MAX);
+    let part =
+        Part::new(server).with_shutdown(shutdown).on_drain(move || async move { backend.close().await });
+    Ok(Metering { part, violations, library: Library(service) })
+}
+
+/// What a backend is opened with.
+struct Opening<'a> {
+    shared: &'a Shared,
+    config: &'a Config,
+    environment: &'a Environment,
+    admin: Option<Hash>,
+    alerts: &'a Alerts,
+    violations: &'a Violations,
+    shutdown: &'a Shutdown,
+}
+
+impl Opening<'_> {
+    /// Opens the backend that the configuration names.
+    async fn open(self) -> Result<(Arc<dyn Backend>, Keys), Error> {
+        let configured = configured::of(self.shared).map_err(Error::Config)?;
+        let redis = redis(self.shared, self.config);
+        let place =
+            self.config.backend.unwrap_or(if redis.is_some() { Place::Redis } else { Place::Embedded });
+        let clock = Arc::clone(&self.environment.clock);
+        let (alerts, violations) = (self.alerts.clone(), self.violations.clone());
+        if place == Place::Redis {
+            let what = "metering.backend is redis, but no address is given; add a [redis] section with a url";
+            let redis = redis.ok_or_else(|| Error::Config(what.to_owned()))?;
+            let setting = fleet::Setting {
+                redis: &redis,
+                config: self.config,
+                configured,
+                admin: self.admin,
+                clock,
+                random: &self.environment.random,
+                alerts,
+                violations,
+                shutdown: self.shutdown,
+            };
+            let (fleet, keys) = Fleet::open(setting).await?;
+            return Ok((Arc::new(fleet), keys));
+        }
+        let setting = Setting {
+            folder: &self.environment.data_dir,
+            config: self.config,
+            configured,
+            admin: self.admin,
+            clock,
+            alerts,
+            violations,
+        };
+        let (store, keys) = Store::open(setting)?;
+        Ok((Arc::new(store), keys))
+    }
+}
+
+/// The Redis that metering shares its state through: its own, else the one of all.
+fn redis(shared: &Shared, config: &Config) -> Option<Redis> {
+    let Sharing { url, url_env, url_file, .. } = config.redis.clone();
+    let prefix = shared.redis.as_ref().map_or_else(|| Redis::default().prefix, |redis| redis.prefix.clone());
+    if url.is_some() || url_env.is_some() || url_file.is_some() {
+        return Some(Redis { url, url_env, url_file, prefix });
+    }
+    shared.redis.clone()
+}
+
+/// Looks at budgets and traffic, and delivers alerts.
+fn watch_traffic(
+    config: &Config,
+    backend: &Arc<dyn Backend>,
+    alerts: &Alerts,
+    environment: &Environment,
+    shutdown: &Shutdown,
+) -> Result<(), Error> {
+    let hooks = config
+        .alerts
+        .webhooks
+        .iter()
+        .map(Webhook::of)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Error::Config)?;
+    if !hooks.is_empty() {
+        let http =
+            Http::new().map_err(|error| Error::Config(format!("metering.alerts.webhooks: {error}")))?;
+        let waiting = (alerts.deliver(webhook::WAITING), webhook::PAUSE);
+        let clock = Arc::clone(&environment.clock);
+        shutdown.spawn(webhook::run(hooks, http, clock, waiting, shutdown.clone()));
+    }
+    let watchman = Watchman {
+        backend: Arc::clone(backend),
+        alerts: alerts.clone(),
+        clock: Arc::clone(&environment.clock),
+        config: config.alerts.clone(),
     };
-    let part = Part::new(signalbox_mesh::server!(MeteringServiceServer, service))
-        .with_shutdown(shutdown)
-        .on_drain(move || async move { backend.close().await });
-    Ok(Metering { part, violations })
+    shutdown.spawn(watchman.run(shutdown.clone()));
+    Ok(())
 }
 
 /// Gives back what has expired, also when nobody calls.

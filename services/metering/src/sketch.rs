@@ -54,6 +54,15 @@ impl Sketch {
         self.0.values().sum()
     }
 
+    /// How many values are above a bound, as exactly as buckets are.
+    pub(crate) fn above(&self, bound: i64) -> i64 {
+        let bound = bucket(u64::try_from(bound).unwrap_or(0));
+        self.0
+            .range((std::ops::Bound::Excluded(bound), std::ops::Bound::Unbounded))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
     /// The value that `percent` of all do not exceed, by nearest rank. `None` without any.
     pub(crate) fn percentile(&self, percent: i64) -> Option<u64> {
         let count = self.count();
@@ -130,6 +139,7 @@ mod tests {
             [Some(50), Some(95), Some(99), Some(100)]
         );
         assert_eq!(Sketch::default().percentile(50), None);
+        assert_eq!([0, 40, 100].map(|bound| sketch.above(bound)), [100, 60, 0]);
         for small in 0..256 {
             assert_eq!(value(bucket(small)), small);
         }

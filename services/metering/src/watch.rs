@@ -20,8 +20,11 @@ use crate::{
 
 /// The alerts of a tenant, or of all, that are active now.
 async fn active(backend: &dyn Backend, tenant: &str) -> Result<VecDeque<Alert>, Refusal> {
-    let budgets = backend.budgets(tenant).await?;
-    Ok(budgets.iter().filter_map(Alert::of).collect())
+    let mut active: VecDeque<Alert> = backend.budgets(tenant).await?.iter().filter_map(Alert::of).collect();
+    let known: HashSet<String> = active.iter().map(|alert| alert.id.clone()).collect();
+    let others = backend.active().await?.into_iter().filter(|alert| !known.contains(&alert.id));
+    active.extend(others.filter(|alert| tenant.is_empty() || alert.tenant == tenant));
+    Ok(active)
 }
 
 /// Begins to watch: first what is active, then what is new.

@@ -153,7 +153,7 @@ fn an_expired_reservation_returns_by_itself() {
     books.admit(&ask("r2", 100), 10).unwrap();
     assert!(books.expire(TTL - 1).is_empty());
     let ended: Vec<_> = books.expire(TTL).into_iter().map(|r| r.id).collect();
-    assert_eq!(ended, ["r1".into()]);
+    assert_eq!(ended, [Arc::<str>::from("r1")]);
     assert_eq!(reserved(&books, 1), 100);
 }
 

@@ -183,7 +183,7 @@ fn row(line: &str, place: &str) -> Option<Row> {
         provider: line.provider,
         model: line.model,
         kind: line.kind,
-        turns: line.messages.into_iter().map(said).collect(),
+        turns: line.messages.iter().map(said).collect(),
         has_tools: line.has_tools_or_schema,
         prompt_tokens: line.prompt_tokens,
         cached: line.cache_read.unwrap_or(0) + line.cache_creation.unwrap_or(0),
@@ -192,7 +192,7 @@ fn row(line: &str, place: &str) -> Option<Row> {
     })))
 }
 
-fn said(line: SaidLine) -> Said {
+fn said(line: &SaidLine) -> Said {
     let speaker = match line.role.as_str() {
         "system" | "developer" => Speaker::System,
         "assistant" | "model" => Speaker::Assistant,

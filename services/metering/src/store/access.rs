@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Store;
 use crate::{
+    alerts::Alert,
     audit::{Change, Look},
     backend::Backend,
     books::{Admitted, Ask, Extension},
@@ -94,9 +95,18 @@ impl Backend for Store {
         self.reader.page(page).await
     }
 
+    async fn tell_once(&self, alert: &Alert) -> Result<bool, Refusal> {
+        let alert = alert.clone();
+        self.ask(move |desk| desk.tell_once(&alert)).await
+    }
+
+    async fn active(&self) -> Result<Vec<Alert>, Refusal> {
+        self.ask(|desk| desk.active(desk.now)).await
+    }
+
     async fn tick(&self) {
-        // Every commit begins with that.
-        let _away = self.ask(|_| Ok(Ok(()))).await;
+        // Every commit begins with giving back what has expired.
+        let _away = self.ask(|desk| desk.forget(desk.now)).await;
     }
 
     async fn close(&self) {

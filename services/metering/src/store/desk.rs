@@ -44,6 +44,8 @@ pub(crate) struct Desk<'a> {
     pub(super) keys: &'a Keys,
     pub(super) bounds: &'a Bounds,
     pub(super) violations: &'a Violations,
+    /// How long records are kept; 0: for ever.
+    pub(super) ledger_days: i64,
     pub(super) now: i64,
     pub(super) news: News,
     pub(super) tally: Tally,
@@ -235,6 +237,27 @@ impl Desk<'_> {
             all.filter(|b| tenant.is_empty() || *b.terms.tenant == *tenant).cloned().collect();
         found.sort_by(|a, b| (&a.terms.tenant, &a.terms.name).cmp(&(&b.terms.tenant, &b.terms.name)));
         found
+    }
+
+    /// Notes that an alert is told; false: it was told before.
+    pub(crate) fn tell_once(&self, alert: &Alert) -> Answer<bool> {
+        rows::insert_alert(self.connection, alert).map(Ok)
+    }
+
+    /// The alerts that were noted and are active.
+    pub(crate) fn active(&self, now: i64) -> Answer<Vec<Alert>> {
+        rows::alerts(self.connection, now).map(Ok)
+    }
+
+    /// Forgets buckets that have drained, alerts that are over, and records that are too old; some of them.
+    pub(crate) fn forget(&mut self, now: i64) -> Answer<()> {
+        self.books.meters.sweep(now);
+        rows::delete_alerts(self.connection, now)?;
+        if self.ledger_days > 0 {
+            let oldest = now.saturating_sub(self.ledger_days.saturating_mul(86_400_000));
+            entries::delete_before(self.connection, oldest)?;
+        }
+        Ok(Ok(()))
     }
 
     pub(super) fn note(&self, change: &Change) -> rusqlite::Result<()> {

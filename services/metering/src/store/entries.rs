@@ -165,6 +165,20 @@ pub(super) fn replace_request(
     Ok(if differs { Entered::Differs } else { Entered::Again })
 }
 
+/// Requests that are forgotten with one commit at most.
+const FORGOTTEN: i64 = 500;
+
+/// Forgets the records of requests that began before a time; some of them.
+pub(super) fn delete_before(connection: &Connection, time: i64) -> Result<()> {
+    let old = "SELECT request_id FROM requests INDEXED BY requests_by_time WHERE started_unix_ms < ? \
+               ORDER BY started_unix_ms LIMIT ?";
+    let attempts = format!("DELETE FROM attempts WHERE request_id IN ({old})");
+    connection.prepare_cached(&attempts)?.execute([time, FORGOTTEN])?;
+    let requests = format!("DELETE FROM requests WHERE request_id IN ({old})");
+    connection.prepare_cached(&requests)?.execute([time, FORGOTTEN])?;
+    Ok(())
+}
+
 /// What the ledger knows to be spent by the requests that count against a budget, from a time on. Reads every row from
 /// there, so it is for administrators' calls alone.
 pub(super) fn spent(connection: &Connection, terms: &Terms, from: i64) -> Result<i64> {

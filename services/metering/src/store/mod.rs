@@ -220,6 +220,7 @@ impl Writer {
             keys: &self.keys,
             bounds: &self.config.store,
             violations: &self.violations,
+            ledger_days: self.config.retention.ledger_days,
             now: self.clock.unix_ms(),
             news: News::default(),
             tally: Tally::default(),

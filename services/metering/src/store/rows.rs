@@ -6,6 +6,7 @@ use rusqlite::{Connection, Result, Row, params, types::Type};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    alerts::Alert,
     audit::{Change, Look},
     budget::{Amount, Budget, Origin, Terms},
     credential::Hash,
@@ -219,6 +220,26 @@ pub(super) fn levels(connection: &Connection) -> Result<Vec<(Bucket, Level)>> {
         Ok((bucket, Level { level: row.get("level")?, at_unix_ms: row.get("at_unix_ms")? }))
     })?;
     rows.collect()
+}
+
+/// Notes an alert; false: it was noted before.
+pub(super) fn insert_alert(connection: &Connection, alert: &Alert) -> Result<bool> {
+    let mut statement = connection
+        .prepare_cached("INSERT OR IGNORE INTO alerts (id, until_unix_ms, alert) VALUES (?, ?, ?)")?;
+    Ok(statement.execute(params![alert.id, alert.until_unix_ms, json(alert)?])? > 0)
+}
+
+/// Reads the alerts that are active.
+pub(super) fn alerts(connection: &Connection, now: i64) -> Result<Vec<Alert>> {
+    let mut statement =
+        connection.prepare_cached("SELECT alert FROM alerts WHERE until_unix_ms > ? ORDER BY id")?;
+    statement.query_map([now], |row| parsed(row, "alert"))?.collect()
+}
+
+/// Forgets the alerts that are over.
+pub(super) fn delete_alerts(connection: &Connection, now: i64) -> Result<()> {
+    connection.prepare_cached("DELETE FROM alerts WHERE until_unix_ms <= ?")?.execute([now])?;
+    Ok(())
 }
 
 /// Adds a change to the audit log.

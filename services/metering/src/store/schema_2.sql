@@ -69,3 +69,10 @@ CREATE TABLE rollups (
   cell BLOB NOT NULL,
   PRIMARY KEY (grain, at, key)
 ) WITHOUT ROWID, STRICT;
+
+-- Alerts that were told, until their period is over.
+CREATE TABLE alerts (
+  id TEXT PRIMARY KEY NOT NULL,
+  until_unix_ms INTEGER NOT NULL,
+  alert TEXT NOT NULL
+) WITHOUT ROWID, STRICT;

@@ -45,7 +45,7 @@ impl World {
         let config: Config = document.section(signalbox_metering::SECTION).unwrap();
         let clock = ManualClock::new(NOON);
         let environment = Environment::manual(clock.clone(), 7, folder.path());
-        let Metering { part, violations } = open(shared, config, environment.clone()).await.unwrap();
+        let Metering { part, violations, .. } = open(shared, config, environment.clone()).await.unwrap();
         let channel = Channel::local(&part, &signalbox_mesh::Config::default(), &environment);
         Self {
             client: signalbox_mesh::client!(MeteringServiceClient, channel),

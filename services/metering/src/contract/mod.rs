@@ -1,0 +1,9 @@
+//! What both backends promise, asked of both.
+
+mod alerts;
+mod crashes;
+mod random;
+mod rules;
+mod seeded;
+mod topologies;
+mod world;

@@ -1,0 +1,2 @@
+-- ARGV: how long what is recorded of a request is kept. Returns how many reservations ended.
+return expire(take())

@@ -1,0 +1,2 @@
+-- The definitions of a tenant, as they are at one moment.
+return {redis.call('GET', P .. 'v') or '0', redis.call('HGETALL', P .. 'defs')}
