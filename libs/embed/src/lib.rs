@@ -11,6 +11,7 @@
 //! - One text gives one vector, whatever else is in the queue: texts are never padded into a common batch.
 //! - Vectors have length 1 and carry the meaning of one model file, named by [`ModelHash`].
 
+mod classifier;
 mod config;
 mod error;
 #[cfg(feature = "hub")]
@@ -25,6 +26,7 @@ mod vector;
 
 use std::sync::Arc;
 
+pub use crate::classifier::{Classifier, ClassifierFiles};
 pub use crate::config::{EmbedConfig, SECTION};
 pub use crate::error::EmbedError;
 pub use crate::model::{MAX_TEXT_BYTES, MAX_TOKENS};
@@ -44,7 +46,7 @@ pub struct Embedder {
 
 #[derive(Debug)]
 struct Inner {
-    pool: Pool,
+    pool: Pool<Vector>,
     hash: ModelHash,
     dimensions: usize,
 }

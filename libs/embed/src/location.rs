@@ -32,19 +32,8 @@ impl Location {
         env: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, EmbedError> {
         let set = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let cache = set("SIGNALBOX_CACHE").or_else(|| {
-            let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-            base.map(|base| base.join("signalbox"))
-        });
-
-        let runtime = config
-            .runtime_path
-            .or_else(|| set("ORT_DYLIB_PATH"))
-            .or_else(|| cache.as_ref().map(|cache| cache.join("onnxruntime").join(RUNTIME_FILE)))
-            .ok_or_else(nowhere)?;
-        if !runtime.is_file() {
-            return Err(no_runtime(&format!("ONNX Runtime is missing: no file {}", runtime.display())));
-        }
+        let cache = cache(&env);
+        let runtime = runtime(config.runtime_path, &env)?;
 
         let chosen = config.model_dir.or_else(|| set("SIGNALBOX_MODEL_DIR"));
         let usual = || cache.as_ref().map(|cache| cache.join("models").join("all-MiniLM-L6-v2"));
@@ -60,6 +49,30 @@ impl Location {
         check_model(&model)?;
         Ok(Self { model, runtime })
     }
+}
+
+fn cache(env: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let set = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("SIGNALBOX_CACHE").or_else(|| {
+        let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+        base.map(|base| base.join("signalbox"))
+    })
+}
+
+/// Finds ONNX Runtime's library: the one given, else by the environment, else in the cache folder.
+pub(crate) fn runtime(
+    given: Option<PathBuf>,
+    env: &impl Fn(&str) -> Option<OsString>,
+) -> Result<PathBuf, EmbedError> {
+    let set = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let runtime = given
+        .or_else(|| set("ORT_DYLIB_PATH"))
+        .or_else(|| cache(env).map(|cache| cache.join("onnxruntime").join(RUNTIME_FILE)))
+        .ok_or_else(nowhere)?;
+    if !runtime.is_file() {
+        return Err(no_runtime(&format!("ONNX Runtime is missing: no file {}", runtime.display())));
+    }
+    Ok(runtime)
 }
 
 /// Checks that every file of the model is there.

@@ -19,7 +19,7 @@ pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 
 /// What [`load`] gives.
 pub(crate) struct Loaded {
-    pub(crate) models: Vec<Model>,
+    pub(crate) models: Vec<Model<Vector>>,
     pub(crate) hash: ModelHash,
     pub(crate) dimensions: usize,
 }
@@ -63,7 +63,7 @@ pub(crate) fn load(
             .map_err(|error| broken(error.to_string()))?;
         let proof = embed(&mut session, "proof").map_err(|error| broken(error.to_string()))?;
         dimensions = proof.len();
-        models.push(Box::new(move |text: &str| embed(&mut session, text)) as Model);
+        models.push(Box::new(move |text: &str| embed(&mut session, text)) as Model<Vector>);
     }
     Ok(Loaded { models, hash, dimensions })
 }

@@ -8,30 +8,30 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
-use crate::{EmbedError, Vector};
+use crate::EmbedError;
 
 /// Texts that one call may bring: bounds what the queue can hold.
 pub const MAX_TEXTS: usize = 128;
 
 /// What a worker runs for each text.
-pub(crate) type Model = Box<dyn FnMut(&str) -> Result<Vector, EmbedError> + Send>;
+pub(crate) type Model<T> = Box<dyn FnMut(&str) -> Result<T, EmbedError> + Send>;
 
-type Reply = oneshot::Sender<Result<Vec<Vector>, EmbedError>>;
+type Reply<T> = oneshot::Sender<Result<Vec<T>, EmbedError>>;
 
-struct Job {
+struct Job<T> {
     texts: Vec<String>,
-    reply: Reply,
+    reply: Reply<T>,
 }
 
 /// Owns the queue and the workers.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct Pool<T> {
     /// `None` only while dropping.
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<SyncSender<Job<T>>>,
     workers: Vec<JoinHandle<()>>,
 }
 
-impl Drop for Pool {
+impl<T> Drop for Pool<T> {
     /// Closes the queue and waits for the text that each worker is at: a process that exits under a running inference
     /// takes the runtime's library away from it. What is still queued has lost its callers and is skipped.
     fn drop(&mut self) {
@@ -43,9 +43,9 @@ impl Drop for Pool {
     }
 }
 
-impl Pool {
+impl<T: Send + 'static> Pool<T> {
     /// Starts one thread per model.
-    pub(crate) fn start(models: Vec<Model>, queue: NonZeroU16) -> Result<Self, EmbedError> {
+    pub(crate) fn start(models: Vec<Model<T>>, queue: NonZeroU16) -> Result<Self, EmbedError> {
         let (jobs, waiting) = sync_channel(usize::from(queue.get()));
         let waiting = Arc::new(Mutex::new(waiting));
         let mut pool = Self { jobs: Some(jobs), workers: Vec::with_capacity(models.len()) };
@@ -64,7 +64,7 @@ impl Pool {
     }
 
     /// Queues the texts as one job and waits for it. Dropping the future cancels what has not begun.
-    pub(crate) async fn run(&self, texts: Vec<String>) -> Result<Vec<Vector>, EmbedError> {
+    pub(crate) async fn run(&self, texts: Vec<String>) -> Result<Vec<T>, EmbedError> {
         if texts.len() > MAX_TEXTS {
             return Err(EmbedError::TooManyTexts { given: texts.len() });
         }
@@ -79,7 +79,7 @@ impl Pool {
 }
 
 /// Takes jobs until the queue is closed.
-fn work(mut model: Model, waiting: &Mutex<Receiver<Job>>) {
+fn work<T>(mut model: Model<T>, waiting: &Mutex<Receiver<Job<T>>>) {
     loop {
         // An idle worker holds the lock while it waits; the others queue behind it, and none of them is needed.
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -95,7 +95,11 @@ fn work(mut model: Model, waiting: &Mutex<Receiver<Job>>) {
 }
 
 /// Runs the texts one by one; `None` when the caller has gone.
-fn run_job(model: &mut Model, texts: &[String], reply: &Reply) -> Option<Result<Vec<Vector>, EmbedError>> {
+fn run_job<T>(
+    model: &mut Model<T>,
+    texts: &[String],
+    reply: &Reply<T>,
+) -> Option<Result<Vec<T>, EmbedError>> {
     let mut vectors = Vec::with_capacity(texts.len());
     for text in texts {
         if reply.is_closed() {
@@ -120,7 +124,7 @@ mod tests {
     use crate::{EmbedError, Vector};
 
     /// Starts a worker that says which text it begins and then waits for leave to go on.
-    fn gated(queue: u16) -> (Pool, Receiver<String>, Sender<()>) {
+    fn gated(queue: u16) -> (Pool<Vector>, Receiver<String>, Sender<()>) {
         let (begun, seen) = channel();
         let (go, gate) = channel();
         let model = move |text: &str| {

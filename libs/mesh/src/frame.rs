@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use signalbox_proto::codec::handed_over;
 use tonic::{Status, codegen::StdError};
 
 use crate::error;
@@ -89,12 +90,16 @@ impl Meter {
 pub(crate) struct Metered<B> {
     body: Option<B>,
     meter: Option<Meter>,
+    /// Messages up to this size do not become bytes.
+    handed_over: usize,
 }
 
 impl<B> Metered<B> {
-    /// Wraps a body; without a meter it passes through (what is not gRPC has no such framing).
-    pub(crate) fn new(body: B, meter: Option<Meter>) -> Self {
-        Self { body: Some(body), meter }
+    /// Wraps a body; without a limit it passes through (what is not gRPC has no such framing). `in_process`: its messages are
+    /// decoded in this process.
+    pub(crate) fn new(body: B, limit: Option<usize>, in_process: bool) -> Self {
+        let handed_over = limit.filter(|_| in_process).unwrap_or(0);
+        Self { body: Some(body), meter: limit.map(Meter::new), handed_over }
     }
 }
 
@@ -116,7 +121,7 @@ where
             return Poll::Ready(Some(Err(status)));
         }
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        match Pin::new(body).poll_frame(cx) {
+        match handed_over(this.handed_over, || Pin::new(body).poll_frame(cx)) {
             Poll::Ready(Some(Ok(frame))) => {
                 let passed = match &mut this.meter {
                     Some(meter) => meter.pass(frame),

@@ -93,7 +93,7 @@ pub use self::{
     random::{Random, request_id},
     server::{ContextTrust, ServeError, Server, listen},
     signal::shutdown_signal,
-    tasks::{Shutdown, TaskSet},
+    tasks::{Place, Shutdown, TaskSet},
     trace::TraceContext,
 };
 
@@ -103,7 +103,7 @@ pub use self::{
 #[macro_export]
 macro_rules! client {
     ($($client:ident)::+, $channel:expr) => {
-        $($client)::+::new($crate::Channel::clone(&$channel))
+        $($client)::+::new($crate::Channel::for_client(&$channel))
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX)
     };

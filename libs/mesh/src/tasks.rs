@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFutureOwned},
     task::TaskTracker,
@@ -71,15 +71,17 @@ impl TaskSet {
     /// Runs a task; false, and the task is dropped, when the set is full.
     #[must_use]
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
-        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return false };
-        self.shutdown.spawn(async move {
-            task.await;
-            drop(place);
-        });
-        true
+        self.reserve().map(|place| place.spawn(task)).is_some()
     }
 
-    /// How many tasks run.
+    /// Takes a place for a task that may run later; `None` when the set is full. Dropping it gives it back.
+    #[must_use]
+    pub fn reserve(&self) -> Option<Place> {
+        let room = Arc::clone(&self.room).try_acquire_owned().ok()?;
+        Some(Place { room, shutdown: self.shutdown.clone() })
+    }
+
+    /// How many tasks run, reserved places included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.capacity - self.room.available_permits()
@@ -89,6 +91,24 @@ impl TaskSet {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// A place in a [`TaskSet`].
+#[derive(Debug)]
+pub struct Place {
+    room: OwnedSemaphorePermit,
+    shutdown: Shutdown,
+}
+
+impl Place {
+    /// Runs a task in this place.
+    pub fn spawn(self, task: impl Future<Output = ()> + Send + 'static) {
+        let Self { room, shutdown } = self;
+        shutdown.spawn(async move {
+            task.await;
+            drop(room);
+        });
     }
 }
 

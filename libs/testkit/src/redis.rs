@@ -15,7 +15,11 @@ pub struct RedisServer {
     folder: PathBuf,
     url: String,
     arguments: Vec<OsString>,
+    ready: &'static str,
 }
+
+/// What a server says when it answers.
+const READY: &str = "eady to accept connections";
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +38,35 @@ impl RedisServer {
     /// # Errors
     /// It is not installed, or does not start.
     pub fn start(folder: &Path) -> Result<Self, RedisError> {
-        Self::on_socket(folder, &["--appendonly", "no"])
+        Self::on_socket(folder, &["--appendonly", "no"], READY)
+    }
+
+    /// The same as a cluster of one node: it refuses whatever touches more than one hash slot at a time.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_cluster(folder: &Path) -> Result<Self, RedisError> {
+        // Its bus needs a port, though nobody will call.
+        let port = free_port().ok_or_else(|| RedisError::Failed("no free port".to_owned()))?.to_string();
+        std::fs::create_dir_all(folder).map_err(|error| RedisError::Failed(error.to_string()))?;
+        // A node that owns all slots from its start.
+        let id = "a".repeat(40);
+        let node = format!(
+            "{id} :0@{port} myself,master - 0 0 0 connected 0-16383\nvars currentEpoch 0 lastVoteEpoch 0\n"
+        );
+        std::fs::write(folder.join("nodes.conf"), node)
+            .map_err(|error| RedisError::Failed(error.to_string()))?;
+        let arguments = [
+            "--appendonly",
+            "no",
+            "--bind",
+            "127.0.0.1",
+            "--cluster-enabled",
+            "yes",
+            "--cluster-port",
+            &port,
+        ];
+        Self::on_socket(folder, &arguments, "Cluster state changed: ok")
     }
 
     /// Starts a server that writes everything down before it answers, so that [`RedisServer::restart`] finds it again.
@@ -42,7 +74,7 @@ impl RedisServer {
     /// # Errors
     /// As [`RedisServer::start`].
     pub fn durable(folder: &Path) -> Result<Self, RedisError> {
-        Self::on_socket(folder, &["--appendonly", "yes", "--appendfsync", "always"])
+        Self::on_socket(folder, &["--appendonly", "yes", "--appendfsync", "always"], READY)
     }
 
     /// Starts a server on a port of the loopback address, with more arguments.
@@ -54,10 +86,11 @@ impl RedisServer {
         let mut arguments: Vec<OsString> = more.iter().map(OsString::from).collect();
         arguments.extend(["--port", &port_text, "--bind", "127.0.0.1", "--save", ""].map(OsString::from));
         arguments.extend([OsString::from("--dir"), folder.into()]);
-        Self::run(folder, format!("redis://127.0.0.1:{port}"), arguments)
+        let ready = if more.contains(&"--sentinel") { "Sentinel ID is" } else { READY };
+        Self::run(folder, format!("redis://127.0.0.1:{port}"), arguments, ready)
     }
 
-    fn on_socket(folder: &Path, more: &[&str]) -> Result<Self, RedisError> {
+    fn on_socket(folder: &Path, more: &[&str], ready: &'static str) -> Result<Self, RedisError> {
         let socket = folder.join("redis.sock");
         let mut arguments: Vec<OsString> = ["--port", "0", "--save", ""].map(OsString::from).to_vec();
         arguments.extend(more.iter().map(OsString::from));
@@ -67,13 +100,18 @@ impl RedisServer {
             OsString::from("--dir"),
             folder.into(),
         ]);
-        Self::run(folder, format!("redis+unix://{}", socket.display()), arguments)
+        Self::run(folder, format!("redis+unix://{}", socket.display()), arguments, ready)
     }
 
-    fn run(folder: &Path, url: String, arguments: Vec<OsString>) -> Result<Self, RedisError> {
+    fn run(
+        folder: &Path,
+        url: String,
+        arguments: Vec<OsString>,
+        ready: &'static str,
+    ) -> Result<Self, RedisError> {
         std::fs::create_dir_all(folder).map_err(|error| RedisError::Failed(error.to_string()))?;
-        let child = launch(&arguments)?;
-        Ok(Self { child, folder: folder.to_owned(), url, arguments })
+        let child = launch(&arguments, ready)?;
+        Ok(Self { child, folder: folder.to_owned(), url, arguments, ready })
     }
 
     /// Its address.
@@ -101,13 +139,28 @@ impl RedisServer {
     /// It does not start.
     pub fn restart(&mut self) -> Result<(), RedisError> {
         self.kill();
-        self.child = launch(&self.arguments)?;
+        self.child = launch(&self.arguments, self.ready)?;
         Ok(())
+    }
+
+    /// Makes it stop answering, its connections open, until [`resume`](Self::resume).
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        // One that is gone has nothing to stop.
+        let _sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
     }
 }
 
 /// Starts the program and waits until it says that it is ready.
-fn launch(arguments: &[OsString]) -> Result<Child, RedisError> {
+fn launch(arguments: &[OsString], ready: &str) -> Result<Child, RedisError> {
     let program = program("redis-server").ok_or(RedisError::Missing)?;
     let mut child = Command::new(program)
         .args(arguments)
@@ -119,7 +172,7 @@ fn launch(arguments: &[OsString]) -> Result<Child, RedisError> {
     let mut said = String::new();
     for line in child.stdout.take().into_iter().flat_map(|output| BufReader::new(output).lines()) {
         said = line.map_err(|error| RedisError::Failed(error.to_string()))?;
-        if said.contains("eady to accept connections") || said.contains("Sentinel ID is") {
+        if said.contains(ready) {
             return Ok(child);
         }
     }

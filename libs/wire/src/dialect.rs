@@ -1,5 +1,6 @@
 //! The choice of a dialect, so that callers need not know which one they speak.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -114,6 +115,11 @@ impl Dialect {
     ///
     /// The request holds something that the dialect cannot say.
     pub fn chat(self, request: &ChatRequest, target: Target<'_>) -> Result<Encoded, RequestError> {
+        let request = match self {
+            Self::Gemini | Self::Vertex => Cow::Borrowed(request),
+            _ => google::leave(request)?,
+        };
+        let request = &*request;
         match self {
             Self::OpenAi | Self::Azure | Self::AzureV1 => {
                 let at_azure = self != Self::OpenAi;
@@ -157,7 +163,8 @@ impl Dialect {
                 Ok(Encoded { path: "/chat".to_owned(), headers: event_stream(), body })
             }
             Self::Gemini | Self::Vertex => {
-                let options = google::Options { model: target.model, provider: target.provider };
+                let options =
+                    google::Options { model: target.model, provider: target.provider, alternate: true };
                 let body = google::encode(request, &options)?;
                 let path = google::path(target.model, "streamGenerateContent?alt=sse");
                 Ok(Encoded { path, headers: event_stream(), body })
@@ -207,13 +214,13 @@ impl Dialect {
                 headers: HeaderMap::new(),
                 body: cohere::embeddings::encode(target.model, inputs, dimensions, extra)?,
             }),
-            Self::Gemini => Ok(Encoded {
-                path: google::path(target.model, "batchEmbedContents"),
-                headers: HeaderMap::new(),
-                body: google::embed(target.model, inputs, dimensions)?,
-            }),
-            Self::Vertex => {
-                Err(RequestError::new("model", "vectors of Vertex AI are not supported; use dialect gemini"))
+            Self::Gemini | Self::Vertex => {
+                let vertex = self == Self::Vertex;
+                Ok(Encoded {
+                    path: google::embeddings::path(target.model, vertex),
+                    headers: HeaderMap::new(),
+                    body: google::embeddings::encode(target.model, vertex, inputs, dimensions, extra)?,
+                })
             }
             Self::Anthropic => {
                 Err(RequestError::new("model", "Anthropic has no embeddings; use another model"))
@@ -233,7 +240,7 @@ impl Dialect {
             }
             Self::Bedrock => bedrock::embeddings::decode(body, count),
             Self::Cohere => cohere::embeddings::decode(body, count),
-            Self::Gemini | Self::Vertex => google::vectors(body, count),
+            Self::Gemini | Self::Vertex => google::embeddings::decode(body, count),
             Self::Anthropic => Err(ProviderError::new(ErrorClass::Protocol, "Anthropic has no embeddings")),
         }
     }

@@ -386,7 +386,7 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     [reset("requests"), reset("tokens")].into_iter().flatten().max()
 }
 
-fn seconds(n: f64) -> Option<Duration> {
+pub(crate) fn seconds(n: f64) -> Option<Duration> {
     (n >= 0.0).then(|| Duration::try_from_secs_f64(n).unwrap_or(MAX_WAIT).min(MAX_WAIT))
 }
 

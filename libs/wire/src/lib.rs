@@ -24,6 +24,7 @@ pub mod sse;
 
 mod answer;
 mod dialect;
+mod elements;
 mod stream;
 
 pub use answer::{Answer, Limits, Summary};

@@ -5,12 +5,15 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use signalbox_proto::common::v1::Delta;
 
+use crate::elements::Elements;
 use crate::{ErrorClass, Limits, ProviderError, Summary, sse};
 
 /// Is a dialect's reader of events: it builds the answer.
 pub trait Reading {
     /// What the dialect calls a piece of a stream, in errors.
     const PIECES: &'static str;
+    /// Whether the events may also come as a JSON list, as from doors that know no server-sent events.
+    const LISTS: bool = false;
 
     /// Makes a reader that has read nothing.
     fn new(limits: Limits) -> Self;
@@ -35,22 +38,70 @@ pub trait Reading {
 #[derive(Debug)]
 pub struct Stream<R> {
     events: sse::Parser,
+    /// In place of `events`, where the first byte says that a list comes.
+    list: Option<Elements>,
+    /// Whether it is known which of the two comes.
+    framed: bool,
     limits: Limits,
     reader: R,
-    /// An error was given: nothing follows it.
-    failed: bool,
+    failed: Failed,
+}
+
+/// Is whether the stream has failed. What was read before the error is given before it, and nothing after it.
+#[derive(Debug, Default)]
+pub(crate) enum Failed {
+    #[default]
+    No,
+    /// The error is still to be given.
+    With(ProviderError),
+    Given,
+}
+
+impl Failed {
+    /// Gives the error, once.
+    pub(crate) fn give(&mut self) -> Result<(), ProviderError> {
+        match std::mem::replace(self, Self::Given) {
+            Self::With(error) => Err(error),
+            Self::No => {
+                *self = Self::No;
+                Ok(())
+            }
+            Self::Given => Ok(()),
+        }
+    }
+
+    pub(crate) fn is_some(&self) -> bool {
+        !matches!(self, Self::No)
+    }
 }
 
 impl<R: Reading> Stream<R> {
     /// Makes a decoder.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { events: sse::Parser::new(limits.event_bytes), limits, reader: R::new(limits), failed: false }
+        Self {
+            events: sse::Parser::new(limits.event_bytes),
+            list: None,
+            framed: !R::LISTS,
+            limits,
+            reader: R::new(limits),
+            failed: Failed::No,
+        }
     }
 
     /// Takes bytes in.
     pub fn push(&mut self, bytes: Bytes) {
-        self.events.push(bytes);
+        if !self.framed {
+            let blank = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0xEF | 0xBB | 0xBF);
+            if let Some(first) = bytes.iter().find(|byte| !blank(byte)) {
+                self.framed = true;
+                self.list = matches!(first, b'[' | b'{').then(|| Elements::new(self.limits.event_bytes));
+            }
+        }
+        match &mut self.list {
+            Some(list) => list.push(&bytes),
+            None => self.events.push(bytes),
+        }
     }
 
     /// Gives the next delta, or `None` until more bytes come.
@@ -63,10 +114,19 @@ impl<R: Reading> Stream<R> {
             if let Some(delta) = self.reader.built().0.pop_front() {
                 return Ok(Some(delta));
             }
-            match self.events.next_event() {
-                Ok(Some(event)) => self.event(&event)?,
+            if self.failed.is_some() {
+                return self.failed.give().map(|()| None);
+            }
+            let next = match &mut self.list {
+                Some(list) => list.next_element().map(|data| data.map(in_list)),
+                None => self.events.next_event(),
+            };
+            match next {
+                Ok(Some(event)) => self.event(&event),
                 Ok(None) => return Ok(None),
-                Err(error) => return Err(ProviderError::new(ErrorClass::Protocol, &error.to_string())),
+                Err(error) => {
+                    self.failed = Failed::With(ProviderError::new(ErrorClass::Protocol, &error.to_string()));
+                }
             }
         }
     }
@@ -80,12 +140,24 @@ impl<R: Reading> Stream<R> {
         if let Some(delta) = self.next_delta()? {
             return Ok(Some(delta));
         }
-        match self.events.end() {
-            Ok(Some(event)) => self.event(&event)?,
-            Ok(None) => {}
-            Err(error) => return Err(ProviderError::new(ErrorClass::Protocol, &error.to_string())),
+        if self.failed.is_some() {
+            return Ok(None);
         }
-        Ok(self.reader.built().0.pop_front())
+        let last = match &mut self.list {
+            Some(list) => list.end().map(|data| data.map(in_list)),
+            None => self.events.end(),
+        };
+        match last {
+            Ok(Some(event)) => self.event(&event),
+            Ok(None) => {}
+            Err(error) => {
+                self.failed = Failed::With(ProviderError::new(ErrorClass::Protocol, &error.to_string()));
+            }
+        }
+        match self.reader.built().0.pop_front() {
+            Some(delta) => Ok(Some(delta)),
+            None => self.failed.give().map(|()| None),
+        }
     }
 
     /// Returns what the provider said about its answer so far.
@@ -106,19 +178,25 @@ impl<R: Reading> Stream<R> {
         self.events.stray()
     }
 
-    fn event(&mut self, event: &sse::Event) -> Result<(), ProviderError> {
+    fn event(&mut self, event: &sse::Event) {
         let data = event.data.trim_ascii();
-        if data.is_empty() || self.failed {
-            return Ok(());
+        if data.is_empty() {
+            return;
         }
         let read = match self.reader.read(event, data) {
             Ok(true) => Ok(()),
             Ok(false) => unreadable(self.reader.built().1, self.limits, R::PIECES),
             Err(error) => Err(error),
         };
-        self.failed = read.is_err();
-        read
+        if let Err(error) = read {
+            self.failed = Failed::With(error);
+        }
     }
+}
+
+/// Is an object of a list as an event without a name.
+fn in_list(data: Bytes) -> sse::Event {
+    sse::Event { data, ..sse::Event::default() }
 }
 
 /// Counts a piece of a stream that could not be read.

@@ -5,31 +5,36 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use moka::{Expiry, sync};
 use signalbox_embed::Vector;
 use signalbox_mesh::{Clock, Environment, Random};
 use signalbox_proto::common::v1::{self, ChatRequest};
+use tokio::time::{Instant, timeout};
 
 use crate::{
-    canonical::{Canonical, Digest, Identity},
-    config::Config,
+    backend::{
+        Away, Backend, Cover, Grant, Kept, LeaseId, Named, Pending, Stop, TakeOver, Wish, embedded::Embedded,
+    },
+    canonical::{Canonical, Identity},
+    config::{Config, Semantic},
     embedding::Embedding,
-    entry::{Entry, EntryId, Question},
+    entry::{Entry, EntryId, Question, Usage},
     error::Failure,
+    fill::Held,
     flight::{Flight, Follower},
-    lease::{Grant, Held, Leases, Pending},
     policy::Terms,
     question::{self, Skip},
-    recording::{Answer, Flaw, Recording},
-    second_look::{self, Features},
+    recording::Answer,
+    second_look,
     standing::Standing,
-    tenant::{Cover, Tenant, Tenants},
-    vectors::{ExactScan, Neighbour, Point, Scope, VectorStore},
+    tenant::{Tenant, Tenants},
+    vectors::{ExactScan, Point, Scope, VectorStore},
 };
 
+/// What a store's own deadline is short of a lookup's.
+const MARGIN: Duration = Duration::from_millis(2);
 /// Close questions that get a second look: the closest is mostly the right one or none is.
 const NEIGHBOURS: usize = 8;
 
@@ -39,10 +44,9 @@ pub(crate) struct Cache {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) embedding: Embedding,
     pub(crate) tenants: Arc<Tenants>,
-    pub(crate) leases: Arc<Leases>,
+    pub(crate) backend: Arc<dyn Backend>,
     random: Random,
-    exact: sync::Cache<Digest, Arc<Entry>>,
-    vectors: Box<dyn VectorStore>,
+    vectors: Arc<dyn VectorStore>,
 }
 
 /// A request to look up, checked.
@@ -96,50 +100,52 @@ struct Meaning {
     computed: bool,
 }
 
-/// Lets the exact tier drop what nobody may read any more. Reads check the injected clock themselves.
-struct ByPolicy;
+/// How long a lookup waits for its stores, all together.
+struct Budget {
+    left: Duration,
+}
 
-impl Expiry<Digest, Arc<Entry>> for ByPolicy {
-    fn expire_after_create(&self, _: &Digest, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
-        Some(Duration::from_millis(entry.ttl_ms))
-    }
-
-    fn expire_after_update(
-        &self,
-        key: &Digest,
-        entry: &Arc<Entry>,
-        now: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.expire_after_create(key, entry, now)
+impl Budget {
+    async fn spend<T>(&mut self, call: impl Future<Output = Result<T, Away>>) -> Result<T, Away> {
+        if self.left.is_zero() {
+            return Err(Away);
+        }
+        if self.left == Duration::MAX {
+            return call.await;
+        }
+        let begun = Instant::now();
+        // A store keeps the whole deadline by itself, and takes note that it was too slow: that comes first.
+        let given = timeout(self.left + MARGIN, call).await.unwrap_or(Err(Away));
+        self.left = if given.is_err() { Duration::ZERO } else { self.left.saturating_sub(begun.elapsed()) };
+        given
     }
 }
 
 impl Cache {
-    pub(crate) fn new(config: Config, embedding: Embedding, environment: &Environment) -> Self {
-        let tenants = Arc::new(Tenants::default());
-        let forgetting = Arc::clone(&tenants);
-        let exact = sync::Cache::builder()
-            .max_capacity(config.exact.max_bytes)
-            .weigher(|_: &Digest, entry: &Arc<Entry>| entry.weight())
-            .expire_after(ByPolicy)
-            .eviction_listener(move |_, entry: Arc<Entry>, _| forgetting.forget(&entry))
-            .build();
-        let random = environment.random.fork();
-        let ttl = Duration::from_millis(config.lease.ttl_ms);
-        let leases = Leases::new(ttl, config.lease.max, random.clone());
-        let vectors =
-            Box::new(ExactScan::new(config.semantic.max_entries, config.semantic.max_entries_per_tenant));
+    pub(crate) fn new(
+        config: Config,
+        embedding: Embedding,
+        backend: Arc<dyn Backend>,
+        vectors: Arc<dyn VectorStore>,
+        environment: &Environment,
+    ) -> Self {
         Self {
             clock: Arc::clone(&environment.clock),
             config,
             embedding,
-            tenants,
-            leases,
-            random,
-            exact,
+            tenants: Arc::default(),
+            backend,
+            random: environment.random.fork(),
             vectors,
         }
+    }
+
+    /// A cache with everything in this process, and nothing on disk.
+    pub(crate) fn embedded(config: Config, embedding: Embedding, environment: &Environment) -> Self {
+        let backend = Arc::new(Embedded::new(&config, &environment.random.fork()));
+        let Semantic { max_entries, max_entries_per_tenant, .. } = config.semantic;
+        let vectors = Arc::new(ExactScan::new(max_entries, max_entries_per_tenant));
+        Self::new(config, embedding, backend, vectors, environment)
     }
 
     /// Looks an answer up. Cancel safe: at most a lease is given in vain, and expires.
@@ -161,17 +167,19 @@ impl Cache {
             redacted: asked.redacted,
         };
         let canonical = Canonical::of(identity, &asked.chat);
+        let mut budget = Budget { left: self.backend.deadline() };
         if terms.read
-            && let Some(entry) = self.same(tenant, canonical.key, terms)
+            && let Ok(Some(entry)) = budget.spend(self.backend.get(&tenant.name, canonical.key)).await
+            && entry.answers(self.clock.unix_ms(), terms.max_age_ms)
         {
-            return Ok(Self::hit(&asked, entry));
+            return Ok(self.hit(&asked, entry));
         }
         let meaning = self.meaning(&asked, &canonical).await;
         let vector = meaning.as_ref().ok().filter(|meaning| meaning.computed);
         let vector = vector.and_then(|meaning| self.embedding.pack(Some(&meaning.vector)));
         if terms.read
             && let Ok(meaning) = &meaning
-            && let Some(close) = self.similar(tenant, meaning, terms).await
+            && let Some(close) = self.similar(tenant, meaning, terms, &mut budget).await
         {
             tenant.figures.semantic_hit(1.0 - close.probability);
             tenant.figures.saved_nanousd.fetch_add(close.entry.cost_nanousd, Ordering::Relaxed);
@@ -182,37 +190,30 @@ impl Cache {
             return Err(Failure::NotCached);
         }
         let skip = meaning.as_ref().err().copied();
-        let lease = match terms.write.then(|| self.grant(&asked, canonical.key, meaning.ok())) {
-            Some(Grant::Held(flight)) if terms.read => {
-                tenant.figures.follows.fetch_add(1, Ordering::Relaxed);
-                return Ok(Found::Follow { follower: flight.follow() });
-            }
-            Some(Grant::Given(id, entry_id)) => {
-                // A leader may have ended since the exact tier was asked; its entry was there before its lease was gone.
-                if let Some(entry) = terms.read.then(|| self.same(tenant, canonical.key, terms)).flatten() {
-                    self.leases.take_back(&id);
-                    return Ok(Self::hit(&asked, entry));
+        let lease = if terms.write {
+            match budget.spend(self.backend.grant(self.wish(&asked, canonical, meaning.ok()))).await {
+                Ok(Grant::Known(entry)) => return Ok(self.hit(&asked, entry)),
+                Ok(Grant::Held(follower)) if terms.read => {
+                    tenant.figures.follows.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Found::Follow { follower });
                 }
-                Some(self.granted(id, entry_id))
+                Ok(Grant::Given(lease, entry_id)) => Some(self.granted(lease, entry_id)),
+                // Too many, or the backend is away: asked of the model, and not kept.
+                Ok(Grant::Held(_) | Grant::Full) | Err(_) => None,
             }
-            _ => None,
+        } else {
+            None
         };
         Ok(Found::Miss { lease, vector, skip })
     }
 
-    fn hit(asked: &Asked, entry: Arc<Entry>) -> Found {
+    fn hit(&self, asked: &Asked, entry: Arc<Entry>) -> Found {
         let figures = &asked.tenant.figures;
         figures.exact_hits.fetch_add(1, Ordering::Relaxed);
         figures.saved_nanousd.fetch_add(entry.cost_nanousd, Ordering::Relaxed);
+        self.backend.used(&entry);
         entry.standing.hit(&asked.request_id, 1.0);
         Found::Exact { entry }
-    }
-
-    /// The answer to the very same request.
-    fn same(&self, tenant: &Tenant, key: Digest, terms: &Terms) -> Option<Arc<Entry>> {
-        let entry = self.exact.get(&key)?;
-        let fits = entry.answers(self.clock.unix_ms(), terms.max_age_ms) && entry.tenant == tenant.name;
-        fits.then_some(entry)
     }
 
     /// Prepares the last turn for comparison. At most one embedding.
@@ -233,29 +234,42 @@ impl Cache {
                 (self.embedding.embed(text, most).await?, true)
             }
         };
-        let question = Question { partition: canonical.partition(&hash), features: Features::of(text) };
+        let question = Question::new(canonical.partition(&hash), text);
         Ok(Meaning { question, vector, computed })
     }
 
     /// The answer that is most probably right, of those that stand the second look and keep the stated error.
-    async fn similar(&self, tenant: &Tenant, meaning: &Meaning, terms: &Terms) -> Option<Close> {
+    async fn similar(
+        &self,
+        tenant: &Tenant,
+        meaning: &Meaning,
+        terms: &Terms,
+        budget: &mut Budget,
+    ) -> Option<Close> {
         let scope = Scope::Partition { tenant: &tenant.name, partition: meaning.question.partition };
         // Rounded up, so that no hit is below what was asked for.
         let at_least = next_above(terms.min_similarity);
-        let near = self.vectors.search(scope, &meaning.vector, at_least, NEIGHBOURS).await;
+        let search = self.vectors.search(scope, &meaning.vector, at_least, NEIGHBOURS);
+        let near = budget.spend(async { Ok(search.await) }).await.ok()?;
+        let named: Vec<Named> = near.iter().map(|neighbour| neighbour.named).collect();
+        let known = if named.is_empty() {
+            Vec::new()
+        } else {
+            budget.spend(self.backend.resolve(&tenant.name, &named)).await.ok()?
+        };
         let now = self.clock.unix_ms();
         let mut gone = Vec::new();
         let mut best: Option<Close> = None;
-        for Neighbour { id, similarity } in near {
-            let known = tenant.get(id).filter(|entry| self.exact.contains_key(&entry.key));
-            let Some((entry, question)) = known.as_ref().and_then(|e| Some((e, e.question.as_ref()?))) else {
-                gone.push(id);
+        for (neighbour, entry) in near.iter().zip(&known) {
+            let Some((entry, question)) = entry.as_ref().and_then(|e| Some((e, e.question.as_ref()?))) else {
+                gone.push(neighbour.named.id);
                 continue;
             };
             let here = entry.tenant == tenant.name && question.partition == meaning.question.partition;
             if !here || !entry.answers(now, terms.max_age_ms) {
                 continue;
             }
+            let similarity = neighbour.similarity;
             let Some(model) = second_look::right(similarity, &question.features, &meaning.question.features)
             else {
                 continue;
@@ -266,86 +280,98 @@ impl Cache {
                 best = Some(Close { entry: Arc::clone(entry), similarity, model, probability });
             }
         }
-        if !gone.is_empty() {
-            self.vectors.remove(&gone).await;
-        }
+        self.forget_points(&tenant.name, &gone).await;
         if let Some(best) = &best {
-            // Tells the exact tier that the entry is in use.
-            drop(self.exact.get(&best.entry.key));
+            self.backend.used(&best.entry);
         }
         best
     }
 
-    fn grant(&self, asked: &Asked, key: Digest, meaning: Option<Meaning>) -> Grant {
-        let entry_id = EntryId::draw(&self.random);
+    async fn forget_points(&self, tenant: &str, ids: &[EntryId]) {
+        if !ids.is_empty() {
+            self.vectors.remove(tenant, ids).await;
+        }
+    }
+
+    fn wish(&self, asked: &Asked, canonical: Canonical, meaning: Option<Meaning>) -> Wish {
         let sampling = asked.chat.sampling.as_ref();
         let pending = Pending {
-            tenant: Arc::clone(&asked.tenant),
-            key,
-            entry_id,
-            epoch: asked.tenant.epoch(),
+            tenant: Arc::clone(&asked.tenant.name),
+            key: canonical.key,
+            entry_id: EntryId::draw(&self.random),
+            epoch: 0,
             ttl_ms: asked.terms.ttl_ms,
             tags: asked.terms.tags.clone(),
             question: meaning.map(|meaning| (meaning.question, meaning.vector)),
             max_output_tokens: sampling.and_then(|sampling| sampling.max_output_tokens),
             request_id: asked.request_id.clone(),
         };
-        let (most_bytes, most_tokens) = (self.config.exact.max_entry_bytes, pending.max_output_tokens);
-        self.leases.grant(pending, || Recording::new(most_bytes, most_tokens))
+        let (clock, max_age_ms) = (Arc::clone(&self.clock), asked.terms.max_age_ms);
+        let enough = move |entry: &Entry| entry.answers(clock.unix_ms(), max_age_ms);
+        Wish { pending, enough: asked.terms.read.then(|| Box::new(enough) as _) }
     }
 
-    /// Takes over from a leader that failed; `None` if another follower did.
-    pub(crate) fn take_over(&self, flight: &Arc<Flight>) -> Option<Granted> {
-        let id = self.leases.take_over(flight)?;
-        Some(self.granted(id, flight.entry_id))
+    /// Begins the fill of a lease.
+    pub(crate) async fn claim(&self, tenant: &Tenant, lease: &str) -> Result<Held, Stop> {
+        let lease: LeaseId = lease.parse().map_err(|_| Stop::Expired)?;
+        let claimed = self.backend.claim(&tenant.name, lease).await.map_err(|_| Stop::Away)?;
+        Ok(Held::new(Arc::clone(&self.backend), claimed.ok_or(Stop::Expired)?))
     }
 
-    fn granted(&self, id: String, entry_id: EntryId) -> Granted {
+    /// Takes over from a leader that failed; gives the lease, or says that there is nothing more to wait for, or neither.
+    pub(crate) async fn take_over(&self, flight: &Arc<Flight>) -> (Option<Granted>, bool) {
+        match self.backend.take_over(flight).await {
+            TakeOver::Given(lease) => (Some(self.granted(lease, flight.entry_id)), true),
+            TakeOver::Led => (None, false),
+            TakeOver::Gone => (None, true),
+        }
+    }
+
+    fn granted(&self, lease: LeaseId, entry_id: EntryId) -> Granted {
         let ttl_ms = i64::try_from(self.config.lease.ttl_ms).unwrap_or(i64::MAX);
-        Granted { id, expires_unix_ms: self.clock.unix_ms().saturating_add(ttl_ms), entry_id }
+        Granted {
+            id: lease.to_string(),
+            expires_unix_ms: self.clock.unix_ms().saturating_add(ttl_ms),
+            entry_id,
+        }
     }
 
     /// Keeps a complete answer under its lease.
-    pub(crate) async fn keep(
-        &self,
-        held: &mut Held,
-        answer: Answer,
-        cost_nanousd: i64,
-    ) -> Result<EntryId, Flaw> {
-        let flight = Arc::clone(&held.flight);
-        let Some(pending) = held.pending() else { return Err(Flaw::Malformed) };
-        let cut = answer.cut_by_request;
-        let (question, vector) = pending.question.take().filter(|_| !cut).unzip();
+    pub(crate) async fn keep(&self, held: &Held, answer: Answer, cost_nanousd: i64) -> Result<EntryId, Stop> {
+        let claimed = held.claimed.as_ref().ok_or(Stop::Expired)?;
+        let pending = &claimed.pending;
+        let comparable = pending.question.clone().filter(|_| !answer.cut_by_request);
+        let (question, vector) = comparable.unzip();
         let entry = Arc::new(Entry {
             id: pending.entry_id,
-            tenant: Arc::clone(&pending.tenant.name),
+            tenant: Arc::clone(&pending.tenant),
             key: pending.key,
-            answer,
+            answer: Arc::new(answer),
             cost_nanousd,
             created_unix_ms: self.clock.unix_ms(),
             ttl_ms: pending.ttl_ms,
-            tags: std::mem::take(&mut pending.tags),
+            tags: pending.tags.clone(),
             question,
-            writer: std::mem::take(&mut pending.request_id),
-            standing: Standing::default(),
+            writer: pending.request_id.clone(),
+            standing: Arc::new(Standing::default()),
+            usage: Usage::default(),
             dead: AtomicBool::new(false),
         });
-        let kept = pending.tenant.add(&entry, pending.epoch, vector.as_ref());
-        flight.done(Arc::clone(&entry));
-        if !kept {
-            return Err(Flaw::Invalidated);
+        let point = entry.question.as_ref().zip(vector.clone()).map(|(question, vector)| Point {
+            named: Named { id: entry.id, key: entry.key },
+            tenant: Arc::clone(&entry.tenant),
+            partition: question.partition,
+            vector,
+            ends_unix_ms: entry.created_unix_ms.saturating_add_unsigned(entry.ttl_ms),
+        });
+        let gone = self.backend.keep(claimed, Kept { entry, vector }).await?;
+        if let Some(point) = point
+            && !self.vectors.insert(point).await
+        {
+            tracing::debug!("an entry is kept for the very same request only: its vector was not");
         }
-        self.exact.insert(entry.key, Arc::clone(&entry));
-        if let (Some(question), Some(vector)) = (&entry.question, vector) {
-            let tenant = Arc::clone(&entry.tenant);
-            let point = Point { id: entry.id, tenant, partition: question.partition, vector };
-            self.vectors.insert(point).await;
-        }
-        let garbage = self.tenants.garbage();
-        if !garbage.is_empty() {
-            self.vectors.remove(&garbage).await;
-        }
-        Ok(entry.id)
+        self.forget_points(&pending.tenant, &gone).await;
+        Ok(pending.entry_id)
     }
 
     /// Takes a judgement on an answer: a wrong one is no longer given for questions that are no closer than the one it was wrong for,
@@ -357,59 +383,46 @@ impl Cache {
         request_id: &str,
         score: f64,
     ) -> Result<(), Failure> {
-        let entry = tenant.get(id).ok_or(Failure::NotFound("there is no such entry, or not any more"))?;
+        let entry = self.backend.find(&tenant.name, id).await?;
+        let entry = entry.ok_or(Failure::NotFound("there is no such entry, or not any more"))?;
         let change = entry.judge(request_id, score < 0.0);
         tenant.figures.judged(change);
         if score <= -1.0 {
-            let removed = tenant.invalidate(Cover::Entry(id), &[]);
-            self.drop_entries(&removed).await;
+            self.invalidate(tenant, Cover::Entry(id)).await?;
         } else if score < 0.0 && request_id == entry.writer {
             // The answer itself is doubted, not that it was given to another question.
-            self.vectors.remove(&[id]).await;
+            self.forget_points(&tenant.name, &[id]).await;
         }
         Ok(())
     }
 
     /// Removes entries; gives their number.
-    pub(crate) async fn invalidate(&self, tenant: &Tenant, cover: Cover) -> u64 {
+    pub(crate) async fn invalidate(&self, tenant: &Tenant, cover: Cover) -> Result<u64, Failure> {
         let near = match &cover {
+            // Nobody is told that something is gone which nobody could look for.
+            Cover::Like { .. } if self.vectors.trouble().is_some() => return Err(Failure::Away),
             Cover::Like { vector, at_least } => {
                 self.vectors.search(Scope::Tenant(&tenant.name), vector, *at_least, usize::MAX).await
             }
             _ => Vec::new(),
         };
-        let near: Vec<EntryId> = near.into_iter().map(|neighbour| neighbour.id).collect();
-        let removed = tenant.invalidate(cover, &near);
-        self.drop_entries(&removed).await;
-        removed.len() as u64
+        let near: Vec<Named> = near.into_iter().map(|neighbour| neighbour.named).collect();
+        let removed = self.backend.invalidate(&tenant.name, cover, &near).await?;
+        self.forget_points(&tenant.name, &removed).await;
+        Ok(removed.len() as u64)
     }
 
-    /// Frees what is dead already.
-    async fn drop_entries(&self, entries: &[Arc<Entry>]) {
-        for entry in entries {
-            // Another answer may have taken its place.
-            if self.exact.get(&entry.key).is_some_and(|there| there.id == entry.id) {
-                self.exact.invalidate(&entry.key);
-            }
-        }
-        let ids: Vec<EntryId> =
-            entries.iter().filter(|e| e.question.is_some()).map(|entry| entry.id).collect();
-        self.vectors.remove(&ids).await;
+    pub(crate) fn lease_ttl(&self) -> Duration {
+        Duration::from_millis(self.config.lease.ttl_ms)
     }
 
     /// Why there is no similarity, or that there is.
     pub(crate) fn semantic_state(&self) -> &'static str {
         if self.config.semantic.enabled {
-            self.embedding.state()
+            self.vectors.trouble().unwrap_or_else(|| self.embedding.state())
         } else {
             "off: disabled in the configuration"
         }
-    }
-
-    /// Lets the exact tier finish what it does now and then: evictions.
-    #[cfg(test)]
-    pub(crate) fn settle(&self) {
-        self.exact.run_pending_tasks();
     }
 }
 

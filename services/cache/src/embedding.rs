@@ -85,6 +85,16 @@ impl Embedding {
         }
     }
 
+    /// How long its vectors are.
+    pub(crate) fn dimensions(&self) -> Option<usize> {
+        match &self.0 {
+            State::Ready(embedder) => Some(embedder.dimensions()),
+            State::Off(_) | State::Unwanted => None,
+            #[cfg(test)]
+            State::Constant => Some(2),
+        }
+    }
+
     /// Embeds a text within a bound of time. Cancel safe.
     pub(crate) async fn embed(&self, text: &str, most: Duration) -> Result<Vector, Skip> {
         let embedder = match &self.0 {

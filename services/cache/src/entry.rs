@@ -5,7 +5,7 @@ use std::{
     str::FromStr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
@@ -60,7 +60,36 @@ impl FromStr for EntryId {
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     pub(crate) partition: Digest,
+    /// What the features were taken from: other builds take others.
+    pub(crate) text: Box<str>,
     pub(crate) features: Features,
+}
+
+impl Question {
+    pub(crate) fn new(partition: Digest, text: &str) -> Self {
+        Self { partition, text: text.into(), features: Features::of(text) }
+    }
+}
+
+/// How often an entry was of use lately; counts to 3.
+#[derive(Debug, Default)]
+pub(crate) struct Usage(AtomicU8);
+
+impl Usage {
+    pub(crate) fn note(&self) {
+        // Lost updates are as good as the others.
+        let used = self.0.load(Ordering::Relaxed);
+        if used < 3 {
+            self.0.store(used + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was of use; counts as one use less from now on.
+    pub(crate) fn pass(&self) -> bool {
+        let used = self.0.load(Ordering::Relaxed);
+        self.0.store(used.saturating_sub(1), Ordering::Relaxed);
+        used > 0
+    }
 }
 
 /// An answer and all that decides whom it may answer.
@@ -69,7 +98,7 @@ pub(crate) struct Entry {
     pub(crate) id: EntryId,
     pub(crate) tenant: Arc<str>,
     pub(crate) key: Digest,
-    pub(crate) answer: Answer,
+    pub(crate) answer: Arc<Answer>,
     pub(crate) cost_nanousd: i64,
     pub(crate) created_unix_ms: i64,
     pub(crate) ttl_ms: u64,
@@ -78,7 +107,8 @@ pub(crate) struct Entry {
     pub(crate) question: Option<Question>,
     /// The request whose answer this is: a judgement on it is none on a hit.
     pub(crate) writer: String,
-    pub(crate) standing: Standing,
+    pub(crate) standing: Arc<Standing>,
+    pub(crate) usage: Usage,
     /// Invalidated, whatever store still holds it.
     pub(crate) dead: AtomicBool,
 }
@@ -110,7 +140,10 @@ impl Entry {
     /// Memory, about, in bytes.
     pub(crate) fn weight(&self) -> u32 {
         let tags: usize = self.tags.iter().map(|tag| 2 * tag.len() + 96).sum();
-        let question = self.question.as_ref().map_or(0, |question| question.features.size() + 2_048);
+        let question = self
+            .question
+            .as_ref()
+            .map_or(0, |question| question.text.len() + question.features.size() + 2_048);
         u32::try_from(OVERHEAD + self.answer.size() + tags + question).unwrap_or(u32::MAX)
     }
 }

@@ -4,6 +4,8 @@ use signalbox_mesh::error;
 use signalbox_proto::common::v1::ErrorReason;
 use tonic::{Code, Status};
 
+use crate::backend::Away;
+
 /// Why the cache could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -27,6 +29,8 @@ pub(crate) enum Failure {
     TooManyTenants,
     #[error("the embedding model is busy; retry later")]
     Busy,
+    #[error("the store that replicas share does not answer; retry later")]
+    Away,
     #[error("a stored answer cannot be read")]
     Unreadable,
 }
@@ -34,6 +38,12 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn invalid(field: &'static str, what: impl Into<String>) -> Self {
         Self::Invalid { field, what: what.into() }
+    }
+}
+
+impl From<Away> for Failure {
+    fn from(Away: Away) -> Self {
+        Self::Away
     }
 }
 
@@ -46,7 +56,7 @@ impl From<Failure> for Status {
             Failure::NotCached => (Code::NotFound, ErrorReason::NotCached),
             Failure::NotFound(_) => (Code::NotFound, ErrorReason::NotFound),
             Failure::NotSupported(_) => (Code::Unimplemented, ErrorReason::NotSupported),
-            Failure::TooManyTenants | Failure::Busy => {
+            Failure::TooManyTenants | Failure::Busy | Failure::Away => {
                 return error::status(Code::Unavailable, ErrorReason::Overloaded, words)
                     .with_retry(std::time::Duration::from_secs(1))
                     .into();

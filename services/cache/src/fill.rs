@@ -1,19 +1,62 @@
 //! One fill: from its opening to what became of it.
 
-use std::sync::atomic::Ordering;
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+    time::Duration,
+};
 
 use futures_util::{Stream, StreamExt as _};
 use signalbox_proto::cache::v1::{FillCommit, FillOpen, FillRequest, FillResponse, fill_request::Kind};
+use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
 use crate::{
-    cache::Cache, entry::EntryId, error::Failure, lease::Held, policy, recording::Flaw, tenant::Tenant,
+    backend::{Backend, Claimed, Stop},
+    cache::Cache,
+    entry::EntryId,
+    error::Failure,
+    policy,
+    recording::Flaw,
+    tenant::Tenant,
 };
 
 /// Reasons with which a fill may be given up; another one counts as `failed`.
-const REASONS: [&str; 5] = ["failed", "refused", "finding", "incomplete", "too_large"];
+pub(crate) const REASONS: [&str; 5] = ["failed", "refused", "finding", "incomplete", "too_large"];
 
 const EXPIRED: Failure = Failure::NotFound("the lease is unknown or has expired; look up again");
+
+/// A lease while it is filled. Dropping it gives it back.
+pub(crate) struct Held {
+    backend: Arc<dyn Backend>,
+    /// There until it is dropped.
+    pub(crate) claimed: Option<Claimed>,
+    /// Why it is given back, for whoever goes on.
+    reason: &'static str,
+}
+
+impl Held {
+    pub(crate) fn new(backend: Arc<dyn Backend>, claimed: Claimed) -> Self {
+        Self { backend, claimed: Some(claimed), reason: "failed" }
+    }
+
+    /// Gives the lease back, unless the answer was kept.
+    async fn end(mut self) {
+        if let Some(claimed) = self.claimed.take() {
+            self.backend.give_back(claimed, self.reason).await;
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(claimed) = self.claimed.take() {
+            self.backend.drop_lease(claimed, self.reason);
+        }
+    }
+}
 
 /// Runs a fill. Dropping it gives the lease back and keeps nothing.
 pub(crate) async fn fill(
@@ -36,24 +79,40 @@ async fn run(
     tenant: &Tenant,
     messages: &mut (impl Stream<Item = Result<FillRequest, Status>> + Unpin),
 ) -> Result<FillResponse, Status> {
-    let mut held = match next(cache, messages).await? {
-        Some(Kind::Open(open)) => claim(cache, tenant, open)?,
+    let ttl = cache.lease_ttl();
+    let mut lapse = pin!(tokio::time::sleep(ttl));
+    let mut held = match next(ttl, lapse.as_mut(), messages).await? {
+        Some(Kind::Open(open)) => match claim(cache, tenant, open).await? {
+            Ok(held) => held,
+            Err(stop) => return stopped(stop),
+        },
         _ => return Err(Failure::invalid("kind", "a fill begins with `open`").into()),
     };
+    let outcome = go_on(cache, &mut held, lapse.as_mut(), messages).await;
+    held.end().await;
+    outcome
+}
+
+async fn go_on(
+    cache: &Cache,
+    held: &mut Held,
+    mut lapse: Pin<&mut Sleep>,
+    messages: &mut (impl Stream<Item = Result<FillRequest, Status>> + Unpin),
+) -> Result<FillResponse, Status> {
     loop {
-        let message = next(cache, messages).await?;
-        if !held.renew() {
-            return Err(EXPIRED.into());
-        }
-        match message {
+        match next(cache.lease_ttl(), lapse.as_mut(), messages).await? {
             Some(Kind::Events(events)) => {
-                for event in events.events {
-                    if let Err(flaw) = held.flight.push(event) {
-                        return Ok(refused(flaw.as_str()));
-                    }
+                let Some(claimed) = &held.claimed else { return Err(EXPIRED.into()) };
+                if let Err(stop) = cache.backend.write(claimed, events.events).await {
+                    return stopped(stop);
                 }
             }
-            Some(Kind::Commit(commit)) => return Ok(keep(cache, &mut held, commit).await),
+            Some(Kind::Commit(commit)) => {
+                return match keep(cache, held, commit).await {
+                    Ok(id) => Ok(stored(id)),
+                    Err(stop) => stopped(stop),
+                };
+            }
             Some(Kind::Abort(abort)) => {
                 let known = REASONS.into_iter().find(|reason| *reason == abort.reason);
                 held.reason = known.unwrap_or("failed");
@@ -69,45 +128,66 @@ async fn run(
     }
 }
 
-/// Waits for the next message, but no longer than a lease lasts.
+fn stopped(stop: Stop) -> Result<FillResponse, Status> {
+    match stop {
+        Stop::Expired => Err(EXPIRED.into()),
+        Stop::Away => Ok(refused("unavailable")),
+        Stop::Flawed(flaw) => Ok(refused(flaw.as_str())),
+    }
+}
+
+/// Waits for the next message, but no longer than a lease lasts. The timer is moved only when it fires: a message costs none.
 async fn next(
-    cache: &Cache,
+    ttl: Duration,
+    mut lapse: Pin<&mut Sleep>,
     messages: &mut (impl Stream<Item = Result<FillRequest, Status>> + Unpin),
 ) -> Result<Option<Kind>, Status> {
-    match tokio::time::timeout(cache.leases.ttl(), messages.next()).await {
-        Err(_) => Err(EXPIRED.into()),
-        Ok(None) => Ok(None),
-        Ok(Some(message)) => match message?.kind {
+    let mut until = None;
+    let message = poll_fn(|cx| {
+        if let Poll::Ready(message) = messages.poll_next_unpin(cx) {
+            return Poll::Ready(Ok(message));
+        }
+        let until = *until.get_or_insert_with(|| Instant::now() + ttl);
+        while lapse.as_mut().poll(cx).is_ready() {
+            if lapse.deadline() >= until {
+                return Poll::Ready(Err(EXPIRED));
+            }
+            // Set when an earlier message was awaited.
+            lapse.as_mut().reset(until);
+        }
+        Poll::Pending
+    });
+    match message.await? {
+        None => Ok(None),
+        Some(message) => match message?.kind {
             Some(kind) => Ok(Some(kind)),
             None => Err(Failure::invalid("kind", "say what the message is").into()),
         },
     }
 }
 
-fn claim(cache: &Cache, tenant: &Tenant, open: FillOpen) -> Result<Held, Failure> {
+async fn claim(cache: &Cache, tenant: &Tenant, open: FillOpen) -> Result<Result<Held, Stop>, Failure> {
     let FillOpen { lease_id, tags } = open;
     let given = policy::merged_tags("open.tags", tags.iter(), tags.len())?;
-    let mut held = cache.leases.claim(&tenant.name, &lease_id).ok_or(EXPIRED)?;
-    if let Some(pending) = held.pending() {
+    let mut held = match cache.claim(tenant, &lease_id).await {
+        Ok(held) => held,
+        Err(stop) => return Ok(Err(stop)),
+    };
+    if let Some(claimed) = &mut held.claimed {
         for tag in given {
-            if !pending.tags.contains(&tag) {
-                pending.tags.push(tag);
+            if !claimed.pending.tags.contains(&tag) {
+                claimed.pending.tags.push(tag);
             }
         }
     }
-    Ok(held)
+    Ok(Ok(held))
 }
 
-async fn keep(cache: &Cache, held: &mut Held, commit: FillCommit) -> FillResponse {
+async fn keep(cache: &Cache, held: &mut Held, commit: FillCommit) -> Result<EntryId, Stop> {
     let cost_nanousd = commit.cost_nanousd.max(0);
-    let answer = match held.flight.complete(cost_nanousd) {
-        Ok(answer) => answer,
-        Err(flaw) => return refused(flaw.as_str()),
-    };
-    match cache.keep(held, answer, cost_nanousd).await {
-        Ok(id) => stored(id),
-        Err(flaw) => refused(flaw.as_str()),
-    }
+    let claimed = held.claimed.as_ref().ok_or(Stop::Expired)?;
+    let answer = claimed.flight.complete(cost_nanousd).map_err(Stop::Flawed)?;
+    cache.keep(held, answer, cost_nanousd).await
 }
 
 fn stored(id: EntryId) -> FillResponse {

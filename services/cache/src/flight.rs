@@ -3,14 +3,15 @@
 //! Followers read the recording itself, so that what they see costs no memory of theirs. When the leader fails, the recording stays
 //! and waits for one of them to go on with it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use signalbox_proto::common::v1::GenerateEvent;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    entry::{Entry, EntryId},
+    canonical::Digest,
+    entry::EntryId,
     recording::{Answer, Flaw, Recording},
 };
 
@@ -20,6 +21,7 @@ pub(crate) const EXPIRED: &str = "expired";
 /// One answer on its way.
 #[derive(Debug)]
 pub(crate) struct Flight {
+    pub(crate) key: Digest,
     pub(crate) entry_id: EntryId,
     state: Mutex<State>,
     /// Counts changes; followers wait for the next.
@@ -44,7 +46,7 @@ enum Phase {
     /// It cannot be kept, so nobody leads it; each follower goes on alone.
     Lost(&'static str),
     /// Complete.
-    Done(Arc<Entry>),
+    Done(Arc<Answer>),
 }
 
 /// What a follower sees next.
@@ -63,17 +65,20 @@ pub(crate) enum Next {
 }
 
 impl Flight {
-    pub(crate) fn new(entry_id: EntryId, recording: Recording, expires: Instant) -> Self {
+    pub(crate) fn new(key: Digest, entry_id: EntryId, recording: Recording, expires: Instant) -> Self {
         let state = State { phase: Phase::Led, recording: Some(recording), expires, followers: 0 };
-        Self { entry_id, state: Mutex::new(state), changes: watch::Sender::new(0) }
+        Self { key, entry_id, state: Mutex::new(state), changes: watch::Sender::new(0) }
     }
 
-    /// Takes the leader's next event.
+    /// Takes the leader's next events.
     ///
     /// # Errors
     /// A flaw, when the answer cannot be kept; its followers then go on alone.
-    pub(crate) fn push(&self, event: GenerateEvent) -> Result<(), Flaw> {
-        let pushed = self.state.lock().recording.as_mut().ok_or(Flaw::Malformed)?.push(event);
+    pub(crate) fn push(&self, events: Vec<GenerateEvent>) -> Result<(), Flaw> {
+        let mut state = self.state.lock();
+        let recording = state.recording.as_mut().ok_or(Flaw::Malformed)?;
+        let pushed = events.into_iter().try_for_each(|event| recording.push(event));
+        drop(state);
         if let Err(flaw) = pushed {
             self.lose(flaw.as_str());
         }
@@ -92,8 +97,8 @@ impl Flight {
 
     /// Tells the followers that the answer is complete. It is theirs also when it is not kept, because what it answers was
     /// invalidated after they asked.
-    pub(crate) fn done(&self, entry: Arc<Entry>) {
-        self.state.lock().phase = Phase::Done(entry);
+    pub(crate) fn done(&self, answer: Arc<Answer>) {
+        self.state.lock().phase = Phase::Done(answer);
         self.changed();
     }
 
@@ -122,7 +127,7 @@ impl Flight {
     }
 
     /// Takes over from a leader that failed, or that said nothing until it expired; true for one caller only.
-    pub(crate) fn adopt(&self, now: Instant, ttl: Duration) -> bool {
+    pub(crate) fn adopt(&self, now: Instant, expires: Instant) -> bool {
         let mut state = self.state.lock();
         let free = matches!(state.phase, Phase::Orphaned(_))
             || (matches!(state.phase, Phase::Led) && state.expires <= now);
@@ -130,7 +135,7 @@ impl Flight {
             return false;
         }
         state.phase = Phase::Led;
-        state.expires = now + ttl;
+        state.expires = expires;
         if let Some(recording) = &mut state.recording {
             recording.go_on();
         }
@@ -141,7 +146,53 @@ impl Flight {
 
     /// Notes that the leader lives.
     pub(crate) fn renew(&self, expires: Instant) {
-        self.state.lock().expires = expires;
+        let mut state = self.state.lock();
+        let sooner = expires < state.expires;
+        state.expires = expires;
+        drop(state);
+        if sooner {
+            self.changed();
+        }
+    }
+
+    /// The leader, elsewhere, failed.
+    pub(crate) fn orphaned(&self, reason: &'static str) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Led) {
+            state.phase = Phase::Orphaned(reason);
+        }
+        drop(state);
+        self.changed();
+    }
+
+    /// Somebody, perhaps elsewhere, goes on.
+    pub(crate) fn led(&self) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Led | Phase::Orphaned(_)) {
+            state.phase = Phase::Led;
+            if let Some(recording) = &mut state.recording {
+                recording.go_on();
+            }
+        }
+        drop(state);
+        self.changed();
+    }
+
+    /// Sets the request's own output limit, where it becomes known only after the recording began.
+    pub(crate) fn limit(&self, max_output_tokens: Option<u32>) {
+        if let Some(recording) = &mut self.state.lock().recording {
+            recording.limit(max_output_tokens);
+        }
+    }
+
+    /// Whether nothing more comes.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Done(_) | Phase::Lost(_))
+    }
+
+    /// Tells of changes, and of the last follower's leaving.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     pub(crate) fn followers(&self) -> usize {
@@ -152,7 +203,7 @@ impl Flight {
     pub(crate) fn model(&self) -> String {
         let state = self.state.lock();
         let models = match &state.phase {
-            Phase::Done(entry) => Some(&entry.answer.models),
+            Phase::Done(answer) => Some(&answer.models),
             _ => state.recording.as_ref().map(Recording::models),
         };
         models.and_then(|models| models.first()).map(ToString::to_string).unwrap_or_default()
@@ -186,7 +237,7 @@ impl Follower {
         self.changes.borrow_and_update();
         let state = self.flight.state.lock();
         let events = match &state.phase {
-            Phase::Done(entry) => entry.answer.events_from(self.seen),
+            Phase::Done(answer) => answer.events_from(self.seen),
             _ => {
                 state.recording.as_ref().map(|recording| recording.events_from(self.seen)).unwrap_or_default()
             }
@@ -221,5 +272,9 @@ impl Drop for Follower {
     fn drop(&mut self) {
         let mut state = self.flight.state.lock();
         state.followers = state.followers.saturating_sub(1);
+        if state.followers == 0 {
+            drop(state);
+            self.flight.changed();
+        }
     }
 }

@@ -7,9 +7,10 @@ use signalbox_proto::{
     cache::v1::{CachedEvents, Handover, LookupResponse, LookupResult, lookup_response::Kind},
     common::v1::{CacheInfo, CacheState, GenerateEvent, Started, generate_event},
 };
+use tokio::time::Instant;
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, Granted},
     flight::{Follower, Next},
     service::Messages,
 };
@@ -21,6 +22,8 @@ struct Following {
     result: Option<Kind>,
     /// Goes before the first events, when the model is known.
     started: Option<Started>,
+    /// The lease that it took over, and why; told when all that was delivered is read.
+    taken: Option<(Granted, &'static str)>,
 }
 
 /// Follows to the end. Dropping the stream leaves the others alone.
@@ -32,8 +35,13 @@ pub(crate) fn stream(cache: Arc<Cache>, follower: Follower, request_id: String) 
     };
     let started = Started { request_id, cache: Some(about.clone()), ..Started::default() };
     let result = Kind::Result(LookupResult { cache: Some(about), ..LookupResult::default() });
-    let following =
-        Following { cache, follower: Some(follower), result: Some(result), started: Some(started) };
+    let following = Following {
+        cache,
+        follower: Some(follower),
+        result: Some(result),
+        started: Some(started),
+        taken: None,
+    };
     Box::pin(stream::unfold(following, |mut following| async move {
         let kind = following.next().await?;
         Some((Ok(LookupResponse { kind: Some(kind) }), following))
@@ -60,18 +68,23 @@ impl Following {
                     self.follower = None;
                     return None;
                 }
+                Next::Wait(_) | Next::Orphaned(_) if let Some((lease, reason)) = self.taken.take() => {
+                    (Some(lease), reason)
+                }
                 Next::Wait(expires) => {
                     follower.wait(expires).await;
                     continue;
                 }
-                Next::Orphaned(reason) => match self.cache.take_over(&follower.flight) {
-                    Some(lease) => (Some(lease), reason),
-                    // Another one goes on, or the leader is about to be given up.
-                    None => {
-                        follower.wait(self.cache.leases.expiry()).await;
-                        continue;
+                Next::Orphaned(reason) => {
+                    match self.cache.take_over(&follower.flight).await {
+                        (Some(lease), _) => self.taken = Some((lease, reason)),
+                        // The flight says what became of it.
+                        (None, true) => {}
+                        // Another one goes on, or the leader is about to be given up.
+                        (None, false) => follower.wait(Instant::now() + self.cache.lease_ttl()).await,
                     }
-                },
+                    continue;
+                }
                 Next::Lost(reason) => (None, reason),
             };
             let handover = Handover {

@@ -11,12 +11,18 @@
 //! - **Its error is stated**: a calibrated model and the entry's own history give the probability that it is right, and policy and
 //!   request set the bound.
 //! - **It is never needed.** Without an embedding model there are no hits by meaning; when a vector takes too long it is a miss.
-//! - **Everything is bounded**: entries by bytes, questions by number in total and per tenant, leases by number and time.
+//! - **Everything is bounded**: entries by bytes and per tenant, questions by number in total and per tenant, leases by number and time.
+//! - **Nobody waits for a store**: where Redis or Qdrant does not answer within its deadline, a lookup is a miss.
 //!
-//! Entries live in this process's memory; they are gone when it ends. `cache.rs` is the page to read first.
+//! Entries, leases and answers in flight are kept by a `backend`: in this process, or in a Redis that replicas share. Vectors are
+//! kept by a store of `vectors`: in this process, or in a Qdrant server. `cache.rs` is the page to read first.
 
+mod backend;
+#[doc(hidden)]
+pub mod bench;
 mod cache;
 mod canonical;
+mod codec;
 mod config;
 mod embedding;
 mod entry;
@@ -25,7 +31,8 @@ pub mod eval;
 mod fill;
 mod flight;
 mod follow;
-mod lease;
+mod fuse;
+mod journal;
 mod policy;
 mod question;
 mod recording;
@@ -37,14 +44,21 @@ mod tenant;
 mod tests;
 mod vectors;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use signalbox_config::{Live, Shared};
-use signalbox_mesh::{Environment, HealthHandle, Part};
+use signalbox_mesh::{Environment, HealthHandle, Part, Shutdown};
 use signalbox_proto::cache::v1::cache_service_server::CacheServiceServer;
 
+use crate::{
+    backend::{Backend, embedded::Embedded, redis::Redis},
+    vectors::{ExactScan, Qdrant, VectorStore},
+};
 pub use crate::{
-    config::{Config, DEFAULT_POLICY, Exact, Lease, Mode, Policy, SECTION, Semantic},
+    config::{
+        Config, DEFAULT_POLICY, Disk, Exact, Lease, Mode, Policy, Qdrant as QdrantConfig, SECTION, Semantic,
+        Shared as SharedStore,
+    },
     embedding::{Embedding, embedder},
     error::Error,
 };
@@ -62,7 +76,17 @@ pub async fn build(
     config.validate().map_err(Error::Config)?;
     known_policies(&shared.load(), &config)?;
     let health = HealthHandle::new();
-    let cache = cache::Cache::new(config, embedding, &environment);
+    let shutdown = Shutdown::new();
+    let random = environment.random.fork();
+    let backend: Arc<dyn Backend> = match &shared.load().redis {
+        Some(redis) if config.shared.enabled => Arc::new(Redis::new(redis, &config, &random, &shutdown)?),
+        _ => Arc::new(embedded(&config, &environment)),
+    };
+    let vectors = vectors(&config, &embedding, &environment, &shutdown)?;
+    let stores = (Arc::clone(&backend), Arc::clone(&vectors));
+    let every = Duration::from_millis(config.disk.flush_ms);
+    shutdown.spawn(look_after(stores.clone(), every, health.clone(), shutdown.clone()));
+    let cache = cache::Cache::new(config, embedding, backend, vectors, &environment);
     if cache.config.semantic.enabled
         && let Some(error) = cache.embedding.error()
     {
@@ -70,7 +94,81 @@ pub async fn build(
         health.set_detail("semantic", cache.semantic_state());
     }
     let service = service::Service(Arc::new(cache));
-    Ok(Part::new(signalbox_mesh::server!(CacheServiceServer, service)).with_health(health))
+    let part = Part::new(signalbox_mesh::server!(CacheServiceServer, service)).with_health(health);
+    Ok(part.with_shutdown(shutdown).on_drain(move || async move { flush(&stores).await }))
+}
+
+type Stores = (Arc<dyn Backend>, Arc<dyn VectorStore>);
+
+async fn flush((backend, vectors): &Stores) {
+    backend.flush().await;
+    vectors.flush().await;
+}
+
+/// Writes down now and then what would be lost with the process, and says in its health which of the stores is away.
+async fn look_after(stores: Stores, every: Duration, health: HealthHandle, end: Shutdown) {
+    while tokio::time::timeout(every, end.started()).await.is_err() {
+        flush(&stores).await;
+        for (topic, trouble) in [("store", stores.0.trouble()), ("vectors", stores.1.trouble())] {
+            match trouble {
+                Some(trouble) => health.set_detail(topic, trouble),
+                None => health.clear_detail(topic),
+            }
+        }
+    }
+}
+
+/// Entries in this process, with those of the last one.
+fn embedded(config: &Config, environment: &Environment) -> Embedded {
+    let backend = Embedded::new(config, &environment.random.fork());
+    if let Some(folder) = folder(config, environment)
+        && let Err(error) = backend.restore(&folder.join("entries"), environment.clock.unix_ms())
+    {
+        tracing::warn!(error = %error.kind(), "entries are not kept on disk: the data folder cannot be used, or another process has it");
+    }
+    backend
+}
+
+/// Where this service keeps what outlives it, if it does.
+fn folder(config: &Config, environment: &Environment) -> Option<PathBuf> {
+    let there = config.disk.enabled && !environment.data_dir.as_os_str().is_empty();
+    there.then(|| environment.data_dir.join("cache"))
+}
+
+/// Where vectors of the embedding model are kept.
+fn vectors(
+    config: &Config,
+    embedding: &Embedding,
+    environment: &Environment,
+    shutdown: &Shutdown,
+) -> Result<Arc<dyn VectorStore>, Error> {
+    let semantic = &config.semantic;
+    Ok(match (&config.qdrant.url, embedding.hash(), embedding.dimensions()) {
+        (Some(_), Some(hash), Some(dimensions)) if semantic.enabled => {
+            let clock = Arc::clone(&environment.clock);
+            Arc::new(Qdrant::new(&config.qdrant, &hash, dimensions, clock, shutdown)?)
+        }
+        (_, Some(hash), _) => Arc::new(scan(config, &hash, environment)),
+        _ => Arc::new(ExactScan::new(semantic.max_entries, semantic.max_entries_per_tenant)),
+    })
+}
+
+/// Vectors in this process, with those of the last one that had the same model.
+fn scan(config: &Config, model: &embedding::Hash, environment: &Environment) -> ExactScan {
+    let Semantic { max_entries, max_entries_per_tenant, .. } = config.semantic;
+    let restored = folder(config, environment).map(|folder| {
+        let hash: String = model[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = folder.join(format!("vectors-{hash}"));
+        ExactScan::restored(max_entries, max_entries_per_tenant, &path, environment.clock.unix_ms())
+    });
+    match restored {
+        Some(Ok(scan)) => scan,
+        Some(Err(error)) => {
+            tracing::warn!(error = %error.kind(), "vectors are not kept on disk: the data folder cannot be used, or another process has it");
+            ExactScan::new(max_entries, max_entries_per_tenant)
+        }
+        None => ExactScan::new(max_entries, max_entries_per_tenant),
+    }
 }
 
 /// Checks that the policies that tenants name exist.

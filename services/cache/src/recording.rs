@@ -59,6 +59,16 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// An answer that was stored: its batches as [`Self::stored`] gave them.
+    pub(crate) fn restore(batches: Vec<Bytes>, models: Vec<Arc<str>>, cut_by_request: bool) -> Self {
+        Self { batches, models, cut_by_request }
+    }
+
+    /// Encoded [`CachedEvents`], in order.
+    pub(crate) fn stored(&self) -> &[Bytes] {
+        &self.batches
+    }
+
     pub(crate) fn size(&self) -> usize {
         let models: usize = self.models.iter().map(|model| 2 * model.len() + 96).sum();
         self.batches.iter().map(|batch| batch.len() + size_of::<Bytes>()).sum::<usize>() + models
@@ -167,6 +177,10 @@ impl Recording {
         Ok(())
     }
 
+    pub(crate) fn limit(&mut self, max_output_tokens: Option<u32>) {
+        self.max_output_tokens = max_output_tokens;
+    }
+
     /// Who wrote it so far.
     pub(crate) fn models(&self) -> &Vec<Arc<str>> {
         &self.models
@@ -210,6 +224,9 @@ impl Recording {
     }
 
     fn judge_end(&self, finished: &Finished) -> Result<(), Flaw> {
+        if finished.skipped_chunks > 0 {
+            return Err(Flaw::Incomplete);
+        }
         match finished.finish_reason() {
             FinishReason::Stop | FinishReason::ToolCalls => Ok(()),
             // Any other limit (the model's, a budget's) says nothing of what the next asker would get.
@@ -317,6 +334,14 @@ mod tests {
         }))
     }
 
+    fn with_gaps() -> GenerateEvent {
+        event(Kind::Finished(Finished {
+            finish_reason: FinishReason::Stop.into(),
+            skipped_chunks: 1,
+            ..Finished::default()
+        }))
+    }
+
     fn record(events: impl IntoIterator<Item = GenerateEvent>) -> Result<Answer, Flaw> {
         let mut recording = Recording::new(10_000, Some(10));
         for event in events {
@@ -366,6 +391,7 @@ mod tests {
             (vec![], Flaw::Incomplete),
             (vec![text("a"), finished(FinishReason::Unspecified, 1)], Flaw::Incomplete),
             (vec![text("a"), finished(FinishReason::Length, 9)], Flaw::Incomplete),
+            (vec![text("a"), with_gaps()], Flaw::Incomplete),
             (vec![text("a"), finished(FinishReason::ContentFilter, 1)], Flaw::Refused),
             (vec![text("a"), finished(FinishReason::Guard, 1)], Flaw::Refused),
             (vec![text("a"), finished(FinishReason::Budget, 1)], Flaw::Refused),

@@ -16,6 +16,7 @@ use signalbox_proto::{
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
+    backend::Cover,
     cache::{Asked, Cache, Found, Granted},
     config::TAG_BYTES,
     embedding::LIKE_TIMEOUT,
@@ -24,7 +25,7 @@ use crate::{
     fill, follow,
     policy::Terms,
     question::Skip,
-    tenant::{Cover, Tenant},
+    tenant::Tenant,
 };
 
 /// Longest name of a model, in bytes.
@@ -82,8 +83,11 @@ impl CacheService for Service {
         request: Request<FollowCountRequest>,
     ) -> Result<Response<FollowCountResponse>, Status> {
         let tenant = self.tenant(&RequestContext::from_request(&request))?;
-        let followers = self.0.leases.followers(&tenant.name, &request.into_inner().lease_id).unwrap_or(0);
-        Ok(Response::new(FollowCountResponse { followers: followers as u64 }))
+        let followers = match request.into_inner().lease_id.parse() {
+            Ok(lease) => self.0.backend.followers(&tenant.name, lease).await,
+            Err(_) => 0,
+        };
+        Ok(Response::new(FollowCountResponse { followers }))
     }
 
     async fn invalidate(
@@ -92,13 +96,13 @@ impl CacheService for Service {
     ) -> Result<Response<InvalidateResponse>, Status> {
         let tenant = self.tenant(&RequestContext::from_request(&request))?;
         let cover = self.cover(request.into_inner().by).await?;
-        let removed = self.0.invalidate(&tenant, cover).await;
+        let removed = self.0.invalidate(&tenant, cover).await?;
         Ok(Response::new(InvalidateResponse { removed }))
     }
 
     async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
         let tenant = self.tenant(&RequestContext::from_request(&request))?;
-        Ok(Response::new(self.figures(&tenant)))
+        Ok(Response::new(self.figures(&tenant).await))
     }
 }
 
@@ -216,9 +220,9 @@ impl Service {
         }
     }
 
-    fn figures(&self, tenant: &Tenant) -> StatsResponse {
+    async fn figures(&self, tenant: &Tenant) -> StatsResponse {
         let figures = &tenant.figures;
-        let (entries, bytes) = tenant.extent();
+        let (entries, bytes) = self.0.backend.extent(&tenant.name).await;
         let estimate = figures.estimate();
         StatsResponse {
             entries,
@@ -227,7 +231,7 @@ impl Service {
             exact_hits: figures.exact_hits.load(Ordering::Relaxed),
             semantic_hits: figures.semantic_hits.load(Ordering::Relaxed),
             follows: figures.follows.load(Ordering::Relaxed),
-            leases: self.0.leases.count(&tenant.name),
+            leases: self.0.backend.leases(&tenant.name),
             stored: figures.stored.load(Ordering::Relaxed),
             refused: figures.refused.load(Ordering::Relaxed),
             saved_nanousd: figures.saved_nanousd.load(Ordering::Relaxed),

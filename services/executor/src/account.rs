@@ -103,6 +103,8 @@ impl Tally {
         sum.reasoning_tokens += usage.reasoning_tokens;
         sum.audio_input_tokens += usage.audio_input_tokens;
         sum.audio_output_tokens += usage.audio_output_tokens;
+        sum.unbilled_input_tokens += usage.unbilled_input_tokens;
+        sum.unbilled_output_tokens += usage.unbilled_output_tokens;
         self.cost_nanousd = self.cost_nanousd.saturating_add(attempt.cost_nanousd);
         self.price_unknown |= attempt.price_unknown && used;
     }

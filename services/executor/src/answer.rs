@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::error::Error as _;
 use std::sync::OnceLock;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use crate::account::Seen;
 use crate::client::Client;
 use crate::config::Bounds;
+use crate::driver::Reader;
 use crate::failure::Failure;
 use crate::stats::Stats;
 use crate::watch::Watch;
@@ -36,7 +38,7 @@ pub(crate) enum Answer {
 /// Is a streamed answer.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    body: Incoming,
+    body: Reader,
     decoder: Decoder,
     /// The provider closed the body in order.
     closed: bool,
@@ -44,6 +46,8 @@ pub(crate) struct Stream {
     finishing: bool,
     /// An error met while looking ahead.
     failed: Option<ProviderError>,
+    /// The connection broke, as was seen while looking ahead.
+    cut: Option<ProviderError>,
 }
 
 /// Is how long a piece is waited for.
@@ -164,11 +168,12 @@ impl Ask<'_> {
             Limits { event_bytes: self.bounds.event_bytes, malformed_chunks: self.bounds.malformed_chunks };
         let decoder = self.dialect.decoder(limits);
         Ok(Answer::Stream(Box::new(Stream {
-            body: response.into_body(),
+            body: Reader::new(response),
             decoder,
             closed: false,
             finishing: false,
             failed: None,
+            cut: None,
         })))
     }
 
@@ -233,21 +238,36 @@ impl Answer {
 
 impl Stream {
     fn ready(&mut self) -> Option<Delta> {
-        if self.closed || self.failed.is_some() {
-            return None;
-        }
-        match self.decoder.next_delta() {
-            Ok(delta) => delta,
-            Err(error) => {
-                self.failed = Some(error);
-                None
+        while !self.closed && self.failed.is_none() && self.cut.is_none() {
+            match self.decoder.next_delta() {
+                Ok(Some(delta)) => return Some(delta),
+                Ok(None) if self.decoder.summary().done => return None,
+                Ok(None) => {}
+                Err(error) => {
+                    self.failed = Some(error);
+                    return None;
+                }
+            }
+            match self.body.ready() {
+                Poll::Pending => return None,
+                Poll::Ready(None) => self.closed = true,
+                Poll::Ready(Some(Err(error))) => self.cut = Some(body_error(&error)),
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.decoder.push(data);
+                    }
+                }
             }
         }
+        None
     }
 
     async fn next(&mut self, watch: &mut Watch, patience: Patience) -> Next {
         if let Some(error) = self.failed.take() {
             return Next::Error(error);
+        }
+        if let Some(error) = self.cut.take() {
+            return Next::Cut(error);
         }
         let Patience { until: mut at, idle, mut last } = patience;
         loop {

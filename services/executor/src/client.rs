@@ -17,7 +17,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::Matcher;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,6 +25,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt as _, service_fn};
 
 use crate::config::{Config, Tls, ms};
+use crate::driver::{Background, Slot};
 use crate::error::Error;
 
 /// Makes connections to providers. Tests and simulations bring their own.
@@ -183,12 +184,15 @@ trait Stream: Read + Write + Connection + Send + Unpin {}
 impl<T: Read + Write + Connection + Send + Unpin> Stream for T {}
 
 /// Is a connection of whatever kind.
-pub struct Io(Box<dyn Stream>);
+pub struct Io {
+    stream: Box<dyn Stream>,
+    slot: Slot,
+}
 
 impl Io {
     /// Wraps a connection that knows what was negotiated on it.
     pub fn new(stream: impl Read + Write + Connection + Send + Unpin + 'static) -> Self {
-        Self(Box::new(stream))
+        Self { stream: Box::new(stream), slot: Slot::default() }
     }
 
     /// Wraps any pair of reading and writing, as an HTTP/1.1 connection.
@@ -205,7 +209,7 @@ impl std::fmt::Debug for Io {
 
 impl Connection for Io {
     fn connected(&self) -> Connected {
-        self.0.connected()
+        self.stream.connected().extra(self.slot.clone())
     }
 }
 
@@ -252,25 +256,26 @@ impl Read for Io {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut *self.get_mut().0).poll_read(cx, buf)
+        self.slot.note();
+        Pin::new(&mut *self.get_mut().stream).poll_read(cx, buf)
     }
 }
 
 impl Write for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut *self.get_mut().0).poll_write(cx, buf)
+        Pin::new(&mut *self.get_mut().stream).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut *self.get_mut().0).poll_flush(cx)
+        Pin::new(&mut *self.get_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut *self.get_mut().0).poll_shutdown(cx)
+        Pin::new(&mut *self.get_mut().stream).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -278,7 +283,7 @@ impl Write for Io {
         cx: &mut Context<'_>,
         bufs: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut *self.get_mut().0).poll_write_vectored(cx, bufs)
+        Pin::new(&mut *self.get_mut().stream).poll_write_vectored(cx, bufs)
     }
 }
 
@@ -292,7 +297,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(connector: Connector, config: &Config) -> Self {
         let proxies = connector.proxies.clone();
-        let client = legacy::Client::builder(TokioExecutor::new())
+        let client = legacy::Client::builder(Background)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .pool_max_idle_per_host(config.pool.idle_per_host)
@@ -338,6 +343,7 @@ impl Service<Uri> for Connector {
 
 #[cfg(test)]
 mod tests {
+    use hyper_util::rt::TokioExecutor;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 

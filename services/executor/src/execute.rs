@@ -54,6 +54,8 @@ pub(crate) struct Execution {
     pub(crate) delivered: Delivered,
     pub(crate) rescue: Option<Rescue>,
     pub(crate) rescues: u32,
+    /// Chunks left out of what was delivered, because they could not be read.
+    pub(crate) skipped: u32,
     /// The first break after output: no later error hides it.
     pub(crate) broke: Option<Broke>,
     payer: Option<Payer>,
@@ -156,6 +158,7 @@ impl Execution {
             delivered,
             rescue,
             rescues: 0,
+            skipped: 0,
             broke: None,
             payer,
         }

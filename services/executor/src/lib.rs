@@ -25,6 +25,7 @@ mod client;
 mod config;
 mod core;
 mod course;
+mod driver;
 mod embed;
 mod error;
 mod execute;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use signalbox_proto::common::v1::delta::Content;
-use signalbox_proto::common::v1::{AttemptOutcome, Delta, Finished, Timings, UsageSource, generate_event};
+use signalbox_proto::common::v1::{
+    AttemptOutcome, Delta, Finished, Notice, Timings, UsageSource, generate_event, notice,
+};
 use signalbox_wire::{ErrorClass, ProviderError};
 use tokio::time::Instant;
 
@@ -17,6 +19,8 @@ use crate::rescue::{Forward, Rescue, way};
 
 /// What a model is recorded with that did not go on from what was delivered.
 const STARTED_OVER: &str = "the model started over instead of going on";
+/// The most pieces that are passed on in one go: the reader of the answer decides when it wants more.
+const AT_ONCE: usize = 32;
 /// The most tool-call pieces that are held back; with more they are sent, and no rescue is possible any more.
 const HELD_CALLS: usize = 4_096;
 
@@ -58,14 +62,15 @@ impl Execution {
         }
     }
 
-    /// Passes on a piece, and whatever else came with the same read.
+    /// Passes on a piece, and what else has come by now.
     pub(crate) fn deliver(&mut self, mut live: Box<Live>, delta: Delta) -> State {
-        let mut next = Some(delta);
+        let (mut next, mut left) = (Some(delta), AT_ONCE);
         while let Some(delta) = next {
             if !self.pass(&mut live, delta) {
                 return self.started_over(live);
             }
-            next = live.answer.ready();
+            left -= 1;
+            next = if left > 0 { live.answer.ready() } else { None };
         }
         if self.drips(&mut live) {
             let limits = self.core.config.limits;
@@ -140,10 +145,11 @@ impl Execution {
             return self.started_over(live);
         }
         let target = Arc::clone(&live.record.target);
-        let summary = live.answer.summary();
-        if summary.malformed > 0 {
-            tracing::warn!(target_id = %target.id, chunks = summary.malformed, "unreadable chunks were skipped");
+        self.tidy(&live);
+        if self.skipped > 0 {
+            self.incomplete();
         }
+        let summary = live.answer.summary();
         let usage = summary.usage.unwrap_or_else(|| self.counted(&live, UsageSource::Estimated));
         let finish_reason = summary.finish_reason.unwrap_or_default();
         let (word, id, extra) =
@@ -169,6 +175,7 @@ impl Execution {
             attempts: self.tally.attempts,
             provider_response_id: id,
             extra,
+            skipped_chunks: self.skipped,
         };
         self.emit(generate_event::Kind::Finished(finished));
         // Usually the last bytes are there already; then nothing is left to do.
@@ -179,6 +186,32 @@ impl Execution {
         }
     }
 
+    /// Counts what was odd about an answer.
+    fn tidy(&mut self, live: &Live) {
+        let stats = &live.record.target.memory.stats;
+        let skipped = live.answer.summary().malformed;
+        if skipped > 0 {
+            tracing::warn!(target_id = %live.record.target.id, chunks = skipped, "unreadable chunks were skipped");
+            stats.skipped(skipped);
+            self.skipped += skipped;
+        }
+        if self.delivered.beyond() {
+            stats.unkept();
+        }
+    }
+
+    /// Tells the client that the answer may have gaps.
+    fn incomplete(&mut self) {
+        let notice = Notice {
+            kind: notice::Kind::Incomplete.into(),
+            part: "executor".to_owned(),
+            message: "parts of the provider's stream could not be read; the answer may have gaps".to_owned(),
+            count: self.skipped,
+            r#type: String::new(),
+        };
+        self.emit(generate_event::Kind::Notice(notice));
+    }
+
     /// The stream broke after output: another goes on, or it ends with an error. It is never called complete.
     fn broken(&mut self, mut live: Box<Live>, failed: Failure) -> State {
         let late = Instant::now() >= self.deadline;
@@ -187,6 +220,7 @@ impl Execution {
             live.permit.failed(failed.error.class, None, Instant::now());
             target.memory.stats.failed();
         }
+        self.tidy(&live);
         let reported = live.answer.summary().usage;
         let usage = reported.unwrap_or_else(|| self.counted(&live, UsageSource::Partial));
         let outcome = if late { AttemptOutcome::Cancelled } else { failed.outcome };

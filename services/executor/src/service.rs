@@ -210,5 +210,7 @@ fn listed(target: &Target, now: Instant) -> Listed {
         has_credential: !matches!(target.credential, Credential::Missing(_)),
         credential_source: target.credential_source.clone(),
         weight: target.weight,
+        skipped_chunks: counts.skipped_chunks,
+        unkept_streams: counts.unkept_streams,
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Stats {
     in_flight: AtomicU64,
     attempts: AtomicU64,
     failures: AtomicU64,
+    skipped_chunks: AtomicU64,
+    unkept_streams: AtomicU64,
     /// Microseconds, smoothed.
     first_output: AtomicU64,
     recent: Mutex<Recent>,
@@ -35,6 +37,8 @@ impl Default for Stats {
             in_flight: AtomicU64::new(0),
             attempts: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            skipped_chunks: AtomicU64::new(0),
+            unkept_streams: AtomicU64::new(0),
             first_output: AtomicU64::new(UNKNOWN),
             recent: Mutex::default(),
             remaining_requests: AtomicU64::new(UNKNOWN),
@@ -85,6 +89,8 @@ pub(crate) struct Counts {
     pub(crate) in_flight: u64,
     pub(crate) attempts: u64,
     pub(crate) failures: u64,
+    pub(crate) skipped_chunks: u64,
+    pub(crate) unkept_streams: u64,
     pub(crate) first_output_ms: Option<u64>,
     pub(crate) remaining_requests: Option<u64>,
     pub(crate) remaining_tokens: Option<u64>,
@@ -100,6 +106,16 @@ impl Stats {
 
     pub(crate) fn failed(&self) {
         self.failures.fetch_add(1, Relaxed);
+    }
+
+    /// Counts chunks that could not be read.
+    pub(crate) fn skipped(&self, chunks: u32) {
+        self.skipped_chunks.fetch_add(chunks.into(), Relaxed);
+    }
+
+    /// Counts a stream of more text than is kept.
+    pub(crate) fn unkept(&self) {
+        self.unkept_streams.fetch_add(1, Relaxed);
     }
 
     /// Smooths the time to first output: an eighth of each new one.
@@ -146,6 +162,8 @@ impl Stats {
             in_flight: self.in_flight.load(Relaxed),
             attempts: self.attempts.load(Relaxed),
             failures: self.failures.load(Relaxed),
+            skipped_chunks: self.skipped_chunks.load(Relaxed),
+            unkept_streams: self.unkept_streams.load(Relaxed),
             first_output_ms: known(&self.first_output).map(|us| us / 1_000),
             remaining_requests: known(&self.remaining_requests),
             remaining_tokens: known(&self.remaining_tokens),

@@ -168,11 +168,11 @@ impl Target {
         (under_way + 1.0) * (took + UNKNOWN_MS) / f64::from(self.weight)
     }
 
-    /// Returns what a usage costs here.
+    /// Returns what a usage costs here: what is counted but not billed costs nothing.
     pub(crate) fn cost(&self, usage: &Usage) -> Cost {
         let usage = signalbox_catalog::Usage {
-            input_tokens: usage.input_tokens,
-            output_tokens: usage.output_tokens,
+            input_tokens: usage.input_tokens.saturating_sub(usage.unbilled_input_tokens),
+            output_tokens: usage.output_tokens.saturating_sub(usage.unbilled_output_tokens),
             cached_input_tokens: usage.cached_input_tokens,
             cache_write_tokens: usage.cache_write_tokens,
         };

@@ -32,6 +32,13 @@ struct Running {
 #[derive(Default)]
 pub(crate) struct Progress {
     attempts: Vec<Attempt>,
+    /// Input tokens of the request, for attempts that nobody reported.
+    input_tokens: u64,
+    /// Attempts of earlier executions of this request (a judge, an answer that was asked for again): the present one counts on
+    /// from there.
+    earlier: usize,
+    /// The highest number among those.
+    base: u32,
     running: Option<Running>,
     error: Option<Status>,
     /// A follow that became this request's own execution.
@@ -39,8 +46,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Notes that an execution begins; `target` is the plan's first.
+    /// Notes that an execution begins; `target` is the plan's first. An earlier one that was given up counts as cut.
     pub(crate) fn begin(&mut self, target: String, now_unix_ms: i64) {
+        self.cut(now_unix_ms, AttemptKind::First);
+        self.earlier = self.attempts.len();
+        self.base = self.attempts.iter().map(|attempt| attempt.number).max().unwrap_or(0);
         self.running = Some(Running {
             target: Some(target),
             started_unix_ms: now_unix_ms,
@@ -50,7 +60,8 @@ impl Progress {
     }
 
     /// Notes an attempt that ended.
-    pub(crate) fn attempt(&mut self, attempt: Attempt) {
+    pub(crate) fn attempt(&mut self, mut attempt: Attempt) {
+        attempt.number = attempt.number.saturating_add(self.base);
         if attempt.outcome() == AttemptOutcome::Ok {
             self.running = None;
         } else if let Some(running) = &mut self.running {
@@ -94,6 +105,37 @@ impl Progress {
     /// Notes that the source ended by itself.
     pub(crate) fn end(&mut self) {
         self.running = None;
+    }
+
+    /// Attempts of earlier executions.
+    pub(crate) fn earlier(&self) -> &[Attempt] {
+        &self.attempts[..self.earlier.min(self.attempts.len())]
+    }
+
+    /// An attempt that is under way and that nobody will report: the provider bills it, so it is counted from what was seen, at
+    /// the usual four bytes a token, and marked partial.
+    pub(crate) fn cut(&mut self, now_unix_ms: i64, kind: AttemptKind) {
+        let Some(running) = self.running.take() else { return };
+        let target = running.target.unwrap_or_default();
+        let (provider, model) = target.split_once('/').unwrap_or(("", &target));
+        let attempt = Attempt {
+            number: self.attempts.last().map_or(1, |a| a.number + 1),
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            outcome: AttemptOutcome::Cancelled.into(),
+            usage: Some(Usage {
+                input_tokens: self.input_tokens,
+                output_tokens: running.output_bytes.div_ceil(4),
+                source: UsageSource::Partial.into(),
+                ..Usage::default()
+            }),
+            started_unix_ms: running.started_unix_ms,
+            duration_ms: now_unix_ms.saturating_sub(running.started_unix_ms).try_into().unwrap_or(0),
+            kind: kind.into(),
+            target_id: target,
+            ..Attempt::default()
+        };
+        self.attempts.push(attempt);
     }
 
     /// Notes that the request goes on with what it followed.
@@ -141,7 +183,7 @@ impl Bill {
             record,
             input_tokens,
             outcome: None,
-            progress: Arc::default(),
+            progress: Arc::new(Mutex::new(Progress { input_tokens, ..Progress::default() })),
             _open: ledger.opened(),
             ledger,
             clock,
@@ -204,41 +246,14 @@ impl Bill {
             _ => RequestOutcome::Failed,
         });
     }
-
-    /// The attempt that was under way when the request was dropped: the provider bills it, so it is counted from what
-    /// was seen, at the usual four bytes a token, and marked partial.
-    fn cut_attempt(&self, running: Running, number: u32) -> Attempt {
-        let target = running.target.unwrap_or_default();
-        let (provider, model) = target.split_once('/').unwrap_or(("", &target));
-        Attempt {
-            number,
-            provider: provider.to_owned(),
-            model: model.to_owned(),
-            outcome: AttemptOutcome::Cancelled.into(),
-            usage: Some(Usage {
-                input_tokens: self.input_tokens,
-                output_tokens: running.output_bytes.div_ceil(4),
-                source: UsageSource::Partial.into(),
-                ..Usage::default()
-            }),
-            started_unix_ms: running.started_unix_ms,
-            duration_ms: self.clock.unix_ms().saturating_sub(running.started_unix_ms).try_into().unwrap_or(0),
-            kind: AttemptKind::First.into(),
-            target_id: target,
-            ..Attempt::default()
-        }
-    }
 }
 
 impl Drop for Bill {
     fn drop(&mut self) {
         let mut progress = self.progress.lock();
         let mut record = std::mem::take(&mut self.record);
+        progress.cut(self.clock.unix_ms(), AttemptKind::First);
         record.attempts = std::mem::take(&mut progress.attempts);
-        if let Some(running) = progress.running.take() {
-            let number = record.attempts.last().map_or(1, |a| a.number + 1);
-            record.attempts.push(self.cut_attempt(running, number));
-        }
         record.set_outcome(self.outcome.unwrap_or(RequestOutcome::Cancelled));
         record.r#final = true;
         self.ledger.settle(record);

@@ -82,11 +82,13 @@ pub struct Steps {
     pub lookup_ms: u64,
     /// Planning. Default 1,000.
     pub plan_ms: u64,
+    /// The question to a guard policy's judge model. Default 10,000.
+    pub judge_ms: u64,
 }
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { admit_ms: 2_000, inspect_ms: 5_000, lookup_ms: 1_000, plan_ms: 1_000 }
+        Self { admit_ms: 2_000, inspect_ms: 5_000, lookup_ms: 1_000, plan_ms: 1_000, judge_ms: 10_000 }
     }
 }
 
@@ -123,6 +125,7 @@ impl Config {
             ("steps.inspect_ms", self.steps.inspect_ms),
             ("steps.lookup_ms", self.steps.lookup_ms),
             ("steps.plan_ms", self.steps.plan_ms),
+            ("steps.judge_ms", self.steps.judge_ms),
             ("spool.max_bytes", self.spool.max_bytes),
             ("spool.queue", self.spool.queue as u64),
             ("spool.retry_ms", self.spool.retry_ms),

@@ -1,14 +1,16 @@
 //! The answer's way to the client: screened, stored, timed, accounted for.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::pin, time::Duration};
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use signalbox_mesh::{RequestContext, error};
 use signalbox_proto::{
     common::v1::{
-        BlockedBy, CacheState, Delta, ErrorReason, FinishReason, Finished, GenerateEvent, Notice, Started,
-        Timings, Usage, UsageSource, delta::Content, generate_event::Kind, notice,
+        BlockedBy, CacheState, Delta, ErrorReason, FinishReason, Finished, GenerateEvent, Message, Notice,
+        Started, Timings, Usage, UsageSource, delta::Content, generate_event::Kind, notice,
     },
+    executor::v1::ExecuteResponse,
     guard::v1::{ScreenClosed, ScreenOpen, ScreenResponse, ScreenedEvent, Verdict, screen_response},
     metering::v1::RequestOutcome,
 };
@@ -20,11 +22,21 @@ use crate::{
     bill::Progress,
     fill::Fill,
     follow::Turn,
+    grant::Grant,
     inspect::Inspected,
     outlet::Outlet,
     pipeline::{Call, Entry, Log},
     relay::{Events, Screened, Source},
 };
+
+/// A model's stream, and what is left of the money.
+type Executing = (Streaming<ExecuteResponse>, Option<Box<Grant>>);
+
+/// Asks the model once more, with messages that say what was wrong with its answer. `None`: that is not paid for.
+pub(crate) type Again = Box<
+    dyn FnOnce(Vec<Message>, Option<Box<Grant>>) -> BoxFuture<'static, Result<Option<Executing>, Status>>
+        + Send,
+>;
 
 /// An answer that begins.
 pub(crate) struct Answer {
@@ -33,6 +45,8 @@ pub(crate) struct Answer {
     pub(crate) started: Started,
     /// Keeps the answer, where the cache gave the right to.
     pub(crate) fill: Option<Fill>,
+    /// How the model is asked once more. Absent: it cannot be.
+    pub(crate) again: Option<Again>,
     /// What a hit saves.
     pub(crate) saved_nanousd: i64,
 }
@@ -52,6 +66,7 @@ impl Released {
         inspected: &Inspected,
         entry: &Entry,
         call: &Call,
+        corrected: bool,
     ) -> Result<Self, Status> {
         if inspected.unguarded {
             return Ok(Self::Unguarded(events));
@@ -62,7 +77,15 @@ impl Released {
             system_digest: inspected.system_digest.clone(),
             wishes: call.request.policies.as_ref().and_then(|p| p.guard.clone()),
             response_format: inspected.chat.response_format.clone(),
-            tools: inspected.chat.tools.iter().map(|t| t.name.clone()).collect(),
+            tools: inspected
+                .chat
+                .tools
+                .iter()
+                .map(|t| t.name.clone())
+                .filter(|name| !name.is_empty())
+                .collect(),
+            declared_tools: inspected.chat.tools.clone(),
+            corrected,
         };
         let request = context.request(Screened::new(open, events));
         // Boxed: see `parts::step`.
@@ -80,7 +103,10 @@ impl Released {
                 }
             },
             Self::Unguarded(events) => Ok(events.next().await.map(|events| {
-                events.into_iter().map(|event| ScreenedEvent { client: Some(event), stored: None }).collect()
+                events
+                    .into_iter()
+                    .map(|event| ScreenedEvent { client: Some(event), ..ScreenedEvent::default() })
+                    .collect()
             })),
         }
     }
@@ -112,45 +138,38 @@ pub(crate) async fn deliver(
     log: Log,
     outlet: &mut Outlet,
 ) -> Result<(), Status> {
-    let Answer { source, started, mut fill, saved_nanousd } = answer;
+    let Answer { source, started, mut fill, mut again, saved_nanousd } = answer;
     let hit = started.cache.as_ref().and_then(|c| c.entry_id.clone());
     let entry_id = hit.or_else(|| fill.as_ref().map(|fill| fill.entry_id().to_owned()));
     let mut resume = Resume { follows: matches!(source, Source::Follow(_)), ..Resume::default() };
     let progress = entry.bill.progress();
-    let events = Events::new(source, progress.clone(), entry.grant.take());
-    let mut released = Released::open(mesh, context, events, inspected, entry, call).await?;
+    let mut events = Events::new(source, progress.clone(), entry.grant.take());
     let mut teller = Teller { started: Some(started), log, saved_nanousd, cost_nanousd: 0, finished: false };
+    let mut corrected = false;
 
-    while let Some(batch) =
-        released.next().await.map_err(|status| progress.lock().take_error().unwrap_or(status))?
-    {
-        if let Some(turn) = resume.turned(&progress) {
-            fill = turn.lease.map(|lease| outlet.lead(mesh, context, lease));
-            resume.delivered = turn.delivered_bytes;
-            // From here on it is this request's own answer, with a bill of its own.
-            entry.bill.cache(CacheState::Miss, 0);
-        }
-        let mut kept = Vec::new();
-        for ScreenedEvent { client, stored } in batch {
-            let Some(client) = client else { continue };
-            if fill.is_some() || resume.follows {
-                kept.extend(resume.new_part(stored.unwrap_or_else(|| client.clone()), fill.is_some()));
+    let closed = loop {
+        let purse = events.purse();
+        let mut released = Released::open(mesh, context, events, inspected, entry, call, corrected).await?;
+        pass(mesh, context, &mut released, &mut fill, &mut resume, &mut teller, entry, outlet).await?;
+        if let Some(status) = progress.lock().take_error() {
+            if let Some(lease) = resume.turned(&progress).and_then(|turn| turn.lease) {
+                // Nothing came of it: the next follower's turn.
+                outlet.lead(mesh, context, lease).abort("failed");
             }
-            teller.tell(client, entry, outlet).await;
+            return Err(status);
         }
-        if let Some(fill) = fill.as_mut().filter(|_| !kept.is_empty()) {
-            fill.push(kept);
-        }
-    }
-
-    if let Some(status) = progress.lock().take_error() {
-        if let Some(lease) = resume.turned(&progress).and_then(|turn| turn.lease) {
-            // Nothing came of it: the next follower's turn.
-            outlet.lead(mesh, context, lease).abort("failed");
-        }
-        return Err(status);
-    }
-    let closed = released.closed()?;
+        let closed = released.closed()?;
+        let Some(invalid) = &closed.invalid else { break closed };
+        let again = again.take().filter(|_| !invalid.correction.is_empty() && teller.started.is_some());
+        let Some(again) = again else { return Err(invalid_output(&invalid.message)) };
+        // Nothing of the answer has left: the model is told what is wrong with it, once.
+        let grant = purse.lock().close();
+        let Some((stream, grant)) = again(invalid.correction.clone(), grant).await? else {
+            return Err(invalid_output(&format!("{}, and no money is left to ask again", invalid.message)));
+        };
+        teller.log.retried(&invalid.message);
+        (events, corrected) = (Events::new(Source::Executor(stream), progress.clone(), grant), true);
+    };
     if closed.verdict() == Verdict::Block {
         if let Some(fill) = fill {
             fill.abort("finding");
@@ -169,6 +188,59 @@ pub(crate) async fn deliver(
         }
     }
     mesh.remember(call, entry, entry_id);
+    Ok(())
+}
+
+/// The next released events. Meanwhile the fill goes on where it asks for that.
+async fn next(
+    released: &mut Released,
+    mut fill: Option<&mut Fill>,
+) -> Result<Option<Vec<ScreenedEvent>>, Status> {
+    let mut next = pin!(released.next());
+    poll_fn(|cx| {
+        if let Some(fill) = &mut fill {
+            fill.poll(cx);
+        }
+        next.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Passes on what is released, to the client and into the entry.
+#[expect(clippy::too_many_arguments, reason = "what `deliver` holds over several answers")]
+async fn pass(
+    mesh: &Mesh,
+    context: &RequestContext,
+    released: &mut Released,
+    fill: &mut Option<Fill>,
+    resume: &mut Resume,
+    teller: &mut Teller,
+    entry: &mut Entry,
+    outlet: &mut Outlet,
+) -> Result<(), Status> {
+    let progress = entry.bill.progress();
+    while let Some(batch) = next(released, fill.as_mut())
+        .await
+        .map_err(|status| progress.lock().take_error().unwrap_or(status))?
+    {
+        if let Some(turn) = resume.turned(&progress) {
+            *fill = turn.lease.map(|lease| outlet.lead(mesh, context, lease));
+            resume.delivered = turn.delivered_bytes;
+            // From here on it is this request's own answer, with a bill of its own.
+            entry.bill.cache(CacheState::Miss, 0);
+        }
+        let mut kept = Vec::new();
+        for ScreenedEvent { client, stored, client_only } in batch {
+            let Some(client) = client else { continue };
+            if !client_only && (fill.is_some() || resume.follows) {
+                kept.extend(resume.new_part(stored.unwrap_or_else(|| client.clone()), fill.is_some()));
+            }
+            teller.tell(client, entry, outlet).await;
+        }
+        if let Some(fill) = fill.as_mut().filter(|_| !kept.is_empty()) {
+            fill.push(kept);
+        }
+    }
     Ok(())
 }
 
@@ -257,6 +329,15 @@ impl Teller {
             entry.bill.outcome(RequestOutcome::Budget);
         }
         self.cost_nanousd = finished.cost_nanousd;
+        // A judge, and an answer that was asked for again, were attempts of this request too.
+        for attempt in entry.bill.progress().lock().earlier() {
+            finished.attempts += 1;
+            finished.cost_nanousd = finished.cost_nanousd.saturating_add(attempt.cost_nanousd);
+            finished.price_unknown |= attempt.price_unknown;
+            if let (Some(usage), Some(more)) = (&mut finished.usage, &attempt.usage) {
+                add(usage, more);
+            }
+        }
         if let Some(allowance) = &mut entry.allowance {
             allowance.spend(finished.cost_nanousd);
         }
@@ -314,6 +395,21 @@ impl Entry {
         let granted = self.granted_output_tokens;
         granted > 0 && used >= granted && self.asked_output_tokens.is_none_or(|asked| granted < asked)
     }
+}
+
+/// Adds the tokens of another attempt.
+fn add(usage: &mut Usage, more: &Usage) {
+    usage.input_tokens += more.input_tokens;
+    usage.output_tokens += more.output_tokens;
+    usage.cached_input_tokens += more.cached_input_tokens;
+    usage.cache_write_tokens += more.cache_write_tokens;
+    usage.reasoning_tokens += more.reasoning_tokens;
+    usage.audio_input_tokens += more.audio_input_tokens;
+    usage.audio_output_tokens += more.audio_output_tokens;
+}
+
+fn invalid_output(message: &str) -> Status {
+    error::status(Code::FailedPrecondition, ErrorReason::OutputInvalid, message).into()
 }
 
 fn broken(message: &str) -> Status {

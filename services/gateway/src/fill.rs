@@ -1,43 +1,84 @@
-//! Filling the cache while the answer flows, beside the client's path.
+//! Filling the cache while the answer flows.
+//!
+//! The call to the cache is gone on with by the request itself, when there is something for it and when it asks for that: a task
+//! of its own would be woken for each piece of each answer, mostly on another core, which costs more than all else that is
+//! done with a piece. Only what is left of the call when the answer has ended is done by a task.
 
-use signalbox_mesh::{RequestContext, TaskSet};
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use futures_util::{Stream, StreamExt as _, future::BoxFuture, stream};
+use parking_lot::Mutex;
+use signalbox_mesh::{Place, RequestContext, TaskSet};
 use signalbox_proto::{
     cache::v1::{CachedEvents, FillAbort, FillCommit, FillOpen, FillRequest, Lease, fill_request::Kind},
     common::v1::GenerateEvent,
 };
-use tokio::sync::mpsc;
-use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
-use crate::parts::Parts;
+use crate::{bell::Bell, parts::Parts};
 
 /// Messages that may wait for a slow cache; beyond it the fill is given up, because the client must not wait for it.
 const WAITING: usize = 256;
 
 /// A fill under way. Dropped without [`Fill::commit`], the cache gets its lease back and keeps nothing.
 pub(crate) struct Fill {
-    to: Option<mpsc::Sender<FillRequest>>,
+    /// `None`: there was no room, it was given up, or the cache has ended it.
+    call: Option<Call>,
     entry_id: String,
 }
 
+struct Call {
+    answer: BoxFuture<'static, ()>,
+    messages: Arc<Mutex<Messages>>,
+    bell: Bell,
+    place: Place,
+}
+
+/// What the cache is sent.
+#[derive(Default)]
+struct Messages {
+    queue: VecDeque<FillRequest>,
+    ended: bool,
+    reader: Option<Waker>,
+}
+
 impl Fill {
-    /// Begins to fill under a lease. Without room for another task there is no fill.
+    /// Begins to fill under a lease. Without room for another fill there is none.
     pub(crate) fn begin(parts: &Parts, tasks: &TaskSet, context: &RequestContext, lease: Lease) -> Self {
-        let (to, messages) = mpsc::channel(WAITING);
-        let entry_id = lease.entry_id;
-        let open = FillRequest { kind: Some(Kind::Open(FillOpen { lease_id: lease.id, tags: Vec::new() })) };
-        let request = context.request(tokio_stream::once(open).chain(ReceiverStream::new(messages)));
+        let Lease { id: lease_id, entry_id, .. } = lease;
+        let Some(place) = tasks.reserve() else { return Self { call: None, entry_id } };
+        let messages = Arc::<Mutex<Messages>>::default();
+        let open = FillRequest { kind: Some(Kind::Open(FillOpen { lease_id, tags: Vec::new() })) };
+        let request = context.request(stream::iter([open]).chain(Reading(Arc::clone(&messages))));
         let mut cache = parts.cache();
-        let filling = async move {
+        let answer = Box::pin(async move {
             if let Err(status) = cache.fill(request).await {
                 tracing::debug!(code = ?status.code(), "a fill failed");
             }
-        };
-        Self { to: tasks.spawn(filling).then_some(to), entry_id }
+        });
+        let call = Call { answer, messages, bell: Bell::new(), place };
+        let mut fill = Self { call: Some(call), entry_id };
+        // Claims the lease now: a request that fails before its first event gives it back all the same.
+        fill.go_on();
+        fill
     }
 
     /// The id that the entry will have.
     pub(crate) fn entry_id(&self) -> &str {
         &self.entry_id
+    }
+
+    /// Goes on with the call if it asks for that; wakes the task when it does.
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) {
+        let Some(call) = &self.call else { return };
+        call.bell.listen(cx);
+        if call.bell.rang() {
+            self.go_on();
+        }
     }
 
     /// Hands events on in their stored form.
@@ -56,11 +97,74 @@ impl Fill {
     }
 
     fn send(&mut self, kind: Kind) {
-        if let Some(to) = &self.to
-            && to.try_send(FillRequest { kind: Some(kind) }).is_err()
-        {
+        let Some(call) = &self.call else { return };
+        let mut messages = call.messages.lock();
+        if messages.queue.len() >= WAITING {
             // The stream ends without a commit, which is an abort.
-            self.to = None;
+            drop(messages);
+            return self.end();
         }
+        messages.queue.push_back(FillRequest { kind: Some(kind) });
+        drop(messages);
+        self.go_on();
+    }
+
+    /// Goes on with the call as far as it comes.
+    fn go_on(&mut self) {
+        let Some(call) = &mut self.call else { return };
+        if call.answer.as_mut().poll(&mut call.bell.context()).is_ready() {
+            self.call = None;
+            return;
+        }
+        // In process the call itself has read all; over the network a connection does.
+        let mut messages = call.messages.lock();
+        let reader = if messages.queue.is_empty() { None } else { messages.reader.take() };
+        drop(messages);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Says that nothing follows, and leaves the rest to a task.
+    fn end(&mut self) {
+        let Some(call) = &self.call else { return };
+        let mut messages = call.messages.lock();
+        messages.ended = true;
+        let reader = messages.reader.take();
+        drop(messages);
+        self.go_on();
+        if let Some(Call { answer, place, .. }) = self.call.take() {
+            place.spawn(answer);
+        }
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The messages as a stream.
+struct Reading(Arc<Mutex<Messages>>);
+
+impl Stream for Reading {
+    type Item = FillRequest;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<FillRequest>> {
+        let mut messages = self.0.lock();
+        if let Some(message) = messages.queue.pop_front() {
+            return Poll::Ready(Some(message));
+        }
+        if messages.ended {
+            return Poll::Ready(None);
+        }
+        if !messages.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+            messages.reader = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }

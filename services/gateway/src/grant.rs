@@ -100,17 +100,27 @@ impl Grant {
         }))
     }
 
-    /// Reserves a second attempt. False: there is no money for it, or nobody who could say so.
+    /// Reserves another attempt. False: there is no money for it, or nobody who could say so.
     ///
     /// Cancel safe: what was reserved and is not spent returns when the request is settled.
-    pub(crate) async fn covers_another(&mut self) -> bool {
+    pub(crate) async fn covers_another(&mut self, purpose: &str) -> bool {
+        self.covers(purpose, self.attempt_nanousd, 0).await
+    }
+
+    /// Reserves output tokens at the dearest price of the request, for something small beside the answer. As
+    /// [`Grant::covers_another`].
+    pub(crate) async fn covers_tokens(&mut self, purpose: &str, output_tokens: u64) -> bool {
+        self.covers(purpose, 0, output_tokens).await
+    }
+
+    async fn covers(&mut self, purpose: &str, amount_nanousd: i64, output_tokens: u64) -> bool {
         if !self.bounded {
             return true;
         }
-        match self.ask("hedge", self.attempt_nanousd, 0).await {
+        match self.ask(purpose, amount_nanousd, output_tokens).await {
             Ok(_) => true,
             Err(status) => {
-                tracing::debug!(code = ?status.code(), "no second attempt beside a slow one");
+                tracing::debug!(code = ?status.code(), purpose, "no money for something beside the answer");
                 false
             }
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use signalbox_mesh::error;
 use signalbox_proto::{
     common::v1::{BlockedBy, ChatRequest, ErrorReason, Notice, notice},
-    guard::v1::{Action, InspectRequest, InspectResponse, Verdict},
+    guard::v1::{Action, InspectRequest, InspectResponse, JudgeAnswer, JudgeQuestion, Verdict},
     metering::v1::Principal,
 };
 use tonic::{Code, Status};
@@ -31,6 +31,8 @@ pub(crate) struct Inspected {
     flagged: Vec<(String, u32)>,
     /// The guard is away and the tenant's policy lets requests pass: the answer is not screened either.
     pub(crate) unguarded: bool,
+    /// What a judge model is to be asked before the prompt may go on.
+    pub(crate) question: Option<JudgeQuestion>,
 }
 
 impl Inspected {
@@ -65,6 +67,19 @@ impl Inspected {
 /// # Errors
 /// `PROMPT_BLOCKED`; `SERVICE_UNAVAILABLE` when the guard is away and the tenant's policy is closed; the guard's own errors.
 pub(crate) async fn inspect(mesh: &Mesh, call: &Call, principal: &Principal) -> Result<Inspected, Status> {
+    inspect_with(mesh, call, principal, None).await
+}
+
+/// The same with a judge's answer to an earlier question.
+///
+/// # Errors
+/// As [`inspect`].
+pub(crate) async fn inspect_with(
+    mesh: &Mesh,
+    call: &Call,
+    principal: &Principal,
+    judge_answer: Option<JudgeAnswer>,
+) -> Result<Inspected, Status> {
     let chat = call.request.chat.clone().unwrap_or_default();
     let context = call.context.clone().with_principal(&principal.tenant, &principal.id);
     let request = context.request(InspectRequest {
@@ -72,7 +87,7 @@ pub(crate) async fn inspect(mesh: &Mesh, call: &Call, principal: &Principal) -> 
         policy: principal.guard_policy.clone(),
         wishes: call.request.policies.as_ref().and_then(|p| p.guard.clone()),
         conversation_id: call.request.attribution.as_ref().and_then(|a| a.conversation_id.clone()),
-        judge_answer: None,
+        judge_answer,
     });
     let limit_ms = mesh.config.load().steps.inspect_ms;
     match parts::step("guard", limit_ms, mesh.parts.guard().inspect(request)).await {
@@ -86,6 +101,7 @@ pub(crate) async fn inspect(mesh: &Mesh, call: &Call, principal: &Principal) -> 
             redacted: 0,
             flagged: Vec::new(),
             unguarded: true,
+            question: None,
         }),
         Err(status) => Err(status),
     }
@@ -108,6 +124,7 @@ fn passed(chat: ChatRequest, answer: InspectResponse) -> Inspected {
         redacted: u32::try_from(redacted).unwrap_or(u32::MAX).saturating_add(answer.findings_dropped),
         flagged,
         unguarded: false,
+        question: answer.judge_needed,
     }
 }
 

@@ -5,6 +5,7 @@
 //! a client that goes away cancels everything upstream.
 
 mod admission;
+mod bell;
 mod bill;
 mod caller;
 mod config;
@@ -15,6 +16,8 @@ mod fill;
 mod follow;
 mod grant;
 mod inspect;
+mod judge;
+mod later;
 mod lead;
 mod ledger;
 mod lookup;

@@ -26,9 +26,11 @@ use crate::{
     bill::Bill,
     bill::Progress,
     deliver::{Answer, deliver},
-    follow::{Following, TakeOver},
+    follow::Following,
     grant::{self, Grant},
     inspect::{self, Inspected},
+    judge,
+    later::{again, take_over},
     lookup::{self, Known},
     outlet::Outlet,
     parts::{self, is_optional_loss},
@@ -66,6 +68,17 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// Notes that the model is asked once more.
+    pub(crate) fn retried(&mut self, why: &str) {
+        self.notices.push(Notice {
+            kind: notice::Kind::Retried.into(),
+            part: "guard".into(),
+            message: format!("{why}; the model was asked once more"),
+            count: 1,
+            ..Notice::default()
+        });
+    }
+
     /// Notes that the request goes on without a part.
     pub(crate) fn degraded(&mut self, part: &'static str, message: &str) {
         tracing::warn!(part, message, "degraded");
@@ -92,7 +105,11 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Call, outlet: &mut Outlet) ->
     let context = call.context.clone().with_principal(&entry.principal.tenant, &entry.principal.id);
 
     let ended = async {
-        let inspected = inspected?;
+        let mut inspected = inspected?;
+        if inspected.question.is_some() {
+            inspected =
+                Box::pin(judge::decide(mesh, &context, &call, &mut entry, inspected, &mut log)).await?;
+        }
 
         // 2  Known already?
         let known = Box::pin(lookup::lookup(mesh, &context, &call, &entry.principal, &inspected, &mut log));
@@ -109,7 +126,13 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Call, outlet: &mut Outlet) ->
                 } else {
                     Source::Cache(stream)
                 };
-                Answer { source, started: started(&call, cache, None), fill: None, saved_nanousd }
+                Answer {
+                    source,
+                    started: started(&call, cache, None),
+                    fill: None,
+                    again: None,
+                    saved_nanousd,
+                }
             }
             Known::Miss { cache, lease, vector } => {
                 entry.bill.cache(cache.state(), 0);
@@ -122,10 +145,12 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Call, outlet: &mut Outlet) ->
                 // 4  One answer from that plan.
                 let stream = execute(mesh, &ask, &plan, None, &mut grant).await?;
                 entry.grant = grant;
+                let again = again(mesh, &call, &context, &entry, &inspected, plan.clone());
                 Answer {
                     source: Source::Executor(stream),
                     started: started(&call, cache, Some(plan.route)),
                     fill,
+                    again: Some(again),
                     saved_nanousd: 0,
                 }
             }
@@ -259,20 +284,21 @@ fn open(mesh: &Mesh, call: &Call, admission: Admission) -> (Entry, Vec<Notice>) 
 }
 
 /// Targets in order, and why.
-struct Plan {
-    targets: Vec<PlannedTarget>,
-    route: RouteInfo,
+#[derive(Clone)]
+pub(crate) struct Plan {
+    pub(crate) targets: Vec<PlannedTarget>,
+    pub(crate) route: RouteInfo,
 }
 
 /// What asking a model takes.
-struct Ask<'a> {
-    context: &'a RequestContext,
-    call: &'a Call,
-    principal: &'a Principal,
-    chat: &'a ChatRequest,
-    input_tokens: u64,
-    granted_output_tokens: u64,
-    progress: Arc<Mutex<Progress>>,
+pub(crate) struct Ask<'a> {
+    pub(crate) context: &'a RequestContext,
+    pub(crate) call: &'a Call,
+    pub(crate) principal: &'a Principal,
+    pub(crate) chat: &'a ChatRequest,
+    pub(crate) input_tokens: u64,
+    pub(crate) granted_output_tokens: u64,
+    pub(crate) progress: Arc<Mutex<Progress>>,
 }
 
 impl<'a> Ask<'a> {
@@ -289,37 +315,13 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// How a follower asks a model itself when the leader failed. It owns what it needs: nobody knows when, or whether, that is.
-fn take_over(
-    mesh: &Arc<Mesh>,
-    call: &Call,
-    context: &RequestContext,
-    entry: &Entry,
-    inspected: &Inspected,
-) -> TakeOver {
-    let (mesh, call, context) = (Arc::clone(mesh), call.clone(), context.clone());
-    let (principal, chat) = (entry.principal.clone(), inspected.chat.clone());
-    let (input_tokens, granted_output_tokens) = (entry.bill.input_tokens(), entry.granted_output_tokens);
-    let progress = entry.bill.progress();
-    Box::new(move |delivered| {
-        Box::pin(async move {
-            let ask = Ask {
-                context: &context,
-                call: &call,
-                principal: &principal,
-                chat: &chat,
-                input_tokens,
-                granted_output_tokens,
-                progress,
-            };
-            let plan = plan(&mesh, &ask, None, &mut Log::default()).await?;
-            execute(&mesh, &ask, &plan, delivered, &mut None).await
-        })
-    })
-}
-
 /// Asks the router; without it, the model that was asked for.
-async fn plan(mesh: &Mesh, ask: &Ask<'_>, vector: Option<Vector>, log: &mut Log) -> Result<Plan, Status> {
+pub(crate) async fn plan(
+    mesh: &Mesh,
+    ask: &Ask<'_>,
+    vector: Option<Vector>,
+    log: &mut Log,
+) -> Result<Plan, Status> {
     let begun = Instant::now();
     let Ask { context, call, principal, chat, .. } = ask;
     let policies = call.request.policies.as_ref();
@@ -364,7 +366,7 @@ async fn plan(mesh: &Mesh, ask: &Ask<'_>, vector: Option<Vector>, log: &mut Log)
     }
 }
 
-async fn execute(
+pub(crate) async fn execute(
     mesh: &Mesh,
     ask: &Ask<'_>,
     plan: &Plan,
@@ -409,7 +411,7 @@ async fn hedge(mesh: &Mesh, ask: &Ask<'_>, plan: &Plan, grant: &mut Option<Box<G
         return false;
     }
     match grant {
-        Some(grant) => grant.covers_another().await,
+        Some(grant) => grant.covers_another("hedge").await,
         None => false,
     }
 }

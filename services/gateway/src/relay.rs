@@ -21,6 +21,7 @@ use signalbox_proto::{
 use tonic::{Status, Streaming};
 
 use crate::{
+    bell::Bell,
     bill::Progress,
     follow::Following,
     grant::{self, Grant},
@@ -83,30 +84,66 @@ impl Source {
     }
 }
 
+/// The money of the answer under way, and the way to end it: what the source's stream, which the guard's call holds, shares with
+/// whoever began it.
+#[derive(Default)]
+pub(crate) struct Purse {
+    grant: Option<Box<Grant>>,
+    closed: bool,
+}
+
+impl Purse {
+    /// Takes the money back. The source is not asked again.
+    pub(crate) fn close(&mut self) -> Option<Box<Grant>> {
+        self.closed = true;
+        self.grant.take()
+    }
+}
+
 /// A source as a stream of events. Ends at the source's end or error; the error is left in [`Progress`].
 pub(crate) struct Events {
     source: Option<Source>,
     progress: Arc<Mutex<Progress>>,
-    grant: Option<Box<Grant>>,
+    purse: Arc<Mutex<Purse>>,
     ready: VecDeque<GenerateEvent>,
+    /// For the source.
+    bell: Bell,
+    /// The source had nothing, and has not rung since.
+    waits: bool,
 }
 
 impl Events {
     /// Makes the stream.
     pub(crate) fn new(source: Source, progress: Arc<Mutex<Progress>>, grant: Option<Box<Grant>>) -> Self {
-        Self { source: Some(source), progress, grant, ready: VecDeque::new() }
+        let (source, bell) = (Some(source), Bell::new());
+        let purse = Arc::new(Mutex::new(Purse { grant, closed: false }));
+        Self { source, progress, purse, ready: VecDeque::new(), bell, waits: false }
+    }
+
+    /// The money that it runs on.
+    pub(crate) fn purse(&self) -> Arc<Mutex<Purse>> {
+        Arc::clone(&self.purse)
     }
 
     /// What is there without waiting, at least one event unless the source ended.
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<GenerateEvent>>> {
+        self.bell.listen(cx);
+        self.waits &= !self.bell.rang();
+        let cx = &mut self.bell.context();
+        let mut purse = self.purse.lock();
+        if purse.closed {
+            self.source = None;
+        }
         while let Some(source) = &mut self.source
             && self.ready.len() < BATCH
+            && !self.waits
         {
-            let polled = match grant::poll(&mut self.grant, cx) {
-                Poll::Ready(Ok(())) => source.poll(cx, &self.progress, &mut self.grant, &mut self.ready),
+            let polled = match grant::poll(&mut purse.grant, cx) {
+                Poll::Ready(Ok(())) => source.poll(cx, &self.progress, &mut purse.grant, &mut self.ready),
                 Poll::Ready(Err(status)) => Poll::Ready(Some(Err(status))),
                 Poll::Pending => Poll::Pending,
             };
+            self.waits = polled.is_pending();
             match polled {
                 Poll::Ready(Some(Ok(()))) => {}
                 Poll::Ready(Some(Err(status))) => {
@@ -117,9 +154,11 @@ impl Events {
                     self.progress.lock().end();
                     self.source = None;
                 }
-                Poll::Pending if self.ready.is_empty() => return Poll::Pending,
-                Poll::Pending => break,
+                Poll::Pending => {}
             }
+        }
+        if self.ready.is_empty() && self.source.is_some() {
+            return Poll::Pending;
         }
         let count = self.ready.len().min(BATCH);
         Poll::Ready((count > 0).then(|| self.ready.drain(..count).collect()))

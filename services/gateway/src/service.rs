@@ -16,9 +16,10 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     Mesh,
+    bell::Bell,
     caller::Caller,
     lead::Running,
-    outlet::{Outlet, Queue},
+    outlet::{Outlet, Queue, WAITING},
     pipeline::{self, Call},
     queries, validate,
 };
@@ -103,6 +104,10 @@ pub(crate) struct Events {
     queue: Queue,
     /// Until it has ended.
     running: Option<Running<Result<(), Status>>>,
+    /// For what runs.
+    bell: Bell,
+    /// What runs had nothing to do, and has not rung since.
+    waits: bool,
     /// How it ended, if in an error: behind the events that were sent before it.
     failed: Option<Status>,
 }
@@ -113,7 +118,8 @@ impl Events {
         let mut outlet = Outlet::stream(Arc::clone(&queue), call.arrived);
         let (leading, held) = (outlet.leading(), Arc::clone(&mesh));
         let work = async move { run(&mesh, call, &mut outlet).await };
-        Self { queue, running: Some(Running::new(held, leading, work)), failed: None }
+        let running = Some(Running::new(held, leading, work));
+        Self { queue, running, bell: Bell::new(), waits: false, failed: None }
     }
 }
 
@@ -124,19 +130,27 @@ impl Stream for Events {
         let this = self.get_mut();
         loop {
             // The way down to the provider is long: it is gone once for all that it brought, not once for each piece.
-            if let Some(event) = this.queue.lock().pop_front() {
+            let mut queue = this.queue.lock();
+            if let Some(event) = queue.pop_front() {
+                // Whoever waited for room has some now.
+                this.waits &= queue.len() + 1 < WAITING;
                 return Poll::Ready(Some(Ok(event)));
             }
+            drop(queue);
             let Some(running) = &mut this.running else {
                 return Poll::Ready(this.failed.take().map(Err));
             };
-            match Pin::new(running).poll(cx) {
+            this.bell.listen(cx);
+            this.waits &= !this.bell.rang();
+            if this.waits {
+                return Poll::Pending;
+            }
+            match Pin::new(running).poll(&mut this.bell.context()) {
                 Poll::Ready(ended) => {
                     this.running = None;
                     this.failed = ended.err();
                 }
-                Poll::Pending if this.queue.lock().is_empty() => return Poll::Pending,
-                Poll::Pending => {}
+                Poll::Pending => this.waits = true,
             }
         }
     }

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::policy::PolicyConfig;
+use crate::{classifier::ClassifierConfig, policy::PolicyConfig};
 
 /// Name of the section in the configuration file.
 pub const SECTION: &str = "guard";
 
 /// Configures the guard.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Address to listen on. Default `127.0.0.1:8081`.
@@ -20,8 +20,10 @@ pub struct Config {
     pub learned: bool,
     /// Named policies beside the built-in `default`, `strict` and `off`; a name of these replaces it.
     pub policies: BTreeMap<String, PolicyConfig>,
-    /// The file with the key under which values are sealed: 32 bytes in base64, the same for all replicas. Default: the
-    /// variable `SIGNALBOX_SEAL_KEY_FILE`, else a random key, good for one process.
+    /// A classifier of attacks beside the learned model. Default: none.
+    pub classifier: Option<ClassifierConfig>,
+    /// The file with the keys under which values are sealed: 32 bytes in base64 each, one a line, the same for all replicas; the
+    /// first seals, all of them open. Default: the variable `SIGNALBOX_SEAL_KEY_FILE`, else a random key, good for one process.
     pub seal_key_file: Option<PathBuf>,
     /// How long a seal can be opened, in milliseconds: longer than the longest answer. Default 3,600,000.
     pub seal_ttl_ms: u64,
@@ -33,6 +35,7 @@ impl Default for Config {
             listen: "127.0.0.1:8081".into(),
             learned: true,
             policies: BTreeMap::new(),
+            classifier: None,
             seal_key_file: None,
             seal_ttl_ms: 3_600_000,
         }

@@ -4,18 +4,26 @@
 //! comes; values replaced in a prompt can be put back only for the tenant and request they belong to; no log holds content.
 //! It keeps no state: what it must know again, it hands out sealed.
 
+mod classifier;
 mod config;
+mod contents;
 mod detect;
 pub mod eval;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod injection;
+mod naming;
 mod policy;
+mod reading;
 mod redact;
 mod screen;
 mod seal;
 mod segment;
 mod service;
+mod tiers;
+mod validate;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use signalbox_config::{Live, Shared};
 use signalbox_embed::Embedder;
@@ -23,8 +31,12 @@ use signalbox_mesh::{Environment, Part};
 use signalbox_proto::guard::v1::guard_service_server::GuardServiceServer;
 
 pub use crate::{
+    classifier::ClassifierConfig,
     config::{Config, SECTION},
-    policy::{ActionName, PolicyConfig},
+    policy::{
+        ActionName, Base, Expression, Judge, Mask, Name, OnInvalid, PatternConfig, PolicyConfig, Requests,
+        RuleConfig, Rules, Share, SourceName, TopicConfig, Unavailable, Validation, Written,
+    },
 };
 
 /// Why a guard cannot be built.
@@ -48,8 +60,7 @@ impl Config {
 /// Builds the guard. Without an embedding model it says so once in the log, and tells attacks by patterns alone.
 ///
 /// # Errors
-/// A policy that names what does not exist, or a seal key that cannot be read.
-#[expect(clippy::unused_async, reason = "all parts are built alike")]
+/// A policy that names what does not exist, a seal key that cannot be read, a classifier that cannot be loaded.
 pub async fn build(
     shared: Live<Shared>,
     config: Config,
@@ -70,16 +81,60 @@ pub async fn build(
             return Err(Error::Config(message));
         }
     }
+    for policy in policies.all() {
+        if let Some(judge) = &policy.judge
+            && !shared.load().models.contains_key(&judge.model)
+        {
+            let known: Vec<String> = shared.load().models.keys().cloned().collect();
+            let message = format!(
+                "guard.policies.{}.judge.model is `{}`, which is no configured model; known: {}",
+                policy.name,
+                judge.model,
+                known.join(", ")
+            );
+            return Err(Error::Config(message));
+        }
+    }
     let file =
         config.seal_key_file.or_else(|| std::env::var_os("SIGNALBOX_SEAL_KEY_FILE").map(PathBuf::from));
+    let sealer = seal::Sealer::new(file.as_deref(), environment.random).map_err(Error::Config)?;
+    let topics = topics(&policies, embedder.as_ref()).await?;
+    let classifier = match config.classifier {
+        Some(config) => Some(classifier::load(config).await.map_err(Error::Config)?),
+        None => None,
+    };
     let core = service::Core {
         policies,
-        sealer: seal::Sealer::new(file.as_deref(), environment.random).map_err(Error::Config)?,
+        sealer: Arc::new(sealer),
         seal_ttl_ms: i64::try_from(config.seal_ttl_ms).unwrap_or(i64::MAX),
         clock: environment.clock,
-        embedder,
+        tiers: tiers::Tiers { embedder, classifier },
+        topics,
     };
     Ok(Part::new(signalbox_mesh::server!(GuardServiceServer, service::Guard(Arc::new(core)))))
+}
+
+/// The subjects of the policies that have some.
+async fn topics(
+    policies: &policy::Policies,
+    embedder: Option<&Embedder>,
+) -> Result<BTreeMap<String, tiers::Topics>, Error> {
+    let mut loaded = BTreeMap::new();
+    for policy in policies.all().filter(|policy| !policy.topics.is_empty()) {
+        let topics = match embedder {
+            Some(embedder) => tiers::Topics::load(&policy.topics, embedder).await,
+            // Said once at the start, and of each prompt that it concerns.
+            None => Some(tiers::Topics::default()),
+        };
+        let topics = topics.ok_or_else(|| {
+            Error::Config(format!(
+                "guard.policies.{}.topics: the embedding model failed on the examples",
+                policy.name
+            ))
+        })?;
+        loaded.insert(policy.name.clone(), topics);
+    }
+    Ok(loaded)
 }
 
 #[cfg(test)]

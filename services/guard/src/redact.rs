@@ -1,6 +1,6 @@
-//! Replacing values in a prompt by placeholders.
+//! Finding in a prompt what its policy speaks of, and replacing what is to be replaced.
 
-use std::collections::HashMap;
+use std::{collections::HashSet, ops::Range};
 
 use signalbox_proto::{
     common::v1::{ChatRequest, Message, Part, Role, Source, part},
@@ -8,32 +8,39 @@ use signalbox_proto::{
 };
 
 use crate::{
-    detect::{self, DETECTORS},
-    injection::{self, Channel, FAMILIES},
-    policy::Policy,
-    seal::Values,
+    contents::{self, Values},
+    detect,
+    injection::{self, Channel},
+    naming::Naming,
+    policy::{
+        Policy,
+        catalog::{CATALOG, family},
+    },
+    reading,
 };
 
 /// Findings that are told; the contract's bound.
 const FINDINGS: usize = 1_000;
+/// Values that the prompt holds as they are and that are remembered.
+const KNOWN: usize = 4_096;
+/// Bytes of a text up to which its disguises are looked through; what is longer is read as it is, and its start so.
+const DISGUISED: usize = 1 << 20;
 
 /// What was found in a prompt.
-#[derive(Default)]
 pub(crate) struct Inspection {
     pub(crate) findings: Vec<Finding>,
     pub(crate) dropped: u32,
-    /// Placeholders and their values.
-    pub(crate) values: Values,
     /// The detector that blocks.
-    pub(crate) blocked: Option<&'static str>,
-    placeholders: HashMap<String, String>,
-    counts: HashMap<&'static str, u32>,
+    pub(crate) blocked: Option<String>,
+    /// Hashes of values that stay in the prompt as they are.
+    pub(crate) known: HashSet<u64>,
+    naming: Naming,
 }
 
 /// A text that may hold an attack which no pattern knows.
 #[derive(Debug, Clone)]
 pub(crate) struct Suspect {
-    place: Place,
+    pub(crate) place: Place,
     pub(crate) text: String,
     pub(crate) channel: Channel,
 }
@@ -46,14 +53,9 @@ pub(crate) fn suspects(chat: &ChatRequest) -> Vec<Suspect> {
     let mut found = Vec::new();
     for (index, message) in chat.messages.iter().enumerate().rev() {
         for (at, part) in message.parts.iter().enumerate().rev() {
-            let inner = match &part.kind {
-                Some(part::Kind::ToolResult(result)) => result.parts.iter().rev().collect(),
-                _ => vec![part],
-            };
-            let role = if matches!(part.kind, Some(part::Kind::ToolResult(_))) {
-                Role::Tool
-            } else {
-                message.role()
+            let (inner, role) = match &part.kind {
+                Some(part::Kind::ToolResult(result)) => (result.parts.iter().rev().collect(), Role::Tool),
+                _ => (vec![part], message.role()),
             };
             for piece in inner {
                 let source = source_of(piece.source(), role);
@@ -62,7 +64,6 @@ pub(crate) fn suspects(chat: &ChatRequest) -> Vec<Suspect> {
                 else {
                     continue;
                 };
-                let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
                 let place = Place { message: number(index), part: number(at), source };
                 let channel = if source == Source::User { Channel::Direct } else { Channel::Indirect };
                 found.push(Suspect { place, text: text.text.clone(), channel });
@@ -75,46 +76,62 @@ pub(crate) fn suspects(chat: &ChatRequest) -> Vec<Suspect> {
     found
 }
 
+fn number(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
 /// Checks a prompt and replaces in place what the policy says. Linear in the prompt's length.
-pub(crate) fn inspect(chat: &mut ChatRequest, policy: &Policy) -> Inspection {
-    let mut inspection = Inspection::default();
-    inspection.avoid(chat);
+pub(crate) fn inspect(chat: &mut ChatRequest, policy: &Policy, mut naming: Naming) -> Inspection {
+    for message in &chat.messages {
+        message.parts.iter().for_each(|part| avoid(part, &mut naming));
+    }
+    let mut inspection =
+        Inspection { findings: Vec::new(), dropped: 0, blocked: None, known: HashSet::new(), naming };
     for (index, message) in chat.messages.iter_mut().enumerate() {
-        inspection.message(u32::try_from(index).unwrap_or(u32::MAX), message, policy);
+        inspection.message(number(index), message, policy);
     }
     inspection
 }
 
+fn avoid(part: &Part, naming: &mut Naming) {
+    match &part.kind {
+        Some(part::Kind::Text(text) | part::Kind::Refusal(text)) => naming.avoid(&text.text),
+        Some(part::Kind::ToolCall(call)) => naming.avoid(&call.arguments),
+        Some(part::Kind::ToolResult(result)) => result.parts.iter().for_each(|part| avoid(part, naming)),
+        _ => {}
+    }
+}
+
+/// What a stretch of text was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// By index into [`CATALOG`].
+    Known(usize),
+    /// An own detector, by index into its place's entries.
+    Own(usize),
+}
+
+struct Found {
+    what: What,
+    range: Range<usize>,
+    score: f64,
+}
+
 impl Inspection {
-    /// Numbers that the prompt itself uses as placeholders are not given out: what was there is not ours to restore.
-    fn avoid(&mut self, chat: &ChatRequest) {
-        let highest = |text: &str, word: &str| -> u32 {
-            let open = format!("<{word}_");
-            text.match_indices(&open)
-                .filter_map(|(at, _)| text[at + open.len()..].split_once('>')?.0.parse().ok())
-                .max()
-                .unwrap_or(0)
-        };
-        for text in
-            chat.messages.iter().flat_map(|m| &m.parts).filter_map(text_of).filter(|t| t.contains('<'))
-        {
-            for detector in &DETECTORS {
-                let count = self.counts.entry(detector.word).or_default();
-                *count = (*count).max(highest(text, detector.word).min(1_000_000));
-            }
-        }
+    /// Stand-ins and their values.
+    pub(crate) fn values(&self) -> &Values {
+        &self.naming.values
     }
 
     fn message(&mut self, index: u32, message: &mut Message, policy: &Policy) {
         let role = message.role();
         for (at, part) in message.parts.iter_mut().enumerate() {
-            self.part(index, u32::try_from(at).unwrap_or(u32::MAX), role, part, policy);
+            self.part(index, number(at), role, part, policy);
         }
     }
 
     fn part(&mut self, message: u32, at: u32, role: Role, part: &mut Part, policy: &Policy) {
-        let source = source_of(part.source(), role);
-        let place = Place { message, part: at, source };
+        let place = Place { message, part: at, source: source_of(part.source(), role) };
         match &mut part.kind {
             Some(part::Kind::Text(text) | part::Kind::Refusal(text)) => {
                 self.text(&mut text.text, place, policy);
@@ -122,13 +139,7 @@ impl Inspection {
             Some(part::Kind::ToolCall(call)) => self.text(&mut call.arguments, place, policy),
             Some(part::Kind::ToolResult(result)) => {
                 for inner in &mut result.parts {
-                    if inner.source() == Source::Unspecified {
-                        inner.set_source(Source::Tool);
-                        self.part(message, at, Role::Tool, inner, policy);
-                        inner.set_source(Source::Unspecified);
-                    } else {
-                        self.part(message, at, Role::Tool, inner, policy);
-                    }
+                    self.part(message, at, Role::Tool, inner, policy);
                 }
             }
             _ => {}
@@ -138,80 +149,77 @@ impl Inspection {
     fn text(&mut self, text: &mut String, place: Place, policy: &Policy) {
         // What the application or a model wrote is no attack on the application.
         if !matches!(place.source, Source::System | Source::Output) {
-            for family in injection::families(text) {
-                let action = policy.injection[family];
-                self.found(FAMILIES[family].id, action, place, 0..text.len(), None);
+            for index in injection::families(text) {
+                self.attack(family(index), 1.0, 0.5, place, 0..text.len(), policy);
             }
         }
-        let detected = if policy.reads_names() { detect::all(text) } else { detect::structured(text) };
-        if detected.is_empty() {
+        let found = find(text, place.source, policy);
+        if found.is_empty() {
             return;
         }
         let mut redacted = String::with_capacity(text.len());
         let mut from = 0;
-        for one in detected {
-            let (detector, action) = (&DETECTORS[one.detector], policy.prompt[one.detector]);
-            let placeholder =
-                (action == Action::Redact).then(|| self.placeholder(detector.word, &text[one.range.clone()]));
-            if let Some(placeholder) = &placeholder {
-                redacted.push_str(&text[from..one.range.start]);
-                redacted.push_str(placeholder);
-                from = one.range.end;
+        for one in found {
+            let value = &text[one.range.clone()];
+            let (id, word, action) = match one.what {
+                What::Known(at) => {
+                    let action = policy.prompt(place.source, at).of(one.score, 0.0);
+                    (
+                        CATALOG[at].id,
+                        CATALOG[at].word,
+                        if policy.allows(value) { Action::Allow } else { action },
+                    )
+                }
+                What::Own(at) => match policy.own(place.source).map(|own| &own.entries[at]) {
+                    Some(entry) => (entry.id.as_str(), entry.word.as_str(), entry.action),
+                    None => continue,
+                },
+            };
+            let stand_in = (action == Action::Redact).then(|| self.naming.stand_in(word, value, policy.mask));
+            match &stand_in {
+                Some(stand_in) => {
+                    redacted.push_str(&text[from..one.range.start]);
+                    redacted.push_str(stand_in);
+                    from = one.range.end;
+                }
+                None if self.known.len() < KNOWN => drop(self.known.insert(contents::of_value(value))),
+                None => {}
             }
-            self.found_scored(detector.id, action, place, one.range, placeholder, one.score);
+            self.found(id, action, one.score, place, one.range, stand_in);
         }
         redacted.push_str(&text[from..]);
         *text = redacted;
     }
 
-    /// Notes what the learned tier said of a text.
-    pub(crate) fn learned(&mut self, suspect: &Suspect, score: f64, policy: &Policy) {
-        let family = &FAMILIES[injection::LEARNED];
-        let range = 0..suspect.text.len();
-        self.found(family.id, policy.injection[injection::LEARNED], suspect.place, range, None);
-        if let Some(finding) = self.findings.last_mut().filter(|finding| finding.detector == family.id) {
-            finding.score = score;
-        }
-    }
-
-    /// The same value has the same placeholder.
-    fn placeholder(&mut self, word: &'static str, value: &str) -> String {
-        if let Some(known) = self.placeholders.get(value) {
-            return known.clone();
-        }
-        let count = self.counts.entry(word).or_default();
-        *count += 1;
-        let placeholder = format!("<{word}_{count}>");
-        self.placeholders.insert(value.to_owned(), placeholder.clone());
-        self.values.insert(placeholder.clone(), value.to_owned());
-        placeholder
-    }
-
-    fn found(
+    /// Notes an attack that a tier saw with some score; `usual` is that tier's own threshold.
+    pub(crate) fn attack(
         &mut self,
-        id: &'static str,
-        action: Action,
-        place: Place,
-        range: std::ops::Range<usize>,
-        placeholder: Option<String>,
-    ) {
-        self.found_scored(id, action, place, range, placeholder, 1.0);
-    }
-
-    fn found_scored(
-        &mut self,
-        id: &'static str,
-        action: Action,
-        place: Place,
-        range: std::ops::Range<usize>,
-        placeholder: Option<String>,
+        at: usize,
         score: f64,
+        usual: f64,
+        place: Place,
+        range: Range<usize>,
+        policy: &Policy,
+    ) {
+        let action = policy.prompt(place.source, at).of(score, usual);
+        self.found(CATALOG[at].id, action, score, place, range, None);
+    }
+
+    /// Notes a finding; one that is allowed is none.
+    pub(crate) fn found(
+        &mut self,
+        id: &str,
+        action: Action,
+        score: f64,
+        place: Place,
+        range: Range<usize>,
+        placeholder: Option<String>,
     ) {
         if action == Action::Allow {
             return;
         }
         if action == Action::Block {
-            self.blocked.get_or_insert(id);
+            self.blocked.get_or_insert_with(|| id.to_owned());
         }
         if self.findings.len() == FINDINGS {
             self.dropped = self.dropped.saturating_add(1);
@@ -231,11 +239,52 @@ impl Inspection {
     }
 }
 
+/// Everything that stands in a text, in order, without overlaps: own detectors first, then what is seen as it stands, then what is
+/// seen through a disguise.
+fn find(text: &str, source: Source, policy: &Policy) -> Vec<Found> {
+    let mut found = Vec::new();
+    let disguised = &text[..text.floor_char_boundary(DISGUISED)];
+    if let Some(own) = policy.own(source) {
+        let here = |hit: regex_automata::Match, range| Found {
+            what: What::Own(hit.pattern().as_usize()),
+            range,
+            score: 1.0,
+        };
+        found.extend(own.automaton.find_iter(text).map(|hit| here(hit, hit.range())));
+        for reading in reading::of_words(disguised) {
+            let hits = own.automaton.find_iter(&reading.text);
+            found.extend(hits.map(|hit| here(hit, reading.original(hit.range()))));
+        }
+    }
+    let value =
+        |one: detect::Detected, range| Found { what: What::Known(one.detector), range, score: one.score };
+    let detected = if policy.reads_names() { detect::all(text) } else { detect::structured(text) };
+    found.extend(detected.into_iter().map(|one| value(one.clone(), one.range)));
+    for reading in reading::of_values(disguised) {
+        let detected = detect::structured(&reading.text);
+        found.extend(detected.into_iter().map(|one| value(one.clone(), reading.original(one.range))));
+    }
+    apart(found)
+}
+
+/// Where findings overlap, the first in the list stays.
+fn apart(found: Vec<Found>) -> Vec<Found> {
+    let mut kept: std::collections::BTreeMap<usize, Found> = std::collections::BTreeMap::new();
+    for one in found.into_iter().filter(|one| !one.range.is_empty()) {
+        let before = kept.range(..one.range.end).next_back();
+        if before.is_none_or(|(_, before)| before.range.end <= one.range.start) {
+            kept.insert(one.range.start, one);
+        }
+    }
+    kept.into_values().collect()
+}
+
+/// Where in a prompt a text stands.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    message: u32,
-    part: u32,
-    source: Source,
+pub(crate) struct Place {
+    pub(crate) message: u32,
+    pub(crate) part: u32,
+    pub(crate) source: Source,
 }
 
 fn source_of(given: Source, role: Role) -> Source {
@@ -248,10 +297,15 @@ fn source_of(given: Source, role: Role) -> Source {
     }
 }
 
-fn text_of(part: &Part) -> Option<&str> {
-    match &part.kind {
-        Some(part::Kind::Text(text) | part::Kind::Refusal(text)) => Some(&text.text),
-        Some(part::Kind::ToolCall(call)) => Some(&call.arguments),
-        _ => None,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::DETECTORS;
+
+    #[test]
+    fn the_catalog_begins_with_the_detectors() {
+        for (known, detector) in CATALOG.iter().zip(&DETECTORS) {
+            assert_eq!((known.id, known.word), (detector.id, detector.word));
+        }
     }
 }

@@ -7,28 +7,41 @@
 const LONGEST: usize = 4_096;
 /// Longest key block in bytes.
 const LONGEST_BLOCK: usize = 16_384;
+/// Longest address with other letters in bytes.
+const LONGEST_ADDRESS: usize = 1_024;
 const BLOCK: &str = "-----BEGIN ";
 const BLOCK_END: &str = "-----END ";
 
 /// Returns the length of the first segment; `None` while it may still grow.
 ///
 /// A segment ends behind white space, unless the word before it has a digit: card numbers, phone numbers and account numbers
-/// are written in groups. It ends behind any character that is not ASCII: no detector's match holds one. A key block stays whole.
+/// are written in groups. It ends behind any character that is not ASCII: no detector's match holds one, but addresses of the web
+/// do, up to [`LONGEST_ADDRESS`]. A key block stays whole.
 pub(crate) fn first(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     if text.starts_with(BLOCK) {
         return block(text);
     }
     let mut digit = false;
+    // Where a `//` stands in the present word.
+    let mut address = None;
     for (at, &byte) in bytes.iter().enumerate() {
         let next = at + 1;
         match byte {
+            b'/' if at > 0 && bytes[at - 1] == b'/' => address = address.or(Some(at)),
             b'0'..=b'9' => digit = true,
             b'-' if at > 0 && bytes[at - 1] != b'-' && text[at..].starts_with(BLOCK) => return Some(at),
             // What follows decides whether a key block begins here.
             b'-' if at > 0 && bytes[at - 1] != b'-' && BLOCK.starts_with(&text[at..]) => return None,
-            128.. if next == bytes.len() || text.is_char_boundary(next) => return Some(next),
+            128..
+                if text.is_char_boundary(next)
+                    && (address.is_none_or(|from| next - from > LONGEST_ADDRESS)
+                        || ends_address(&text[..next])) =>
+            {
+                return Some(next);
+            }
             byte if byte.is_ascii_whitespace() => {
+                address = None;
                 if !digit {
                     return Some(next);
                 }
@@ -54,6 +67,11 @@ pub(crate) fn first(text: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// Whether a text ends in a mark of a script without spaces, which no address holds.
+fn ends_address(text: &str) -> bool {
+    text.ends_with(|c: char| matches!(c, '\u{3000}'..='\u{303f}' | '\u{ff00}'..='\u{ff0f}'))
 }
 
 fn block(text: &str) -> Option<usize> {
@@ -93,6 +111,8 @@ mod tests {
         assert_eq!(of("card 4111 1111 1111 1111 please"), ["card ", "4111 1111 1111 1111 ", "please"]);
         assert_eq!(of("a 5 apples"), ["a ", "5 ", "apples"]);
         assert_eq!(of("größe"), ["grö", "ß", "e"]);
+        assert_eq!(of("see https://x.test/größe?q=ü ok"), ["see ", "https://x.test/größe?q=ü ", "ok"]);
+        assert_eq!(of("https://x.test/a。好"), ["https://x.test/a。", "好"]);
     }
 
     #[test]
@@ -105,7 +125,7 @@ mod tests {
         /// What arrives in pieces has the segments of the whole.
         #[test]
         fn pieces_have_the_segments_of_the_whole(
-            text in "([a-z]{1,6}[ ,]|[0-9]{1,4}[ -]|é|\\(|\\n|-----BEGIN |-----END A-----|@){0,40}",
+            text in "([a-z]{1,6}[ ,]|//|[0-9]{1,4}[ -]|é|\\(|\\n|-----BEGIN |-----END A-----|@){0,40}",
             cuts in prop::collection::vec(0usize..400, 0..12),
         ) {
             let mut cuts: Vec<usize> = cuts.into_iter().map(|c| text.floor_char_boundary(c.min(text.len()))).collect();

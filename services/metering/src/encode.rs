@@ -193,6 +193,8 @@ fn usage(tokens: &Tokens, estimated: bool) -> Usage {
         audio_input_tokens: unsigned(tokens.audio_input),
         audio_output_tokens: unsigned(tokens.audio_output),
         source: source.into(),
+        // The ledger keeps the cost, not which tokens it was for.
+        ..Usage::default()
     }
 }
 

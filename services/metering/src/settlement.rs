@@ -95,7 +95,7 @@ fn read(attempt: Attempt, pricing: &Pricing) -> Result<AttemptRecord, Refusal> {
         None => (Tokens::default(), UsageSource::Unspecified),
         Some(usage) => (usage_tokens(usage)?, source(usage)),
     };
-    let priced = pricing.cost(&attempt.target_id, &tokens);
+    let priced = pricing.cost(&attempt.target_id, &billed(&tokens, attempt.usage.as_ref()));
     Ok(AttemptRecord {
         number: attempt.number,
         outcome,
@@ -136,6 +136,17 @@ fn usage_tokens(usage: &Usage) -> Result<Tokens, Refusal> {
         audio_input: read(usage.audio_input_tokens)?,
         audio_output: read(usage.audio_output_tokens)?,
     })
+}
+
+/// What is paid for: the provider may count more than it bills.
+fn billed(tokens: &Tokens, usage: Option<&Usage>) -> Tokens {
+    let Some(usage) = usage else { return *tokens };
+    let less = |counted: i64, unbilled: u64| counted.saturating_sub(whole(unbilled)).max(0);
+    Tokens {
+        input: less(tokens.input, usage.unbilled_input_tokens),
+        output: less(tokens.output, usage.unbilled_output_tokens),
+        ..*tokens
+    }
 }
 
 fn tokens(field: &str, count: u64) -> Result<i64, Refusal> {
@@ -195,6 +206,31 @@ mod tests {
         assert_eq!(attempt.source, UsageSource::Estimated, "no source means estimated");
         assert_eq!((attempt.kind, attempt.price_unknown), (AttemptKind::First, true));
         assert_eq!(record.details.started_unix_ms, 77);
+    }
+
+    #[test]
+    fn what_is_counted_but_not_billed_costs_nothing() {
+        let text = "[models.m]
+            targets = [{ base_url = 'http://lab.test/v1', provider = 'lab', model = 'small',
+              price = { input_usd_per_mtok = '1', output_usd_per_mtok = '2' } }]";
+        let shared = signalbox_config::Document::parse(text, "test").unwrap().shared().unwrap();
+        let pricing = Pricing::new(Live::new(shared));
+        let cost = |unbilled| {
+            let mut settlement = settlement();
+            let usage = Usage {
+                input_tokens: 500,
+                output_tokens: 30,
+                unbilled_input_tokens: unbilled,
+                ..Usage::default()
+            };
+            settlement.attempts[0].usage = Some(usage);
+            let record = record(settlement, &pricing, 77).unwrap();
+            assert_eq!(record.attempts[0].tokens.input, 500, "the ledger has what the provider reported");
+            record.attempts[0].cost_nanousd
+        };
+        assert_eq!(cost(0), 500_000 + 60_000);
+        assert_eq!(cost(450), 50_000 + 60_000);
+        assert_eq!(cost(501), 60_000);
     }
 
     #[test]

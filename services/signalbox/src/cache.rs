@@ -36,6 +36,9 @@ pub(crate) async fn run(command: Command) -> Ended {
     let embedder = loaded.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let options = eval::Options { data: args.data, predictions: args.predictions };
     let report = eval::run(&options, &embedder).await.map_err(|error| error.to_string())?;
+    if args.json {
+        report.notices().for_each(print::aside);
+    }
     print::out(&if args.json { report.json() + "\n" } else { report.text() });
     Ok(())
 }

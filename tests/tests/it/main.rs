@@ -2,7 +2,27 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+/// Makes each scenario a test of either topology.
+macro_rules! both {
+    ($($name:ident),* $(,)?) => {
+        mod one_process {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::Topology::OneProcess).await;
+            })*
+        }
+        mod six_processes {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::Topology::SixProcesses).await;
+            })*
+        }
+    };
+}
+
 mod failures;
+mod faults;
+mod guard;
 mod python;
 mod real_model;
 mod scenarios;

@@ -22,24 +22,6 @@ use tonic_types::StatusExt as _;
 
 use crate::{PROMPT, complete, finish, uncached};
 
-/// Makes each scenario a test of either topology.
-macro_rules! both {
-    ($($name:ident),* $(,)?) => {
-        mod one_process {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(super::Topology::OneProcess).await;
-            })*
-        }
-        mod six_processes {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(super::Topology::SixProcesses).await;
-            })*
-        }
-    };
-}
-
 both!(
     streams_an_answer_and_its_cost,
     answers_the_same_question_from_the_cache,

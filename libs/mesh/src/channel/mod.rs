@@ -20,7 +20,7 @@ use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
 pub use self::connector::{Connector, Io};
 use self::{
-    outbound::{Outbound, Outgoing, Shared},
+    outbound::{Decodes, Outbound, Outgoing, Shared},
     remote::Remote,
 };
 use crate::{
@@ -34,6 +34,8 @@ use crate::{
 pub struct Channel {
     service: BoxCloneSyncService<Request<Body>, Response<Body>, StdError>,
     shared: Arc<Shared>,
+    /// Whoever calls decodes the answers itself, at once.
+    decodes: bool,
 }
 
 /// An address that no channel can be made to.
@@ -69,7 +71,7 @@ impl Channel {
             server::Shared::new(&config.server, ContextTrust::Mesh, true, random, CancellationToken::new());
         let inbound = Inbound::new(Dispatch::new(services, None), shared);
         let transport = ServiceExt::<Request<Outgoing>>::map_err(inbound, |never: Infallible| match never {});
-        Self::over(transport, part.label(), &config.client)
+        Self::over(transport, Shared::new(part.label(), &config.client, true))
     }
 
     /// Makes the channel to a service in other processes, at one or more addresses (`http://host:port`, or
@@ -93,19 +95,26 @@ impl Channel {
             return Err(AddressError::Missing { service: label.into() });
         }
         let transport = Remote::new(label, peers, config, connector, environment.random.clone());
-        Ok(Self::over(transport, label, config))
+        Ok(Self::over(transport, Shared::new(label, config, false)))
     }
 
-    fn over<S, B>(transport: S, label: &str, config: &ClientConfig) -> Self
+    fn over<S, B>(transport: S, shared: Shared) -> Self
     where
         S: Service<Request<Outgoing>, Response = Response<B>, Error = Status>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
         B: http_body::Body<Data = bytes::Bytes, Error = Status> + Send + 'static,
     {
-        let shared = Arc::new(Shared::new(label, config));
+        let shared = Arc::new(shared);
         let service = BoxCloneSyncService::new(Outbound::new(transport, Arc::clone(&shared)));
-        Self { service, shared }
+        Self { service, shared, decodes: false }
+    }
+
+    /// The same channel for a generated client, as [`client!`](crate::client) makes it: messages of a service in this process
+    /// are handed over as they are, not as bytes. Whoever passes an answer's bytes on must not use this one.
+    #[must_use]
+    pub fn for_client(&self) -> Self {
+        Self { decodes: true, ..self.clone() }
     }
 
     /// The short name of the service.
@@ -131,7 +140,10 @@ impl Service<Request<Body>> for Channel {
         self.service.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if self.decodes {
+            request.extensions_mut().insert(Decodes);
+        }
         self.service.call(request)
     }
 }

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use signalbox_proto::codec::handed_over;
 use tokio::time::Instant;
 use tonic::{Status, body::Body, codegen::StdError};
 use tower::Service;
@@ -33,15 +34,17 @@ pub(crate) struct Shared {
     pub(crate) label: String,
     limits: Limits,
     max_message_bytes: usize,
+    in_process: bool,
     pub(crate) in_flight: AtomicUsize,
 }
 
 impl Shared {
-    pub(crate) fn new(label: &str, config: &ClientConfig) -> Self {
+    pub(crate) fn new(label: &str, config: &ClientConfig, in_process: bool) -> Self {
         Self {
             label: label.to_owned(),
             limits: config.limits,
             max_message_bytes: config.max_message_bytes,
+            in_process,
             in_flight: AtomicUsize::new(0),
         }
     }
@@ -66,6 +69,10 @@ impl Shared {
         error::unreachable(&self.label, message, error::RETRY_SOON)
     }
 }
+
+/// Says that the caller decodes the answer itself, as soon as it gets it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decodes;
 
 /// An open call, until it is dropped.
 struct InFlight(Arc<Shared>);
@@ -173,13 +180,16 @@ where
         let deadline = bring_context(&mut request, begin);
         let limits = request.extensions_mut().remove::<Limits>().unwrap_or(shared.limits);
         let patience = Patience::new(begin, deadline, limits);
+        let decodes = request.extensions_mut().remove::<Decodes>().is_some();
+        let handed_over = if decodes && shared.in_process { shared.max_message_bytes } else { 0 };
 
         let speech = Arc::new(Speech { begin, closed: AtomicU64::new(0) });
         let answering = (!patience.has_ended(begin)).then(|| {
             let speech = Arc::clone(&speech);
             self.transport.call(request.map(|body| Outgoing { body, speech }))
         });
-        Calling { answering, timer: Timer::new(patience), speech, in_flight: Some(InFlight::begin(shared)) }
+        let (timer, in_flight) = (Timer::new(patience), Some(InFlight::begin(shared)));
+        Calling { answering, timer, speech, in_flight, handed_over }
     }
 }
 
@@ -208,6 +218,7 @@ pin_project! {
         timer: Timer,
         speech: Arc<Speech>,
         in_flight: Option<InFlight>,
+        handed_over: usize,
     }
 }
 
@@ -240,6 +251,7 @@ where
                 timer: Timer::new(this.timer.patience()),
                 speech: Arc::clone(this.speech),
                 meter: Meter::new(open.as_ref().map_or(0, |open| open.0.max_message_bytes)),
+                handed_over: *this.handed_over,
                 // Without a status in the headers it must come in the trailers: an answer that just stops is broken.
                 owes_status: response.status() == StatusCode::OK
                     && !response.headers().contains_key(Status::GRPC_STATUS),
@@ -264,6 +276,8 @@ pin_project! {
         speech: Arc<Speech>,
         in_flight: Option<InFlight>,
         meter: Meter,
+        // Messages up to this size do not become bytes.
+        handed_over: usize,
         owes_status: bool,
     }
 }
@@ -282,7 +296,7 @@ where
         };
         let polled = match this.meter.refused() {
             Some(status) => Poll::Ready(Some(Err(status))),
-            None => body.poll_frame(cx),
+            None => handed_over(*this.handed_over, || body.poll_frame(cx)),
         };
         let ended = match polled {
             Poll::Ready(Some(Ok(frame))) if frame.is_data() => match this.meter.pass(frame) {

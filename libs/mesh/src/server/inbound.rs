@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     Random, RequestContext, TraceContext, error,
-    frame::{Meter, Metered},
+    frame::Metered,
     metadata::PRIVATE_PREFIX,
     patience::{Patience, Timer},
 };
@@ -154,8 +154,8 @@ impl Inbound {
         let span = span(&parts, &context, shared.in_process);
         parts.extensions.insert(context);
 
-        let meter = grpc.then(|| Meter::new(shared.max_message_bytes));
-        let request = Request::from_parts(parts, Body::new(Metered::new(body, meter)));
+        let limit = grpc.then_some(shared.max_message_bytes);
+        let request = Request::from_parts(parts, Body::new(Metered::new(body, limit, shared.in_process)));
         let answering = guarded(&span, || self.dispatch.call(request));
         let Some(answering) = answering else { return Serving::refused(grpc, panicked()) };
         Serving {

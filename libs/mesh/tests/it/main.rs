@@ -6,6 +6,7 @@ mod balance;
 mod cancel;
 mod context;
 mod drain;
+mod handed;
 mod heal;
 mod limits;
 mod listener;

@@ -51,6 +51,9 @@ pub fn encode(request: &ChatRequest, options: &Options<'_>) -> Result<Bytes, Req
     let limit = sampling.max_output_tokens.or_else(|| thinking::room(options.max_tokens?, request));
     put(&mut body, "max_tokens", limit);
     let said = turn::conversation(request, options, model)?;
+    if said.messages.is_empty() {
+        return Err(RequestError::new("messages", "add at least one message that says something here"));
+    }
     let mut system = said.system;
     if wants_any_json(request) {
         system.add(JSON_ONLY);

@@ -174,6 +174,7 @@ const TYPES: &[&str] = &[
     "document_url",
     "file",
     "file_search",
+    "file_url",
     "function_call",
     "function_call_output",
     "image_generation",

@@ -39,9 +39,8 @@ impl Reported {
             cached_input_tokens: read,
             cache_write_tokens: written,
             reasoning_tokens: details.map_or(0, |details| count(details, "thinking_tokens")),
-            audio_input_tokens: 0,
-            audio_output_tokens: 0,
             source: UsageSource::Reported.into(),
+            ..Usage::default()
         }
     }
 

@@ -66,6 +66,9 @@ fn body(request: &ChatRequest, options: &Options<'_>) -> Result<Map<String, Valu
     let extra = request.extra.as_ref();
     check(extra)?;
     let blocks = Blocks::of(request, options)?;
+    if blocks.messages.is_empty() {
+        return Err(RequestError::new("messages", "add at least one message that says something here"));
+    }
     let mut out = Map::new();
     out.insert("messages".to_owned(), Value::Array(blocks.messages));
     if !blocks.system.is_empty() {

@@ -25,23 +25,32 @@ pub(super) struct Frames {
     buffer: BytesMut,
     limit: usize,
     started: bool,
+    ended: bool,
     stray: Option<Vec<u8>>,
 }
 
 impl Frames {
     pub(super) fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::new(), limit, started: false, stray: None }
+        Self { buffer: BytesMut::new(), limit, started: false, ended: false, stray: None }
     }
 
     pub(super) fn push(&mut self, bytes: &Bytes) {
-        if !self.started && self.stray.is_none() && self.buffer.is_empty() {
-            // A length that begins like this would be over 500 MB: a JSON object or a web page instead of frames.
-            let text = bytes.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| b"{[<".contains(b));
-            self.stray = text.then(Vec::new);
+        if let Some(stray) = &mut self.stray {
+            stray.extend(bytes.iter().take(STRAY.saturating_sub(stray.len())));
+            return;
         }
-        match &mut self.stray {
-            Some(stray) => stray.extend(bytes.iter().take(STRAY.saturating_sub(stray.len()))),
-            None => self.buffer.extend_from_slice(bytes),
+        if self.ended {
+            return;
+        }
+        self.buffer.extend_from_slice(bytes);
+        if !self.started {
+            // A length that begins like this would be over 150 MB: blanks, then a JSON object or a web page instead of frames.
+            let blank = self.buffer.iter().take_while(|b| b.is_ascii_whitespace()).count();
+            let _ = self.buffer.split_to(blank);
+            if self.buffer.first().is_some_and(|b| b"{[<".contains(b)) {
+                let text = std::mem::take(&mut self.buffer);
+                self.stray = Some(text[..text.len().min(STRAY)].to_vec());
+            }
         }
     }
 
@@ -55,6 +64,7 @@ impl Frames {
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
         if length < LEAST || length > self.limit {
             self.buffer = BytesMut::new();
+            self.ended = true;
             return Err(format!("a frame of {length} bytes, where {LEAST} to {} are taken", self.limit));
         }
         if self.buffer.len() < length {

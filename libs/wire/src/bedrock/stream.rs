@@ -13,7 +13,7 @@ use super::error::exception;
 use super::frames::{Frame, Frames};
 use super::usage::usage;
 use crate::openai::body::others;
-use crate::stream::unreadable;
+use crate::stream::{Failed, unreadable};
 use crate::{Answer, ErrorClass, Limits, ProviderError, Summary, json};
 
 /// Decodes a stream of this dialect, bytes in, deltas out.
@@ -26,6 +26,7 @@ pub struct Stream {
     frames: Frames,
     limits: Limits,
     state: State,
+    failed: Failed,
 }
 
 /// Decodes a whole answer, of Converse.
@@ -57,7 +58,7 @@ impl Stream {
     /// Makes a decoder.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { frames: Frames::new(limits.event_bytes), limits, state: State::default() }
+        Self { frames: Frames::new(limits.event_bytes), limits, state: State::default(), failed: Failed::No }
     }
 
     /// Takes bytes in.
@@ -75,11 +76,17 @@ impl Stream {
             if let Some(delta) = self.state.queue.pop_front() {
                 return Ok(Some(delta));
             }
-            match self.frames.next_frame() {
+            if self.failed.is_some() {
+                return self.failed.give().map(|()| None);
+            }
+            let read = match self.frames.next_frame() {
                 Ok(None) => return Ok(None),
-                Ok(Some(Frame::Message(message))) => self.message(&message)?,
-                Ok(Some(Frame::Malformed)) => self.malformed()?,
-                Err(why) => return Err(ProviderError::new(ErrorClass::Protocol, &why)),
+                Ok(Some(Frame::Message(message))) => self.message(&message),
+                Ok(Some(Frame::Malformed)) => self.malformed(),
+                Err(why) => Err(ProviderError::new(ErrorClass::Protocol, &why)),
+            };
+            if let Err(error) = read {
+                self.failed = Failed::With(error);
             }
         }
     }

@@ -116,6 +116,9 @@ fn body(request: &ChatRequest, options: &Options<'_>) -> Result<Map<String, Valu
     for (i, message) in request.messages.iter().enumerate() {
         turn::write(message, i, options.provider, &mut messages)?;
     }
+    if messages.is_empty() {
+        return Err(RequestError::new("messages", "add at least one message that says something here"));
+    }
     out.insert("messages".to_owned(), Value::Array(messages));
     tools(request, &mut out)?;
     if let Some(sampling) = &request.sampling {

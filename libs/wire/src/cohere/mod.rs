@@ -7,8 +7,8 @@
 //!   another dialect are left out, as are logit bias, parallel calls and top log probabilities, which Cohere has not.
 //! - The choice of one tool becomes "some tool must be called" with only that tool.
 //! - Documents of a tool's result are text; their form stays in `extra`.
-//! - Usage is what the model read and wrote, as our `Usage` says. Cohere bills less, because it does not count its own
-//!   preamble: `billed_units` stays in the summary's `extra`.
+//! - Usage is what the model read and wrote. Cohere bills less, because it does not count its own preamble: what it has beyond
+//!   `billed_units` is `unbilled_…_tokens`, which cost nothing.
 
 pub mod embeddings;
 

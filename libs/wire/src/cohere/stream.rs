@@ -297,15 +297,20 @@ fn usage(value: Option<&Value>) -> Usage {
         reason = "saturates, and counts are small"
     )]
     let count = |path: &str| count(path).map(|n| n.max(0.0) as u64);
-    let either = |key: &str| {
-        count(&format!("/tokens/{key}"))
-            .or_else(|| count(&format!("/billed_units/{key}")))
-            .unwrap_or_default()
+    // Cohere adds a preamble of its own, which it counts and does not bill.
+    let both = |key: &str| {
+        let (counted, billed) = (count(&format!("/tokens/{key}")), count(&format!("/billed_units/{key}")));
+        let all = counted.or(billed).unwrap_or_default();
+        (all, billed.map_or(0, |billed| all.saturating_sub(billed)))
     };
+    let (input_tokens, unbilled_input_tokens) = both("input_tokens");
+    let (output_tokens, unbilled_output_tokens) = both("output_tokens");
     Usage {
-        input_tokens: either("input_tokens"),
-        output_tokens: either("output_tokens"),
+        input_tokens,
+        output_tokens,
         cached_input_tokens: count("/cached_tokens").unwrap_or_default(),
+        unbilled_input_tokens,
+        unbilled_output_tokens,
         source: UsageSource::Reported.into(),
         ..Usage::default()
     }

@@ -1,17 +1,17 @@
 //! An answer put together from `GenerateContentResponse`s.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::{Map, Value};
 use signalbox_proto::common::v1::delta::Content as Out;
 use signalbox_proto::common::v1::{
     Citation, Delta, FinishReason, Media, ReasoningText, ToolCallDelta, Usage, UsageSource, media,
 };
 
+use super::arguments::Arguments;
+use super::citation::{self, Cited};
 use crate::openai::body::others;
-use crate::openai::embeddings::Vectors;
 use crate::stream::Reading;
 use crate::{Answer, ErrorClass, Limits, ProviderError, Summary, json, sse, stream};
 
@@ -21,58 +21,43 @@ use crate::{Answer, ErrorClass, Limits, ProviderError, Summary, json, sse, strea
 /// is skipped and counted, up to [`Limits::malformed_chunks`].
 pub type Stream = stream::Stream<State>;
 
-/// Decodes a whole answer.
+/// Decodes a whole answer, or a list of all events of one.
 ///
 /// # Errors
 ///
 /// The body is no answer: an error object, a web page, broken JSON, or an answer without a finish reason.
 pub fn whole(body: &[u8]) -> Result<Answer, ProviderError> {
-    let Ok(Value::Object(root)) = serde_json::from_slice::<Value>(body) else {
-        return Err(ProviderError::from_success(body));
+    let events = match serde_json::from_slice::<Value>(body) {
+        Ok(Value::Array(list)) => list,
+        Ok(one) => vec![one],
+        Err(_) => return Err(ProviderError::from_success(body)),
     };
-    if !root.contains_key("candidates") && !root.contains_key("promptFeedback") {
+    let mut state = State { most: body.len(), ..State::default() };
+    let mut answers = false;
+    for event in events {
+        let Value::Object(event) = event else { return Err(ProviderError::from_success(body)) };
+        answers |= ["candidates", "promptFeedback"].iter().any(|key| event.contains_key(*key));
+        if event.contains_key("error") && !answers {
+            return Err(ProviderError::from_success(body));
+        }
+        state.take(event)?;
+    }
+    if !answers {
         return Err(ProviderError::from_success(body));
     }
-    let mut state = State::default();
-    state.take(&root)?;
     if state.summary.finish_reason.is_none() {
         return Err(ProviderError::new(ErrorClass::Protocol, "an answer without a finish reason"));
     }
     Ok(Answer { deltas: state.queue.into(), summary: state.summary })
 }
 
-/// Reads vectors of `batchEmbedContents`.
-///
-/// # Errors
-///
-/// The body holds another number of vectors than was asked for, or none.
-pub fn vectors(body: &[u8], count: usize) -> Result<Vectors, ProviderError> {
-    let root = serde_json::from_slice::<Value>(body).map_err(|_| ProviderError::from_success(body))?;
-    let list = root.get("embeddings").and_then(Value::as_array);
-    let list = list.ok_or_else(|| ProviderError::from_success(body))?;
-    let vectors: Option<Vec<Vec<f32>>> = list.iter().map(numbers).collect();
-    match vectors {
-        Some(vectors) if vectors.len() == count => {
-            Ok(Vectors { vectors, usage: root.get("usageMetadata").map(usage), model: None })
-        }
-        _ => {
-            let words = format!("{} vectors for {count} texts", list.len());
-            Err(ProviderError::new(ErrorClass::Protocol, &words))
-        }
-    }
-}
-
-fn numbers(embedding: &Value) -> Option<Vec<f32>> {
-    #[expect(clippy::cast_possible_truncation, reason = "vectors are of single precision")]
-    let number = |value: &Value| value.as_f64().map(|n| n as f32);
-    embedding.get("values")?.as_array()?.iter().map(number).collect()
-}
-
 impl Reading for State {
     const PIECES: &'static str = "events";
+    // What comes without `alt=sse`.
+    const LISTS: bool = true;
 
-    fn new(_: Limits) -> Self {
-        Self::default()
+    fn new(limits: Limits) -> Self {
+        Self { most: limits.event_bytes, ..Self::default() }
     }
 
     fn read(&mut self, _: &sse::Event, data: &[u8]) -> Result<bool, ProviderError> {
@@ -80,7 +65,13 @@ impl Reading for State {
             return Ok(true);
         }
         match serde_json::from_slice(data) {
-            Ok(Value::Object(map)) => self.take(&map).map(|()| true),
+            Ok(Value::Object(map)) => self.take(map).map(|()| true),
+            // An error of a door that answers in lists.
+            Ok(Value::Array(list)) if list.len() == 1 && list[0].is_object() => match list.into_iter().next()
+            {
+                Some(Value::Object(map)) => self.take(map).map(|()| true),
+                _ => Ok(false),
+            },
             _ => Ok(false),
         }
     }
@@ -100,14 +91,27 @@ pub struct State {
     queue: VecDeque<Delta>,
     summary: Summary,
     calls: u32,
+    /// The call whose arguments come in pieces.
+    open: Option<Open>,
+    /// How large such arguments may become, in bytes.
+    most: usize,
+    cited: Cited,
+}
+
+/// Is a call whose arguments are not yet complete; they are given in one piece, because they need not come in order.
+#[derive(Debug)]
+struct Open {
+    index: u32,
+    arguments: Arguments,
 }
 
 impl State {
-    fn take(&mut self, root: &Map<String, Value>) -> Result<(), ProviderError> {
-        if let Some(error) = root.get("error") {
+    fn take(&mut self, mut root: Map<String, Value>) -> Result<(), ProviderError> {
+        if let Some(error) = root.get("error").filter(|error| !error.is_null()) {
             return Err(ProviderError::from_event(&error.to_string()));
         }
-        let word = |key: &str| root.get(key).and_then(Value::as_str).map(str::to_owned);
+        let word =
+            |key: &str| root.get(key).and_then(Value::as_str).filter(|w| !w.is_empty()).map(str::to_owned);
         self.summary.response_id = self.summary.response_id.take().or_else(|| word("responseId"));
         self.summary.model = self.summary.model.take().or_else(|| word("modelVersion"));
         // Each event counts all so far; at Vertex AI some have no counts at all.
@@ -118,27 +122,29 @@ impl State {
         if let Some(counts) = root.get("usageMetadata").filter(counted) {
             self.summary.usage = Some(usage(counts));
         }
-        let candidates = root.get("candidates").and_then(Value::as_array);
         // We never ask for more than one.
-        let first = |candidate: &&Value| candidate.get("index").and_then(Value::as_u64).unwrap_or(0) == 0;
-        let candidate = candidates.and_then(|list| list.iter().find(first)).and_then(Value::as_object);
-        if let Some(candidate) = candidate {
+        let first = |candidate: &Value| candidate.get("index").and_then(Value::as_u64).unwrap_or(0) == 0;
+        let candidate = match root.remove("candidates") {
+            Some(Value::Array(list)) => list.into_iter().find(first),
+            _ => None,
+        };
+        if let Some(Value::Object(candidate)) = candidate {
             self.candidate(candidate)?;
         } else if let Some(reason) = root.get("promptFeedback").and_then(|f| f.get("blockReason")) {
-            let words = format!("the prompt was blocked: {}", reason.as_str().unwrap_or("no reason given"));
+            let words = format!("the prompt was blocked: {}", word_of(reason));
             return Err(ProviderError::new(ErrorClass::ContentFilter, &words));
         }
-        const KNOWN: [&str; 5] = ["candidates", "usageMetadata", "modelVersion", "responseId", "createTime"];
-        self.remember(others(root, &KNOWN));
+        const KNOWN: [&str; 4] = ["usageMetadata", "modelVersion", "responseId", "createTime"];
+        self.remember(others(&root, &KNOWN));
         Ok(())
     }
 
-    fn candidate(&mut self, candidate: &Map<String, Value>) -> Result<(), ProviderError> {
-        let parts =
-            candidate.get("content").and_then(|content| content.get("parts")).and_then(Value::as_array);
+    fn candidate(&mut self, mut candidate: Map<String, Value>) -> Result<(), ProviderError> {
+        let content = candidate.remove("content");
+        let parts = content.as_ref().and_then(|content| content.get("parts")).and_then(Value::as_array);
         let before = self.queue.len();
         for part in parts.into_iter().flatten().filter_map(Value::as_object) {
-            self.part(part);
+            self.part(part)?;
         }
         // Log probabilities are of a whole piece.
         if let (Some(Value::Object(logprobs)), Some(delta)) =
@@ -146,14 +152,24 @@ impl State {
         {
             delta.logprobs = json::fields(logprobs.clone()).ok().flatten();
         }
-        if let Some(grounding) = candidate.get("groundingMetadata") {
-            self.citations(grounding);
+        for (key, read) in [
+            ("groundingMetadata", citation::of_grounding as fn(&Value) -> Vec<Citation>),
+            ("citationMetadata", citation::of_recitation),
+        ] {
+            for citation in candidate.get(key).map(read).unwrap_or_default() {
+                if self.cited.is_new(&citation) {
+                    self.push(0, Out::Citation(citation), Map::new());
+                }
+            }
         }
-        let known = ["content", "finishReason", "index", "logprobsResult", "avgLogprobs", "citationMetadata"];
-        self.remember(others(candidate, &known));
-        match candidate.get("finishReason").and_then(Value::as_str) {
-            Some(word) => self.finished(word),
-            None => Ok(()),
+        let known = ["finishReason", "index", "logprobsResult", "avgLogprobs", "citationMetadata"];
+        self.remember(others(&candidate, &known));
+        match candidate.get("finishReason").map(word_of) {
+            Some(word) if !matches!(&*word, "" | "FINISH_REASON_UNSPECIFIED") => {
+                self.close();
+                self.finished(&word)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -189,73 +205,89 @@ impl State {
         self.queue.push_back(Delta { index, content: Some(content), logprobs: None, extra });
     }
 
-    fn part(&mut self, part: &Map<String, Value>) {
+    fn part(&mut self, part: &Map<String, Value>) -> Result<(), ProviderError> {
         let word = |key: &str| part.get(key).and_then(Value::as_str);
-        let signature = word("thoughtSignature");
         let thought = part.get("thought").and_then(Value::as_bool).unwrap_or(false);
         if let Some(text) = word("text") {
             if thought {
-                let signature = signature.map(str::to_owned);
+                let signature = word("thoughtSignature").map(str::to_owned);
                 let reasoning = ReasoningText { text: text.to_owned(), signature, provider: None };
-                return self.push(0, Out::Reasoning(reasoning), Map::new());
+                self.push(0, Out::Reasoning(reasoning), Map::new());
+                return Ok(());
             }
             let extra = others(part, &["text", "thought"]);
             if !text.is_empty() || !extra.is_empty() {
                 self.push(0, Out::Text(text.to_owned()), extra);
             }
-        } else if let Some(call) = part.get("functionCall").and_then(Value::as_object)
-            && call.contains_key("name")
-            && !call.contains_key("partialArgs")
-        {
-            // Arguments come in pieces only to who asks for it, which we do not.
-            self.call(call, others(part, &["functionCall"]));
-        } else if let Some(media) = part.get("inlineData").and_then(Value::as_object).and_then(media) {
+        } else if let Some(call) = part.get("functionCall").and_then(Value::as_object) {
+            return self.call(call, others(part, &["functionCall"]));
+        } else if let Some(media) = part.get("inlineData").and_then(Value::as_object).and_then(inline) {
             self.push(0, Out::Media(media), others(part, &["inlineData"]));
         } else if !part.is_empty() {
             let whole = Map::from_iter([("part".to_owned(), Value::Object(part.clone()))]);
             self.push(0, Out::Text(String::new()), whole);
         }
+        Ok(())
     }
 
-    fn call(&mut self, call: &Map<String, Value>, extra: Map<String, Value>) {
-        let word = |key: &str| call.get(key).and_then(Value::as_str).map(str::to_owned);
-        let number = self.calls;
-        self.calls += 1;
-        // Results name the call that they answer, so that each needs a name of its own in the conversation.
-        let own = || format!("{}_{number}", self.summary.response_id.as_deref().unwrap_or("call"));
-        let delta = ToolCallDelta {
-            id: Some(word("id").filter(|id| !id.is_empty()).unwrap_or_else(own)),
-            name: word("name"),
-            arguments: call.get("args").map_or_else(|| "{}".to_owned(), Value::to_string),
-        };
-        self.push(number.saturating_add(1), Out::ToolCall(delta), extra);
-    }
-
-    fn citations(&mut self, grounding: &Value) {
-        let chunks = grounding.get("groundingChunks").and_then(Value::as_array);
-        let Some(chunks) = chunks else { return };
-        let source = |chunk: &Value| {
-            let inner = ["web", "retrievedContext", "maps"].iter().find_map(|kind| chunk.get(kind));
-            let word = |key: &str| inner.and_then(|i| i.get(key)).and_then(Value::as_str).map(str::to_owned);
-            Citation { url: word("uri"), title: word("title"), ..Citation::default() }
-        };
-        let mut cited = vec![false; chunks.len()];
-        let supports = grounding.get("groundingSupports").and_then(Value::as_array);
-        for support in supports.into_iter().flatten() {
-            let place = |key: &str| support.pointer(&format!("/segment/{key}")).and_then(Value::as_u64);
-            let indices = support.get("groundingChunkIndices").and_then(Value::as_array);
-            for index in indices.into_iter().flatten().filter_map(Value::as_u64) {
-                let Some(at) = usize::try_from(index).ok().filter(|at| *at < chunks.len()) else { continue };
-                cited[at] = true;
-                // Google counts bytes too, and leaves a 0 out.
-                let end_byte = place("endIndex");
-                let start_byte = end_byte.map(|_| place("startIndex").unwrap_or(0));
-                let citation = Citation { start_byte, end_byte, ..source(&chunks[at]) };
-                self.push(0, Out::Citation(citation), Map::new());
+    /// Takes a call, or more of one: who asks for it is given arguments in pieces.
+    fn call(
+        &mut self,
+        call: &Map<String, Value>,
+        mut extra: Map<String, Value>,
+    ) -> Result<(), ProviderError> {
+        let word =
+            |key: &str| call.get(key).and_then(Value::as_str).filter(|w| !w.is_empty()).map(str::to_owned);
+        let more = call.get("willContinue").and_then(Value::as_bool).unwrap_or(false);
+        let pieces = call.get("partialArgs").and_then(Value::as_array);
+        if let Some(name) = word("name") {
+            self.close();
+            let number = self.calls;
+            self.calls += 1;
+            // Results name the call that they answer, so that each needs a name of its own in the conversation.
+            let own = || format!("{}_{number}", self.summary.response_id.as_deref().unwrap_or("call"));
+            let given = word("id");
+            if let Some(id) = &given {
+                // Tells that Google knows the id, and wants it back.
+                extra.insert("functionCall".to_owned(), serde_json::json!({ "id": id }));
+            }
+            let partly = more || pieces.is_some();
+            let whole = || {
+                call.get("args")
+                    .filter(|args| !args.is_null())
+                    .map_or_else(|| "{}".to_owned(), Value::to_string)
+            };
+            let arguments = if partly { String::new() } else { whole() };
+            let index = number.saturating_add(1);
+            let delta = ToolCallDelta { id: Some(given.unwrap_or_else(own)), name: Some(name), arguments };
+            self.push(index, Out::ToolCall(delta), extra);
+            if partly {
+                self.open = Some(Open { index, arguments: Arguments::new(self.most) });
+            }
+        } else if self.open.is_none() {
+            if !call.is_empty() {
+                let whole = Map::from_iter([("functionCall".to_owned(), Value::Object(call.clone()))]);
+                let whole = Map::from_iter([("part".to_owned(), Value::Object(whole))]);
+                self.push(0, Out::Text(String::new()), whole);
+            }
+            return Ok(());
+        }
+        if let Some(open) = &mut self.open {
+            for piece in pieces.into_iter().flatten() {
+                open.arguments.add(piece)?;
             }
         }
-        for (chunk, _) in chunks.iter().zip(cited).filter(|(_, cited)| !cited) {
-            self.push(0, Out::Citation(source(chunk)), Map::new());
+        if !more {
+            self.close();
+        }
+        Ok(())
+    }
+
+    /// Gives the arguments that came in pieces.
+    fn close(&mut self) {
+        if let Some(Open { index, arguments }) = self.open.take() {
+            let delta = ToolCallDelta { arguments: arguments.text(), ..ToolCallDelta::default() };
+            self.push(index, Out::ToolCall(delta), Map::new());
         }
     }
 
@@ -268,20 +300,33 @@ impl State {
     }
 }
 
-fn media(inline: &Map<String, Value>) -> Option<Media> {
-    let data = inline.get("data")?.as_str()?;
-    let data = STANDARD.decode(data).or_else(|_| URL_SAFE.decode(data)).ok()?;
+/// Reads a finish reason, which is a number where a client asks for enumerations so, as Google's own for Vertex AI does.
+fn word_of(reason: &Value) -> Cow<'_, str> {
+    const NAMES: [&str; 6] =
+        ["FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER"];
+    match reason {
+        Value::String(word) => Cow::Borrowed(word),
+        Value::Number(number) => {
+            let name = number.as_u64().and_then(|n| NAMES.get(usize::try_from(n).ok()?));
+            name.map_or_else(|| Cow::Owned(number.to_string()), |name| Cow::Borrowed(*name))
+        }
+        _ => Cow::Borrowed(""),
+    }
+}
+
+fn inline(inline: &Map<String, Value>) -> Option<Media> {
+    let (_, data) = super::media::decode(inline.get("data")?.as_str()?)?;
     let media_type = inline.get("mimeType").and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(Media { content: Some(media::Content::Data(data.into())), media_type, ..Media::default() })
 }
 
 /// Converts counts. What tools put into the prompt is input; thoughts are output.
-fn usage(counts: &Value) -> Usage {
+pub(super) fn usage(counts: &Value) -> Usage {
     let count = |key: &str| counts.get(key).and_then(Value::as_u64).unwrap_or_default();
     let reasoning_tokens = count("thoughtsTokenCount");
     Usage {
-        input_tokens: count("promptTokenCount") + count("toolUsePromptTokenCount"),
-        output_tokens: count("candidatesTokenCount") + reasoning_tokens,
+        input_tokens: count("promptTokenCount").saturating_add(count("toolUsePromptTokenCount")),
+        output_tokens: count("candidatesTokenCount").saturating_add(reasoning_tokens),
         cached_input_tokens: count("cachedContentTokenCount"),
         reasoning_tokens,
         source: UsageSource::Reported.into(),
@@ -316,5 +361,112 @@ mod tests {
         ));
         assert!(stream.next_delta().unwrap().is_none());
         assert_eq!(stream.summary().usage, None, "none came, so they are counted by the mesh");
+    }
+
+    fn read(body: &str, size: usize) -> (Vec<Delta>, Summary) {
+        let mut stream = Stream::new(Limits::default());
+        let mut deltas = Vec::new();
+        for piece in body.as_bytes().chunks(size) {
+            stream.push(Bytes::copy_from_slice(piece));
+            while let Some(delta) = stream.next_delta().unwrap() {
+                deltas.push(delta);
+            }
+        }
+        while let Some(delta) = stream.end().unwrap() {
+            deltas.push(delta);
+        }
+        (deltas, stream.into_summary())
+    }
+
+    #[test]
+    fn a_list_of_events_is_a_stream_too() {
+        let list = "[{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]}}]}\n,\r\n{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"b]\"}]},\"finishReason\":\"STOP\"}]}\n]";
+        for size in [1, 3, 1000] {
+            let (deltas, summary) = read(list, size);
+            let text: String = deltas
+                .iter()
+                .map(|d| match &d.content {
+                    Some(Out::Text(text)) => text.as_str(),
+                    _ => "?",
+                })
+                .collect();
+            assert_eq!((text.as_str(), summary.finish_reason), ("ab]", Some(FinishReason::Stop)));
+        }
+        assert_eq!(whole(list.as_bytes()).unwrap().deltas.len(), 2);
+        let refused = whole(br#"[{"error":{"code":429,"message":"slow down"}}]"#).unwrap_err();
+        assert_eq!((refused.class, refused.message.as_str()), (ErrorClass::RateLimited, "slow down"));
+    }
+
+    #[test]
+    fn arguments_in_pieces_are_one_call() {
+        let event =
+            |parts: &str| format!("data: {{\"candidates\":[{{\"content\":{{\"parts\":[{parts}]}}}}]}}\n\n");
+        let body = [
+            event(r#"{"functionCall":{"name":"f","willContinue":true},"thoughtSignature":"s"}"#),
+            event(
+                r#"{"functionCall":{"partialArgs":[{"jsonPath":"$.a","stringValue":"x","willContinue":true}],"willContinue":true}}"#,
+            ),
+            event(
+                r#"{"functionCall":{"partialArgs":[{"jsonPath":"$.a","stringValue":"y"}],"willContinue":true}}"#,
+            ),
+            event(r#"{"functionCall":{}}"#),
+            event(r#"{"functionCall":{"name":"g"}}"#),
+        ];
+        let (deltas, _) = read(&body.concat(), 1000);
+        let calls: Vec<(u32, String)> = deltas
+            .into_iter()
+            .filter_map(|d| match d.content {
+                Some(Out::ToolCall(call)) => {
+                    Some((d.index, format!("{}{}", call.name.unwrap_or_default(), call.arguments)))
+                }
+                _ => None,
+            })
+            .collect();
+        let want = [(1, "f"), (1, "{\"a\":\"xy\"}"), (2, "g{}")].map(|(at, text)| (at, text.to_owned()));
+        assert_eq!(calls, want);
+    }
+
+    #[test]
+    fn what_came_before_an_error_is_given_and_nothing_after_it() {
+        let mut stream = Stream::new(Limits::default());
+        let wrong = r#"{"functionCall":{"name":"f","partialArgs":[{"jsonPath":"?"}]}}"#;
+        let event = format!(
+            r#"data: {{"candidates":[{{"content":{{"parts":[{{"text":"a"}},{wrong},{{"text":"b"}}]}}}}]}}"#
+        );
+        stream.push(format!("{event}\n\n{event}\n\n").into());
+        assert!(
+            matches!(stream.next_delta().unwrap().unwrap().content, Some(Out::Text(text)) if text == "a")
+        );
+        assert!(matches!(stream.next_delta().unwrap().unwrap().content, Some(Out::ToolCall(_))));
+        assert!(stream.next_delta().is_err());
+        assert_eq!((stream.next_delta().unwrap(), stream.end().unwrap()), (None, None));
+    }
+
+    #[test]
+    fn a_finish_reason_may_be_a_number() {
+        let answer =
+            whole(br#"{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":1}]}"#).unwrap();
+        assert_eq!(answer.summary.finish_reason, Some(FinishReason::Stop));
+        let none = whole(br#"{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":0}]}"#);
+        assert!(none.is_err());
+    }
+
+    #[test]
+    fn sources_are_given_once() {
+        let event = r#"data: {"candidates":[{"content":{"parts":[{"text":"abc"}]},"citationMetadata":{"citationSources":[{"endIndex":3,"uri":"u","license":"mit"}]}}]}"#;
+        let (deltas, _) = read(&format!("{event}\n\n{event}\n\n"), 1000);
+        let cited: Vec<&Citation> = deltas
+            .iter()
+            .filter_map(|d| match &d.content {
+                Some(Out::Citation(citation)) => Some(citation),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(cited.len(), 1);
+        assert_eq!(
+            (cited[0].url.as_deref(), cited[0].start_byte, cited[0].end_byte),
+            (Some("u"), Some(0), Some(3))
+        );
+        assert_eq!(json::text(cited[0].extra.as_ref(), "license"), Some("mit"));
     }
 }

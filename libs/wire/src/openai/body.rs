@@ -126,6 +126,11 @@ fn message(mut fields: Fields, provider: Option<&str>, style: &mut Style) -> Res
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
         Some("tool") => Role::Tool,
+        // Before there were several calls at once: the result of the only one, told by the function's name.
+        Some("function") => {
+            fields.put("role", Value::from("function"));
+            Role::Tool
+        }
         Some(other) => {
             let other = crate::redact::bounded(other, 32);
             return Err(RequestError::new(
@@ -145,9 +150,8 @@ fn message(mut fields: Fields, provider: Option<&str>, style: &mut Style) -> Res
     }
     let content = content(&mut fields)?;
     if role == Role::Tool {
-        let call_id = fields.text("tool_call_id")?.ok_or_else(|| {
-            RequestError::new(fields.path("tool_call_id"), "name the call that is answered")
-        })?;
+        // Some servers do without.
+        let call_id = fields.text("tool_call_id")?.unwrap_or_default();
         let result = ToolResult { call_id, parts: content, is_error: None };
         parts.push(Part { kind: Some(part::Kind::ToolResult(result)), source: 0, extra: None });
     } else {
@@ -173,7 +177,12 @@ fn tool_call(value: Value, at: String) -> Result<Part, RequestError> {
         return Err(RequestError::new(at, "give an object"));
     };
     let mut fields = Fields::new(map, at);
-    let id = fields.text("id")?.unwrap_or_default();
+    let id = fields.text("id")?;
+    if id.as_deref() == Some("") {
+        // Tells an empty id from none.
+        fields.put("id", Value::from(""));
+    }
+    let id = id.unwrap_or_default();
     if let Some(kind) = fields.text("type")?
         && kind != "function"
     {

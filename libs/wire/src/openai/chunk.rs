@@ -33,7 +33,9 @@ pub(super) struct Chunk<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Choice<'a> {
     pub(super) index: u64,
-    pub(super) body: Body<'a>,
+    pub(super) delta: Option<Body<'a>>,
+    /// Of a whole answer. Some streams (Perplexity) repeat all so far there.
+    pub(super) message: Option<Body<'a>>,
     /// Some servers send an empty text: in a whole answer that is a reason nobody named, in a stream it is none yet.
     pub(super) finish_reason: Option<Scalar<'a>>,
     pub(super) logprobs: Option<&'a RawValue>,
@@ -254,7 +256,8 @@ impl<'a> Record<'a> for Choice<'a> {
     fn field<A: MapAccess<'a>>(&mut self, key: Cow<'a, str>, map: &mut A) -> Result<(), A::Error> {
         match &*key {
             "index" => self.index = map.next_value::<Option<u64>>()?.unwrap_or_default(),
-            "delta" | "message" => self.body = map.next_value()?,
+            "delta" => self.delta = map.next_value()?,
+            "message" => self.message = map.next_value()?,
             "finish_reason" => self.finish_reason = map.next_value()?,
             "logprobs" => self.logprobs = raw(map)?,
             _ => keep(&mut self.rest, key, map)?,

@@ -9,7 +9,7 @@ use signalbox_proto::common::v1::{ChatRequest, Reasoning, ResponseFormat, Sampli
 use signalbox_proto::common::v1::{part, response_format, tool_choice};
 
 use super::foreign;
-use super::part::{Messages, check_part};
+use super::part::{Messages, check_part, is_function};
 use super::style::{OutputLimit, Style};
 use crate::RequestError;
 use crate::json::{Any, Object, nested, text};
@@ -20,7 +20,7 @@ const RESERVED: [&str; 4] = ["model", "messages", "stream", "prompt"];
 /// Is what the target adds to a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
-    /// The model as the provider calls it.
+    /// The model as the provider calls it. Empty: it stands in the path only.
     pub model: &'a str,
     /// The provider's name; earlier reasoning is sent only to the provider that wrote it.
     pub provider: &'a str,
@@ -52,7 +52,8 @@ fn check(request: &ChatRequest) -> Result<(), RequestError> {
     for (i, message) in request.messages.iter().enumerate() {
         for key in ["role", "content", "tool_calls"] {
             let value = message.extra.as_ref().and_then(|extra| extra.fields.get(key));
-            if value.is_some_and(|value| !is_empty(value)) {
+            let older = key == "role" && is_function(message);
+            if value.is_some_and(|value| !is_empty(value)) && !older {
                 let field = format!("messages[{i}].extra.{key}");
                 return Err(RequestError::new(field, "put this into the message itself"));
             }
@@ -135,7 +136,7 @@ impl Serialize for Body<'_> {
         let Self { request, options } = self;
         let style = options.style;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("model", options.model)?;
+        optional(&mut map, "model", Some(options.model).filter(|model| !model.is_empty()))?;
         map.serialize_entry("messages", &Messages { messages: &request.messages, options })?;
         let tools = (!request.tools.is_empty()).then_some(Tools(&request.tools, style));
         optional(&mut map, "tools", tools)?;
@@ -153,7 +154,7 @@ impl Serialize for Body<'_> {
         optional(&mut map, "stream", options.stream)?;
         let stream_options =
             StreamOptions(options.include_usage, nested(request.extra.as_ref(), "stream_options"));
-        let streams = options.include_usage.is_some();
+        let streams = options.include_usage.is_some() && style.stream_options;
         optional(&mut map, "stream_options", streams.then_some(stream_options))?;
         rest(&mut map, request.extra.as_ref(), |key| {
             foreign::of_request(key) || is_written(request, key, streams, style)
@@ -181,7 +182,8 @@ fn is_written(request: &ChatRequest, key: &str, stream_options: bool, style: Sty
             s.max_output_tokens.is_some() && style.output_limit == OutputLimit::MaxCompletionTokens
         }
         "stop" => !s.stop.is_empty(),
-        "seed" => s.seed.is_some(),
+        "seed" => s.seed.is_some() && !style.random_seed,
+        "random_seed" => s.seed.is_some() && style.random_seed,
         "presence_penalty" => s.presence_penalty.is_some(),
         "frequency_penalty" => s.frequency_penalty.is_some(),
         "logit_bias" => !s.logit_bias.is_empty(),
@@ -209,7 +211,7 @@ fn write_sampling<M: SerializeMap>(map: &mut M, s: &Sampling, style: Style) -> R
         [one] if style.stop_as_text => map.serialize_entry("stop", one)?,
         many => map.serialize_entry("stop", many)?,
     }
-    optional(map, "seed", s.seed)?;
+    optional(map, if style.random_seed { "random_seed" } else { "seed" }, s.seed)?;
     optional(map, "presence_penalty", s.presence_penalty)?;
     optional(map, "frequency_penalty", s.frequency_penalty)?;
     if !s.logit_bias.is_empty() {
@@ -481,6 +483,55 @@ mod tests {
         request.extra = None;
         request.messages[0].extra = extra(json!({"content": "other"}));
         assert_eq!(write(&request, "x").unwrap_err().field, "messages[0].extra.content");
+    }
+
+    #[test]
+    fn mistral_has_its_own_spelling() {
+        let call = |id: &str| {
+            part(part::Kind::ToolCall(ToolCall { id: id.into(), name: "f".into(), arguments: "{}".into() }))
+        };
+        let thought = |provider: &str| {
+            let thought =
+                ReasoningText { text: "hm".into(), provider: Some(provider.into()), signature: None };
+            part(part::Kind::Reasoning(thought))
+        };
+        let result = |id: &str| {
+            let result = ToolResult { call_id: id.into(), parts: vec![text_part("ok")], is_error: None };
+            part(part::Kind::ToolResult(result))
+        };
+        let request = ChatRequest {
+            messages: vec![
+                message(
+                    Role::Assistant,
+                    vec![thought("mistral"), text_part("x"), call("call_0123456789"), call("abcdefgh1")],
+                ),
+                message(Role::Tool, vec![result("call_0123456789"), result("abcdefgh1")]),
+                message(Role::Assistant, vec![thought("openai"), text_part("y")]),
+            ],
+            sampling: Some(Sampling { seed: Some(7), ..Default::default() }),
+            ..Default::default()
+        };
+        let target = crate::Target { provider: "mistral", model: "m" };
+        let body = crate::Dialect::OpenAi.chat(&request, target).unwrap().body;
+        let written: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (&written["random_seed"], written.get("seed"), written.get("stream_options")),
+            (&json!(7), None, None)
+        );
+        let [asks, one, two, says] = written["messages"].as_array().unwrap().as_slice() else {
+            panic!("{written}")
+        };
+        let id = asks["tool_calls"][0]["id"].as_str().unwrap();
+        assert!(
+            id.len() == 9 && id.bytes().all(|b| b.is_ascii_alphanumeric()) && one["tool_call_id"] == id,
+            "{written}"
+        );
+        assert_eq!(
+            (&asks["tool_calls"][1]["id"], &two["tool_call_id"]),
+            (&json!("abcdefgh1"), &json!("abcdefgh1"))
+        );
+        let thinking = json!([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "x"}]);
+        assert_eq!((&asks["content"], &says["content"]), (&thinking, &json!("y")));
     }
 
     #[test]

@@ -21,6 +21,6 @@ pub(crate) mod style;
 mod usage;
 
 pub use encode::{Options, encode};
-pub use parse::{Parsed, parse};
+pub use parse::{Parsed, parse, parse_for};
 pub use stream::{Stream, whole};
 pub use style::{OutputLimit, ReasoningField, Style};

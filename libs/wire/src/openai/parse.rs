@@ -31,6 +31,19 @@ pub struct Parsed {
 ///
 /// The body is no JSON object, or a known field has the wrong form; the error names the field.
 pub fn parse(body: &[u8], provider: Option<&str>) -> Result<Parsed, RequestError> {
+    read(body, None, provider)
+}
+
+/// Reads a request as [`parse`] does, for a door where the model stands in the path, as at Azure: the body need not name it.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_for(body: &[u8], model: &str, provider: Option<&str>) -> Result<Parsed, RequestError> {
+    read(body, Some(model), provider)
+}
+
+fn read(body: &[u8], in_path: Option<&str>, provider: Option<&str>) -> Result<Parsed, RequestError> {
     let root: Value =
         serde_json::from_slice(body).map_err(|e| RequestError::new("body", format!("not JSON: {e}")))?;
     let Value::Object(root) = root else {
@@ -38,7 +51,8 @@ pub fn parse(body: &[u8], provider: Option<&str>) -> Result<Parsed, RequestError
     };
     let mut style = Style::default();
     let mut fields = Fields::new(root, String::new());
-    let model = fields.text("model")?.ok_or_else(|| RequestError::new("model", "name the model"))?;
+    let model = fields.text("model")?.or_else(|| in_path.map(str::to_owned));
+    let model = model.ok_or_else(|| RequestError::new("model", "name the model"))?;
     let Some(Value::Array(list)) = fields.take("messages") else {
         return Err(RequestError::new("messages", "give a list of at least one message"));
     };
@@ -112,7 +126,13 @@ fn sampling(fields: &mut Fields, style: &mut Style) -> Result<Option<Sampling>, 
         top_k: fields.small("top_k")?,
         max_output_tokens,
         stop,
-        seed: fields.integer("seed")?,
+        seed: match fields.integer("seed")? {
+            None if fields.get("random_seed").is_some_and(Value::is_i64) => {
+                style.random_seed = true;
+                fields.integer("random_seed")?
+            }
+            seed => seed,
+        },
         presence_penalty: fields.number("presence_penalty")?,
         frequency_penalty: fields.number("frequency_penalty")?,
         logit_bias,
@@ -256,6 +276,9 @@ pub(super) fn reasoning(
 
 #[cfg(test)]
 mod tests {
+    use signalbox_proto::common::v1::Role;
+
+    use super::super::{Options, encode};
     use super::*;
 
     fn field(body: &str) -> String {
@@ -280,6 +303,21 @@ mod tests {
         assert_eq!(with(r#""n":2"#), "n");
         assert_eq!(with(r#""tools":[{"type":"function"}]"#), "tools[0].function");
         assert_eq!(with(r#""tool_choice":"sometimes""#), "tool_choice");
+    }
+
+    #[test]
+    fn results_may_name_their_function_or_nothing_and_come_back_so() {
+        let body = r#"{"model":"m","messages":[
+            {"role":"assistant","content":null,"function_call":{"name":"f","arguments":"{}"}},
+            {"role":"assistant","content":null,"tool_calls":[{"type":"function","function":{"name":"f","arguments":"{}"}},
+                {"id":"","type":"function","function":{"name":"f","arguments":"{}"}}]},
+            {"role":"function","name":"f","content":"ok"},{"role":"tool","tool_call_id":null,"content":"ok"}]}"#;
+        let parsed = parse(body.as_bytes(), Some("p")).unwrap();
+        assert!(parsed.chat.messages[2..].iter().all(|message| message.role() == Role::Tool));
+        let options =
+            Options { model: "m", provider: "p", style: parsed.style, stream: None, include_usage: None };
+        let written: Value = serde_json::from_slice(&encode(&parsed.chat, &options).unwrap()).unwrap();
+        assert_eq!(written, serde_json::from_str::<Value>(body).unwrap());
     }
 
     #[test]

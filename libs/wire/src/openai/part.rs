@@ -10,7 +10,7 @@ use signalbox_proto::common::v1::{media, part};
 
 use super::encode::{Options, optional, rest};
 use super::foreign::{self, is_text};
-use super::style::ReasoningField;
+use super::style::{ReasoningField, Style};
 use crate::RequestError;
 use crate::json::{Object, nested, text};
 
@@ -59,7 +59,8 @@ impl Serialize for Messages<'_> {
             for part in &message.parts {
                 match &part.kind {
                     Some(part::Kind::ToolResult(result)) => {
-                        seq.serialize_element(&Result_ { message, result, extra: part.extra.as_ref() })?;
+                        let (extra, style) = (part.extra.as_ref(), self.options.style);
+                        seq.serialize_element(&Result_ { message, result, extra, style })?;
                     }
                     _ => only_results &= is_item(part),
                 }
@@ -76,21 +77,25 @@ struct Result_<'a> {
     message: &'a Message,
     result: &'a ToolResult,
     extra: Option<&'a Struct>,
+    style: Style,
 }
 
 impl Serialize for Result_<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { message, result, extra } = self;
+        let Self { message, result, extra, style } = self;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("role", "tool")?;
-        map.serialize_entry("tool_call_id", &result.call_id)?;
+        let role = if is_function(message) { "function" } else { "tool" };
+        map.serialize_entry("role", role)?;
+        let call_id = Some(style.call_id(&result.call_id)).filter(|id| !id.is_empty());
+        optional(&mut map, "tool_call_id", call_id.as_ref())?;
         optional(&mut map, "name", message.name.as_ref())?;
         match Content::of(&result.parts) {
             Content::Absent => map.serialize_entry("content", "")?,
             content => map.serialize_entry("content", &content)?,
         }
         let written = |key: &str| match key {
-            "role" | "tool_call_id" | "content" | "id" | "type" => true,
+            "role" | "content" | "id" | "type" => true,
+            "tool_call_id" => call_id.is_some(),
             "name" => message.name.is_some(),
             other => foreign::of_piece(other),
         };
@@ -99,6 +104,11 @@ impl Serialize for Result_<'_> {
         rest(&mut map, message.extra.as_ref(), of_message)?;
         map.end()
     }
+}
+
+/// Tells the older form of a result, which names the function instead of the call.
+pub(super) fn is_function(message: &Message) -> bool {
+    message.role() == Role::Tool && text(message.extra.as_ref(), "role") == Some("function")
 }
 
 struct Turn<'a> {
@@ -131,8 +141,13 @@ impl Serialize for Turn<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("role", role(message.role()))?;
         let content = Content::of(&message.parts);
-        let has_content = !matches!(content, Content::Absent);
-        if has_content {
+        let in_content = options.style.reasoning == ReasoningField::Thinking;
+        let thought = reasoning.map(|(_, thought)| thought.text.as_str()).filter(|_| in_content);
+        let thought = thought.filter(|text| !text.is_empty());
+        let has_content = !matches!(content, Content::Absent) || thought.is_some();
+        if let Some(thought) = thought {
+            map.serialize_entry("content", &WithThought(thought, content))?;
+        } else if has_content {
             map.serialize_entry("content", &content)?;
         } else if calls.is_empty()
             && refusal.is_none()
@@ -143,9 +158,9 @@ impl Serialize for Turn<'_> {
         optional(&mut map, "name", message.name.as_ref())?;
         optional(&mut map, "refusal", refusal)?;
         if !calls.is_empty() {
-            map.serialize_entry("tool_calls", &Calls(&calls))?;
+            map.serialize_entry("tool_calls", &Calls(&calls, options.style))?;
         }
-        if let Some((part, reasoning)) = reasoning {
+        if let Some((part, reasoning)) = reasoning.filter(|_| !in_content) {
             write_reasoning(&mut map, part, reasoning, options.style.reasoning)?;
         }
         rest(&mut map, extra, |key| match key {
@@ -171,7 +186,7 @@ fn write_reasoning<M: SerializeMap>(
 ) -> Result<(), M::Error> {
     let key = match field {
         ReasoningField::ReasoningContent => "reasoning_content",
-        ReasoningField::Reasoning => "reasoning",
+        ReasoningField::Reasoning | ReasoningField::Thinking => "reasoning",
     };
     if !reasoning.text.is_empty() {
         map.serialize_entry(key, &reasoning.text)?;
@@ -193,19 +208,19 @@ pub(super) fn role(role: Role) -> &'static str {
     }
 }
 
-struct Calls<'a>(&'a [(&'a Part, &'a ToolCall)]);
+struct Calls<'a>(&'a [(&'a Part, &'a ToolCall)], Style);
 
 impl Serialize for Calls<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut seq = serializer.serialize_seq(Some(self.0.len()))?;
         for (part, call) in self.0 {
-            seq.serialize_element(&Call(part, call))?;
+            seq.serialize_element(&Call(part, call, self.1))?;
         }
         seq.end()
     }
 }
 
-struct Call<'a>(&'a Part, &'a ToolCall);
+struct Call<'a>(&'a Part, &'a ToolCall, Style);
 
 impl Serialize for Call<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -214,9 +229,10 @@ impl Serialize for Call<'_> {
             name: &'a str,
             arguments: &'a str,
         }
-        let Self(part, call) = self;
+        let Self(part, call, style) = self;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("id", &call.id)?;
+        let empty = text(part.extra.as_ref(), "id") == Some("");
+        optional(&mut map, "id", Some(style.call_id(&call.id)).filter(|id| empty || !id.is_empty()))?;
         map.serialize_entry("type", "function")?;
         map.serialize_entry("function", &Function { name: &call.name, arguments: &call.arguments })?;
         rest(&mut map, part.extra.as_ref(), |key| {
@@ -278,6 +294,27 @@ impl Serialize for Content<'_> {
                 seq.end()
             }
         }
+    }
+}
+
+/// Is content with the thought before it.
+struct WithThought<'a>(&'a str, Content<'a>);
+
+impl Serialize for WithThought<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = |text: &str| serde_json::json!({ "type": "text", "text": text });
+        let mut seq = serializer.serialize_seq(None)?;
+        seq.serialize_element(&serde_json::json!({ "type": "thinking", "thinking": [text(self.0)] }))?;
+        match self.1 {
+            Content::Absent | Content::Text("") => {}
+            Content::Text(words) => seq.serialize_element(&text(words))?,
+            Content::List(parts) => {
+                for part in parts.iter().filter(|part| in_content(part)) {
+                    seq.serialize_element(&Piece(part))?;
+                }
+            }
+        }
+        seq.end()
     }
 }
 

@@ -54,7 +54,9 @@ impl Reading for State {
             self.summary.done = true;
             return Ok(true);
         }
-        match serde_json::from_slice::<Chunk<'_>>(data) {
+        // Checked once as a whole: else each text in it is checked by itself, at several times the cost.
+        let Ok(text) = std::str::from_utf8(data) else { return Ok(false) };
+        match serde_json::from_str::<Chunk<'_>>(text) {
             // Some name the event instead of wrapping the error.
             Ok(chunk) if event.name == "error" && chunk.error.is_none() => {
                 Err(ProviderError::from_event(&String::from_utf8_lossy(data)))
@@ -120,7 +122,8 @@ impl State {
     /// Takes a choice; says whether it was the last one.
     fn choice(&mut self, choice: Choice<'_>) -> Result<bool, ProviderError> {
         let before = self.queue.len();
-        self.body(choice.body);
+        let body = if self.whole { choice.message.or(choice.delta) } else { choice.delta.or(choice.message) };
+        self.body(body.unwrap_or_default());
         let finish =
             choice.finish_reason.as_ref().map(|word| &*word.0).filter(|word| self.whole || !word.is_empty());
         if let Some(first) = self.queue.get_mut(before) {

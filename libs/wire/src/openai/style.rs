@@ -1,5 +1,7 @@
 //! Spellings of the same thing on which servers of this dialect disagree.
 
+use std::borrow::Cow;
+
 /// Is the field that carries the output limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutputLimit {
@@ -18,6 +20,8 @@ pub enum ReasoningField {
     ReasoningContent,
     /// `reasoning` (OpenRouter, Groq, Cerebras).
     Reasoning,
+    /// No field, but a part of the content of type `thinking` (Mistral).
+    Thinking,
 }
 
 /// Is how one server wants the dialect written.
@@ -35,6 +39,12 @@ pub struct Style {
     pub choice_type: bool,
     /// Whether a single stop text is written as text instead of a list.
     pub stop_as_text: bool,
+    /// Whether the seed is `random_seed` (Mistral) instead of `seed`.
+    pub random_seed: bool,
+    /// Whether `stream_options` may be sent. Mistral reports usage unasked, and refuses fields that it does not know.
+    pub stream_options: bool,
+    /// Whether ids of calls must be nine letters and digits (Mistral); others are replaced, the same one by the same one.
+    pub short_ids: bool,
 }
 
 impl Default for Style {
@@ -46,6 +56,9 @@ impl Default for Style {
             tool_type: true,
             choice_type: true,
             stop_as_text: false,
+            random_seed: false,
+            stream_options: true,
+            short_ids: false,
         }
     }
 }
@@ -57,9 +70,34 @@ impl Style {
         let base = Self::default();
         match provider {
             "openai" | "azure" => Self { output_limit: OutputLimit::MaxCompletionTokens, ..base },
-            "mistral" => Self { any_for_required: true, ..base },
+            "mistral" => Self {
+                any_for_required: true,
+                reasoning: ReasoningField::Thinking,
+                random_seed: true,
+                stream_options: false,
+                short_ids: true,
+                ..base
+            },
             "openrouter" | "groq" | "cerebras" => Self { reasoning: ReasoningField::Reasoning, ..base },
             _ => base,
         }
+    }
+
+    /// Returns a call's id as the server wants it.
+    pub(super) fn call_id(self, id: &str) -> Cow<'_, str> {
+        const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let fits = id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !self.short_ids || fits || id.is_empty() {
+            return Cow::Borrowed(id);
+        }
+        let mut hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let letter = |_| {
+            let letter = LETTERS[(hash % 62) as usize];
+            hash /= 62;
+            char::from(letter)
+        };
+        Cow::Owned((0..9).map(letter).collect())
     }
 }

@@ -71,6 +71,7 @@ impl Reported {
             audio_input_tokens: prompt.audio_tokens.0,
             audio_output_tokens: completion.audio_tokens.0,
             source: UsageSource::Reported.into(),
+            ..Usage::default()
         }
     }
 }

@@ -252,8 +252,13 @@ impl State {
                 if self.slot(at)?.pieces.is_empty() {
                     self.begin(at, &item)?;
                 }
-                for (index, part) in list(&item, "content").enumerate() {
-                    self.part(at, index as u64, part)?;
+                // Some servers (Bedrock's) count the parts of a message from another beginning in events than here.
+                let spoken = |p: &&Piece| matches!(p.field, Field::Text | Field::Refusal);
+                let seen: Vec<u64> = self.slot(at)?.pieces.iter().filter(spoken).map(|p| p.index).collect();
+                let same = seen.len() == list(&item, "content").count();
+                for (i, part) in list(&item, "content").enumerate() {
+                    let index = seen.get(i).filter(|_| same).copied().unwrap_or(i as u64);
+                    self.part(at, index, part)?;
                 }
             }
             "function_call" => {

@@ -58,6 +58,7 @@ impl Reported {
             audio_input_tokens: input.audio_tokens.0,
             audio_output_tokens: output.audio_tokens.0,
             source: UsageSource::Reported.into(),
+            ..Usage::default()
         }
     }
 }

@@ -4,45 +4,19 @@ mod hostile;
 mod reading;
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use serde_json::Value;
 use signalbox_proto::common::v1::delta::Content;
 use signalbox_proto::common::v1::{Delta, FinishReason, UsageSource};
 use signalbox_wire::anthropic::{self, Options};
 use signalbox_wire::json::Object;
-use signalbox_wire::{Dialect, ErrorClass, Limits, ProviderError, Summary, Target, openai};
+use signalbox_wire::{Dialect, Limits, ProviderError, Summary, Target, openai};
 
 use self::reading::{Seen, of_message, read};
-use super::recordings::{Table, Verdict, difference, json, same};
-
-/// Takes a row if it is one of this dialect's.
-pub(crate) fn exchange(row: &Value, name: &str, table: &mut Table) -> bool {
-    let path = row["path"].as_str().unwrap_or_default().split('?').next().unwrap_or_default();
-    if row.get("status").is_none() {
-        return fixture(row, name, table);
-    }
-    if path.ends_with("/chat/completions") {
-        // An OpenAI row too: how its request would be written here.
-        table.add("anthropic requests from openai", name, from_openai(row));
-        return false;
-    }
-    let counts = path.ends_with("/v1/messages/count_tokens");
-    if !counts && !path.ends_with("/v1/messages") {
-        return false;
-    }
-    table.add("anthropic requests", name, request(row));
-    if row["status"] != 200 {
-        table.add("anthropic errors", name, error(row));
-    } else if counts {
-        table.add("anthropic answers", name, Ok(Verdict::Aside("a count of tokens")));
-    } else {
-        table.add("anthropic answers", name, answer(row));
-    }
-    true
-}
+use super::recordings::{
+    REFUSED, SIZES, Table, Verdict, body, difference, events, is_stream, json, refused, same, unmapped,
+};
 
 #[test]
 fn the_dialect_is_addressed_as_anthropic_wants() {
@@ -63,10 +37,13 @@ fn the_dialect_is_addressed_as_anthropic_wants() {
     assert_eq!("anthropology".parse::<Dialect>().unwrap_err().to_string().matches("anthropic").count(), 1);
 }
 
-fn request(row: &Value) -> Result<Verdict, String> {
+pub(crate) fn request(row: &Value, raw: bool) -> Result<Verdict, String> {
     let recorded = json(&row["request"]);
     if !recorded.is_object() {
         return Ok(Verdict::Aside("no request recorded"));
+    }
+    if raw {
+        return Ok(Verdict::Aside("at Vertex AI, the model in the path"));
     }
     let parsed =
         anthropic::parse(recorded.to_string().as_bytes(), Some("anthropic")).map_err(|e| e.to_string())?;
@@ -102,12 +79,15 @@ const FIELDS: [&str; 15] = [
     "top_p",
 ];
 
-fn from_openai(row: &Value) -> Result<Verdict, String> {
+pub(crate) fn from_openai(row: &Value) -> Result<Verdict, String> {
     let recorded = json(&row["request"]);
-    if !recorded.is_object() {
-        return Ok(Verdict::Aside("no request recorded"));
+    if let Some(aside) = unmapped(&recorded) {
+        return Ok(Verdict::Aside(aside));
     }
-    let parsed = openai::parse(recorded.to_string().as_bytes(), None).map_err(|e| e.to_string())?;
+    let parsed = match openai::parse_for(recorded.to_string().as_bytes(), "m", None) {
+        Err(_) if refused(row) => return Ok(Verdict::Aside(REFUSED)),
+        parsed => parsed.map_err(|e| e.to_string())?,
+    };
     let options = Options {
         model: "claude-sonnet-4-5",
         provider: "anthropic",
@@ -159,54 +139,29 @@ fn fits(written: &Value) -> Result<Verdict, String> {
                 "image" | "document" => {}
                 "tool_use" if block["input"].is_object() => calls.push(block["id"].as_str().unwrap()),
                 "tool_result" if calls.contains(&block["tool_use_id"].as_str().unwrap()) => {}
-                other => return Err(format!("a block {other}")),
+                known @ ("text" | "tool_use" | "tool_result" | "image_url" | "input_audio" | "file") => {
+                    return Err(format!("a block {known}"));
+                }
+                // Passed through, because Anthropic may have it by now.
+                _ => return Ok(Verdict::Aside("a part that no known dialect has")),
             }
         }
     }
     Ok(Verdict::Passed)
 }
 
-fn error(row: &Value) -> Result<Verdict, String> {
-    let body = row["response"].as_str().unwrap();
-    let status = u16::try_from(row["status"].as_u64().unwrap()).unwrap();
-    let now = SystemTime::UNIX_EPOCH;
-    let got = Dialect::Anthropic.error(status, &HeaderMap::new(), body.as_bytes(), now);
-    let Ok(parsed) = serde_json::from_str::<Value>(body) else {
-        return Ok(Verdict::Aside("an error that is no JSON"));
-    };
-    let words = parsed["error"]["message"].as_str().unwrap_or_default();
-    let class = match parsed["error"]["type"].as_str().unwrap_or_default() {
-        "invalid_request_error" => ErrorClass::Rejected,
-        "not_found_error" => ErrorClass::ModelMissing,
-        "authentication_error" | "permission_error" | "billing_error" => ErrorClass::Credential,
-        "rate_limit_error" => ErrorClass::RateLimited,
-        "request_too_large" => ErrorClass::ContextTooLong,
-        _ => ErrorClass::Overloaded,
-    };
-    let told =
-        matches!(got.class, ErrorClass::ContextTooLong | ErrorClass::ContentFilter | ErrorClass::Credential);
-    if (got.class != class && !told) || got.kind.as_deref() != parsed["error"]["type"].as_str() {
-        return Err(format!("{got:?}"));
+pub(crate) fn answer(row: &Value, counts: bool) -> Result<Verdict, String> {
+    let body = body(row);
+    if counts {
+        return Ok(Verdict::Aside("a count of tokens"));
     }
-    if got.message.chars().take(40).ne(words.chars().take(40)) {
-        return Err(format!("{:?} instead of {words:?}", got.message));
+    if !is_stream(&body) {
+        return if body.is_empty() { Ok(Verdict::Aside("recorded without a body")) } else { whole(&body) };
     }
-    Ok(Verdict::Passed)
-}
-
-fn answer(row: &Value) -> Result<Verdict, String> {
-    let text = row["response"].to_string();
-    let body = row["response"].as_str().unwrap_or(&text);
-    if row["format"] != "sse" {
-        return if body.is_empty() { Ok(Verdict::Aside("recorded without a body")) } else { whole(body) };
-    }
-    let normal = body.replace("\r\n", "\n");
-    let data =
-        normal.split("\n\n").filter_map(|block| block.lines().find_map(|line| line.strip_prefix("data:")));
-    let payloads: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+    let (payloads, broken) = events(&body);
     let want = read(&payloads);
-    for size in [body.len().max(1), 1, 7, 1000] {
-        compare(&decode(body.as_bytes(), size), &want)?;
+    for size in SIZES {
+        compare(&decode(body.as_bytes(), size.min(body.len()), broken), &want)?;
     }
     match (&want.error, want.finish.is_empty()) {
         (None, true) => Ok(Verdict::Aside("streamed without a stop reason")),
@@ -241,7 +196,7 @@ fn whole(body: &str) -> Result<Verdict, String> {
 }
 
 /// Chunks without their framing: framed here, then read like any stream.
-fn fixture(row: &Value, name: &str, table: &mut Table) -> bool {
+pub(crate) fn fixture(row: &Value, name: &str, table: &mut Table) -> bool {
     let payloads: Vec<Value> = match row["chunks"].as_array() {
         Some(list) => list.iter().map(json).collect(),
         None => vec![json(&row["response"])],
@@ -254,7 +209,7 @@ fn fixture(row: &Value, name: &str, table: &mut Table) -> bool {
     let verdict = if row["format"] == "chunks" {
         let frame = |p: &Value| format!("event: {}\ndata: {p}\n\n", p["type"].as_str().unwrap_or_default());
         let body: String = payloads.iter().map(frame).collect();
-        compare(&decode(body.as_bytes(), 64), &read(&payloads))
+        compare(&decode(body.as_bytes(), 64, 0), &read(&payloads))
     } else {
         whole(&payloads[0].to_string())
     };
@@ -263,7 +218,7 @@ fn fixture(row: &Value, name: &str, table: &mut Table) -> bool {
 }
 
 /// Decodes a stream cut into pieces of `size` bytes.
-fn decode(body: &[u8], size: usize) -> Seen {
+fn decode(body: &[u8], size: usize, broken: u32) -> Seen {
     let mut stream = anthropic::Stream::new(Limits::default());
     let mut deltas = Vec::new();
     for piece in body.chunks(size) {
@@ -283,7 +238,7 @@ fn decode(body: &[u8], size: usize) -> Seen {
             Err(error) => return summarise(&deltas, stream.summary(), Some(&error)),
         }
     }
-    assert_eq!(stream.summary().malformed, 0);
+    assert_eq!(stream.summary().malformed, broken);
     summarise(&deltas, stream.summary(), None)
 }
 

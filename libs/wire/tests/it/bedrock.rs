@@ -3,44 +3,16 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::Value;
+use signalbox_wire::Limits;
 use signalbox_wire::bedrock::{self, Options};
-use signalbox_wire::{ErrorClass, Limits};
 
 use super::hostile::json as json_text;
 use super::reading::Reading;
-use super::recordings::{SIZES, Table, Verdict, compare, difference, json, same, summarise};
+use super::recordings::{SIZES, Table, Verdict, body, compare, difference, json, same, summarise};
 
-/// Checks one recorded exchange; says whether it is of this dialect.
-pub(crate) fn exchange(row: &Value, name: &str, table: &mut Table) -> bool {
-    let path = row["path"].as_str().unwrap_or_default();
-    if row.get("status").is_none() {
-        return fixture(row, name, table);
-    }
-    if row["provider"] != "bedrock" {
-        return false;
-    }
-    let Some((model, operation)) = path.trim_start_matches("/model/").rsplit_once('/') else { return false };
-    match operation {
-        "converse" | "converse-stream" => {
-            table.add("bedrock requests", name, request(row, model));
-            if row["status"] == 200 {
-                table.add("bedrock answers", name, answer(row));
-            } else {
-                table.add("bedrock errors", name, error(row));
-            }
-        }
-        "invoke" if row["kind"] == "embeddings" && row["status"] == 200 => {
-            table.add("bedrock embeddings", name, embedding(row, model));
-        }
-        _ => return false,
-    }
-    true
-}
-
-fn request(row: &Value, model: &str) -> Result<Verdict, String> {
+pub(crate) fn request(row: &Value, model: &str) -> Result<Verdict, String> {
     let recorded = json(&row["request"]);
     if !recorded.is_object() {
         return Ok(Verdict::Aside("recorded request is no JSON"));
@@ -174,7 +146,7 @@ fn decode(body: &[u8], size: usize) -> Reading {
     summarise(&deltas, stream.summary(), None)
 }
 
-fn answer(row: &Value) -> Result<Verdict, String> {
+pub(crate) fn answer(row: &Value) -> Result<Verdict, String> {
     if let Some(raw) = row["response_b64"].as_str() {
         let body = STANDARD.decode(raw).unwrap();
         let want = read_events(&frames(&body));
@@ -182,19 +154,22 @@ fn answer(row: &Value) -> Result<Verdict, String> {
             compare(&decode(&body, size.min(body.len())), &want)?;
         }
         // Without its last frames the answer is not complete.
-        let cut = decode_cut(&body);
-        if cut {
+        if decode_cut(&body) {
             return Err("a cut stream is complete".into());
         }
         let ended = !want.finish.is_empty() || want.error.is_some();
         return Ok(if ended { Verdict::Passed } else { Verdict::Aside("streamed without a stop reason") });
     }
-    whole(row["response"].as_str().unwrap())
+    let body = body(row);
+    if body.is_empty() { Ok(Verdict::Aside("recorded without a body")) } else { whole(&body) }
 }
 
+/// Whether the stream is complete without the frame that says why it ended, and what follows.
 fn decode_cut(body: &[u8]) -> bool {
     let mut stream = bedrock::Stream::new(Limits::default());
-    stream.push(&Bytes::copy_from_slice(&body[..body.len() / 2]));
+    let needle = b"messageStop";
+    let end = body.windows(needle.len()).position(|window| window == needle).unwrap_or(body.len() / 2);
+    stream.push(&Bytes::copy_from_slice(&body[..end]));
     while let Ok(Some(_)) = stream.next_delta() {}
     while let Ok(Some(_)) = stream.end() {}
     stream.summary().finish_reason.is_some()
@@ -206,35 +181,7 @@ fn whole(body: &str) -> Result<Verdict, String> {
     compare(&summarise(&answer.deltas, &answer.summary, None), &want)
 }
 
-fn error(row: &Value) -> Result<Verdict, String> {
-    let body = row["response"].as_str().unwrap();
-    let status = u16::try_from(row["status"].as_u64().unwrap()).unwrap();
-    let mut headers = HeaderMap::new();
-    if let Some(kind) = row["response_headers"]["x-amzn-errortype"].as_str() {
-        headers.insert("x-amzn-errortype", kind.parse().unwrap());
-    }
-    let got = bedrock::error(status, &headers, body.as_bytes(), std::time::SystemTime::UNIX_EPOCH);
-    let parsed: Value = serde_json::from_str(body).map_err(|e| e.to_string())?;
-    let words = parsed["message"].as_str().or(parsed["Message"].as_str()).unwrap_or_default();
-    let class = match status {
-        400 if words.contains("model identifier") => ErrorClass::ModelMissing,
-        400 if words.contains("too long") => ErrorClass::ContextTooLong,
-        401..=403 => ErrorClass::Credential,
-        404 => ErrorClass::ModelMissing,
-        400 | 405..=407 | 422 => ErrorClass::Rejected,
-        500.. => ErrorClass::Overloaded,
-        // These depend on the exception's name too.
-        _ => got.class,
-    };
-    // A long path of fields looks like a credential and is masked; the words differ from there on.
-    let clear = got.message.split("[redacted]").next().unwrap();
-    if got.class != class || !words.starts_with(clear) || clear.is_empty() {
-        return Err(format!("{got:?}"));
-    }
-    Ok(Verdict::Passed)
-}
-
-fn embedding(row: &Value, model: &str) -> Result<Verdict, String> {
+pub(crate) fn embedding(row: &Value, model: &str) -> Result<Verdict, String> {
     let recorded = json(&row["request"]);
     let (texts, size) = if let Some(texts) = recorded["texts"].as_array() {
         (texts.iter().map(|t| t.as_str().unwrap().to_owned()).collect(), &recorded["output_dimension"])
@@ -261,9 +208,9 @@ fn embedding(row: &Value, model: &str) -> Result<Verdict, String> {
     if !same(&recorded, &written) {
         return Err(format!("written differently at {}", difference(&recorded, &written, "")));
     }
-    let body = row["response"].as_str().unwrap();
+    let body = body(row);
     let got = bedrock::embeddings::decode(body.as_bytes(), texts.len()).map_err(|e| e.to_string())?;
-    let parsed: Value = serde_json::from_str(body).map_err(|e| e.to_string())?;
+    let parsed: Value = serde_json::from_str(&body).map_err(|e| e.to_string())?;
     let find = |i: usize| -> &Value {
         let all = &parsed["embeddings"];
         [&all["float"][i], &all[i]["embedding"], &all[i], &parsed["embedding"]]
@@ -286,18 +233,19 @@ fn embedding(row: &Value, model: &str) -> Result<Verdict, String> {
 }
 
 /// Events without their frames: framed here, then read like any stream.
-fn fixture(row: &Value, name: &str, table: &mut Table) -> bool {
-    if row["provider"] != "amazon-bedrock" {
-        return false;
-    }
+pub(crate) fn fixture(row: &Value, name: &str, table: &mut Table) -> bool {
+    let ours = ["messageStart", "contentBlockDelta", "messageStop"];
     let verdict = if let Some(chunks) = row["chunks"].as_array() {
+        if !chunks.iter().any(|chunk| ours.iter().any(|key| json(chunk).get(key).is_some())) {
+            return false;
+        }
         let events: Vec<(String, Value)> =
             chunks.iter().flat_map(|chunk| json(chunk).as_object().unwrap().clone()).collect();
         let body: Vec<u8> = events.iter().flat_map(|(kind, event)| frame(kind, event)).collect();
         compare(&decode(&body, 64), &read_events(&events))
     } else {
         let response = json(&row["response"]);
-        if response.get("output").is_none() {
+        if response.pointer("/output/message/content").is_none() || response.get("stopReason").is_none() {
             return false;
         }
         whole(&response.to_string())

@@ -4,6 +4,8 @@
 mod anthropic;
 mod bedrock;
 mod cohere;
+mod detect;
+mod errors;
 mod google;
 mod hostile;
 mod reading;

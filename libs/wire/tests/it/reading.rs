@@ -46,7 +46,7 @@ fn usage(value: &Value) -> [u64; 4] {
 }
 
 /// Reads payloads in order: the chunks of a stream, or one whole answer.
-pub(crate) fn read(payloads: &[Value]) -> Reading {
+pub(crate) fn read(payloads: &[Value], whole: bool) -> Reading {
     let mut out = Reading::default();
     let mut last_key = None;
     let mut keys: Vec<(Option<u64>, String)> = Vec::new();
@@ -66,8 +66,10 @@ pub(crate) fn read(payloads: &[Value]) -> Reading {
         if let Some(counts) = counts {
             out.usage = Some(usage(counts));
         }
-        let Some(choice) = payload.pointer("/choices/0") else { continue };
-        let body = choice.get("delta").or_else(|| choice.get("message")).unwrap_or(&Value::Null);
+        let choices = payload["choices"].as_array().into_iter().flatten();
+        let Some(choice) = choices.into_iter().find(|choice| num_at(choice, "/index") == 0) else { continue };
+        let [first, second] = if whole { ["message", "delta"] } else { ["delta", "message"] };
+        let body = choice.get(first).or_else(|| choice.get(second)).unwrap_or(&Value::Null);
         match &body["content"] {
             Value::String(text) => out.text.push_str(text),
             Value::Array(parts) => {

@@ -1,41 +1,18 @@
 //! The Responses dialect against its recordings, with a second reading that shares nothing with the crate under test.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
-use http::HeaderMap;
 use serde_json::Value;
 use signalbox_proto::common::v1::delta::Content;
 use signalbox_proto::common::v1::{Delta, FinishReason};
 use signalbox_wire::responses::{self, Options};
-use signalbox_wire::{Dialect, ErrorClass, Limits, ProviderError, Summary};
+use signalbox_wire::{ErrorClass, Limits, ProviderError, Summary};
 
 use super::reading::Reading;
-use super::recordings::{Table, Verdict, compare, difference, json, same, summarise};
+use super::recordings::{
+    SIZES, Table, Verdict, body, compare, difference, events, is_stream, json, same, summarise,
+};
 
-/// Takes a row of this dialect; `false`: it is none.
-pub(crate) fn exchange(row: &Value, name: &str, table: &mut Table) -> bool {
-    let path = row["path"].as_str().unwrap_or_default().split('?').next().unwrap_or_default();
-    if row.get("status").is_none() {
-        return fixture(row, name, table);
-    }
-    // An answer given in the background is fetched by its id.
-    let fetched = path.contains("/responses/resp_") && !path.ends_with("/cancel");
-    if !path.ends_with("/responses") && !fetched {
-        return false;
-    }
-    if !fetched {
-        table.add("responses: requests", name, request(row));
-    }
-    if row["status"] == 200 {
-        table.add("responses: answers", name, answer(row));
-    } else {
-        table.add("responses: errors", name, error(row));
-    }
-    true
-}
-
-fn request(row: &Value) -> Result<Verdict, String> {
+pub(crate) fn request(row: &Value) -> Result<Verdict, String> {
     let recorded = json(&row["request"]);
     if !recorded.is_object() {
         return Ok(Verdict::Aside("no request recorded"));
@@ -304,26 +281,22 @@ fn finish(summary: &Summary, want: &Reading) -> Result<(), String> {
     Ok(())
 }
 
-fn payloads(body: &str) -> Vec<Value> {
-    let normal = body.replace("\r\n", "\n");
-    let data = normal.split("\n\n").filter_map(|block| block.lines().find_map(|l| l.strip_prefix("data:")));
-    data.filter_map(|data| serde_json::from_str(data).ok()).collect()
-}
-
-fn answer(row: &Value) -> Result<Verdict, String> {
-    let Some(body) = row["response"].as_str() else {
-        return Err("the response is no text".into());
-    };
-    if !body.trim_start().starts_with('{') {
-        let payloads = payloads(body);
+pub(crate) fn answer(row: &Value) -> Result<Verdict, String> {
+    let body = body(row);
+    if body.is_empty() {
+        return Ok(Verdict::Aside("recorded without a body"));
+    }
+    if is_stream(&body) {
+        let (payloads, _) = events(&body);
         let mut verdict = Err("nothing was read".to_owned());
-        for size in [body.len().max(1), 1, 7, 1000] {
+        for size in SIZES {
+            let size = size.min(body.len());
             verdict = streamed(&payloads, &decode(body.as_bytes(), size));
             verdict.as_ref().map_err(|e| format!("in pieces of {size}: {e}"))?;
         }
         return verdict;
     }
-    whole(body)
+    whole(&body)
 }
 
 fn whole(body: &str) -> Result<Verdict, String> {
@@ -353,39 +326,8 @@ fn whole(body: &str) -> Result<Verdict, String> {
     }
 }
 
-fn error(row: &Value) -> Result<Verdict, String> {
-    let body = row["response"].as_str().unwrap();
-    let status = u16::try_from(row["status"].as_u64().unwrap()).unwrap();
-    let headers = HeaderMap::new();
-    let got = Dialect::Responses.error(status, &headers, body.as_bytes(), SystemTime::UNIX_EPOCH);
-    let parsed: Value = serde_json::from_str(body).map_err(|e| e.to_string())?;
-    let want = &parsed["error"];
-    let text = |v: &Value| v.as_str().map(str::to_owned);
-    let class = match (status, str_at(want, "code")) {
-        (400, "model_not_found") => ErrorClass::ModelMissing,
-        (400, "context_length_exceeded") => ErrorClass::ContextTooLong,
-        (_, "insufficient_quota") | (401..=403, _) => ErrorClass::Credential,
-        (404, _) => ErrorClass::ModelMissing,
-        (429, _) => ErrorClass::RateLimited,
-        (500.., _) => ErrorClass::Overloaded,
-        _ => ErrorClass::Rejected,
-    };
-    if (got.class, &got.code, &got.kind, &got.param)
-        != (class, &text(&want["code"]), &text(&want["type"]), &text(&want["param"]))
-    {
-        return Err(format!("{got:?}"));
-    }
-    // Long ids look like keys and are masked.
-    let words = str_at(want, "message");
-    let shown = got.message.split("[redacted]").next().unwrap_or_default();
-    if shown.is_empty() || !words.starts_with(shown) {
-        return Err(format!("{:?} instead of {words:?}", got.message));
-    }
-    Ok(Verdict::Passed)
-}
-
 /// Events without their framing: framed here, then read like any stream.
-fn fixture(row: &Value, name: &str, table: &mut Table) -> bool {
+pub(crate) fn fixture(row: &Value, name: &str, table: &mut Table) -> bool {
     let verdict = if let Some(list) = row["chunks"].as_array() {
         let events: Vec<Value> = list.iter().map(json).collect();
         let ours = |event: &Value| str_at(event, "type").starts_with("response.");

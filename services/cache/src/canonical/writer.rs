@@ -1,10 +1,32 @@
 //! Bytes that can be read in one way only.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
+
+use crate::entry::{EntryId, NoEntryId};
 
 /// A BLAKE3 hash of something in canonical form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Digest(pub(crate) [u8; 32]);
+
+impl fmt::LowerHex for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Digest {
+    type Err = NoEntryId;
+
+    /// Reads 64 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, NoEntryId> {
+        let (high, low) = text.split_at_checked(32).ok_or(NoEntryId)?;
+        let halves: [EntryId; 2] = [high.parse()?, low.parse()?];
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&halves[0].0.to_be_bytes());
+        bytes[16..].copy_from_slice(&halves[1].0.to_be_bytes());
+        Ok(Self(bytes))
+    }
+}
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

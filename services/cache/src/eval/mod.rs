@@ -9,13 +9,18 @@ mod replay;
 mod report;
 mod rows;
 
-use std::{collections::HashMap, fs::File, io::Write as _, path::PathBuf};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{BufWriter, Write as _},
+    path::PathBuf,
+};
 
 use serde_json::json;
 use signalbox_embed::{EmbedError, Embedder, MAX_TEXTS, Vector};
 
+use self::measure::Judged;
 pub use self::report::{Metric, Report};
-use self::{measure::Judged, rows::Rows};
 use crate::{
     config::Config,
     embedding::Embedding,
@@ -45,19 +50,11 @@ pub enum EvalError {
         /// Why.
         error: std::io::Error,
     },
-    /// A row is not what the documentation says.
-    #[error("{path}, line {line}: {reason}")]
-    Row {
-        /// The file.
-        path: String,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// There is nothing to measure on.
-    #[error("{0} holds no cache/*.jsonl; name the folder with --data or SIGNALBOX_DATA")]
-    Empty(String),
+    /// There is nothing to measure on; the second string tells what is wrong with the rows that are there.
+    #[error(
+        "{0} holds no row that can be judged in cache/*.jsonl; name the folder with --data or SIGNALBOX_DATA{1}"
+    )]
+    Empty(String, String),
     /// The embedding model failed.
     #[error(transparent)]
     Embed(#[from] EmbedError),
@@ -72,7 +69,7 @@ impl From<Failure> for EvalError {
     }
 }
 
-/// Measures every file with the built-in configuration.
+/// Measures every file with the built-in configuration. Rows that cannot be judged are counted, and left out of figures and predictions.
 ///
 /// # Errors
 /// Data that cannot be read, predictions that cannot be written, an embedding model that fails.
@@ -82,28 +79,36 @@ pub async fn run(options: &Options, embedder: &Embedder) -> Result<Report, EvalE
         error,
     };
     let files = rows::read(&options.data)?;
-    let mut predictions = options.predictions.as_deref().map(File::create).transpose().map_err(failed)?;
+    let mut predictions =
+        options.predictions.as_deref().map(File::create).transpose().map_err(failed)?.map(BufWriter::new);
     let (mut report, mut all) = (Report::default(), Vec::new());
+    let (mut rows, mut odd) = (0, Vec::new());
     for file in files {
-        match file.rows {
-            Rows::Pairs(pairs) => {
-                let mut judged = judge(&pairs, embedder).await?;
-                if let Some(predictions) = &mut predictions {
-                    for one in &judged {
-                        writeln!(predictions, "{}", line(one)).map_err(failed)?;
-                    }
-                }
-                report.pairs(&file.name, &judged);
-                all.append(&mut judged);
-            }
-            Rows::Log(log) => {
-                let embedding = Embedding::from(Ok(embedder.clone()));
-                let replayed = replay::run(&log, embedding).await?;
-                report.replay(&file.name, &replayed);
+        report.rows(&file.name, file.pairs.len() + file.log.len(), &file.odd);
+        rows += file.pairs.len() + file.log.len();
+        odd.extend(file.odd);
+        let mut judged = judge(&file.pairs, embedder).await?;
+        if let Some(predictions) = &mut predictions {
+            for one in &judged {
+                writeln!(predictions, "{}", line(one)).map_err(failed)?;
             }
         }
+        report.pairs(&file.name, &judged);
+        all.append(&mut judged);
+        if !file.log.is_empty() {
+            let replayed = replay::run(&file.log, Embedding::from(Ok(embedder.clone()))).await?;
+            report.replay(&file.name, &replayed);
+        }
     }
-    report.pairs("*", &all);
+    if rows == 0 {
+        let told: String = report.notices().map(|notice| format!("; {notice}")).collect();
+        return Err(EvalError::Empty(options.data.display().to_string(), told));
+    }
+    report.rows(report::ALL, rows, &odd);
+    report.pairs(report::ALL, &all);
+    if let Some(predictions) = &mut predictions {
+        predictions.flush().map_err(failed)?;
+    }
     Ok(report)
 }
 
@@ -167,9 +172,11 @@ fn cut(text: &str) -> String {
     text[..end.unwrap_or(0)].to_owned()
 }
 
-/// What the calibrated model sees of a pair, and whether the rules let it pass; what `scripts/train_cache.py` trains on.
+/// What the calibrated model sees of a pair beside its cosine, after 1 if the rules let it pass, else minus the number of the rule that
+/// refuses it; what `scripts/train_cache.py` trains on.
 #[must_use]
-pub fn inputs(a: &str, b: &str, similarity: f32) -> (bool, Vec<f32>) {
+pub fn inputs(a: &str, b: &str) -> Vec<f32> {
     let (a, b) = (Features::of(a), Features::of(b));
-    (second_look::agree(&a, &b).is_ok(), second_look::numbers(similarity, &a, &b).to_vec())
+    let ruled = second_look::agree(&a, &b).map_or_else(|difference| -f32::from(difference as u8), |()| 1.0);
+    std::iter::once(ruled).chain(second_look::numbers(&a, &b)).collect()
 }

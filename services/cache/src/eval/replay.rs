@@ -45,7 +45,7 @@ const GUARD: &[u8] = b"replay";
 pub(super) async fn run(log: &[Request], embedding: Embedding) -> Result<Replayed, Failure> {
     let clock = ManualClock::new(0);
     let environment = Environment::manual(clock.clone(), 1, "");
-    let cache = Cache::new(Config::default(), embedding, &environment);
+    let cache = Cache::embedded(Config::default(), embedding, &environment);
     let mut known: HashMap<EntryId, &str> = HashMap::new();
     let mut given: HashSet<(&str, &str)> = HashSet::new();
     let mut replayed = Replayed::default();
@@ -105,7 +105,7 @@ fn asked(cache: &Cache, tenant: &str, request: &Request) -> Result<Asked, Failur
 
 /// Keeps an answer that says its own id.
 async fn fill(cache: &Cache, tenant: &str, lease: &str, request: &Request) -> Option<EntryId> {
-    let mut held = cache.leases.claim(tenant, lease)?;
+    let held = cache.claim(&*cache.tenants.get(tenant).ok()?, lease).await.ok()?;
     let mut recording = Recording::new(cache.config.exact.max_entry_bytes, None);
     let text = delta::Content::Text(format!("answer {}", request.answer_id));
     let delta = Delta { content: Some(text), ..Delta::default() };
@@ -114,7 +114,7 @@ async fn fill(cache: &Cache, tenant: &str, lease: &str, request: &Request) -> Op
         recording.push(GenerateEvent { sequence: 0, kind: Some(kind) }).ok()?;
     }
     let answer = recording.complete(request.cost_nanousd).ok()?;
-    cache.keep(&mut held, answer, request.cost_nanousd).await.ok()
+    cache.keep(&held, answer, request.cost_nanousd).await.ok()
 }
 
 #[cfg(test)]

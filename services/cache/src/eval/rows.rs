@@ -4,19 +4,27 @@ use std::{fs, path::Path};
 
 use prost_types::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::EvalError;
 
-/// One file.
+/// One file: whatever of pairs, requests and odd rows it holds.
+#[derive(Default)]
 pub(super) struct Read {
     /// Folder and file, for example `cache/pairs.jsonl`.
     pub(super) name: String,
-    pub(super) rows: Rows,
+    pub(super) pairs: Vec<Pair>,
+    pub(super) log: Vec<Request>,
+    pub(super) odd: Vec<Odd>,
 }
 
-pub(super) enum Rows {
-    Pairs(Vec<Pair>),
-    Log(Vec<Request>),
+/// A row that cannot be measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Odd {
+    /// From 1.
+    pub(super) line: usize,
+    /// What is wrong with it. Nothing of its text.
+    pub(super) reason: &'static str,
 }
 
 /// Two questions.
@@ -108,20 +116,20 @@ struct Written {
     id: String,
     a: String,
     b: String,
-    label: u8,
+    label: Value,
     kind: Option<String>,
     source: Option<String>,
 }
 
 /// Ids are written as text or as numbers.
 fn as_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(match serde_json::Value::deserialize(deserializer)? {
-        serde_json::Value::String(text) => text,
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => text,
         other => other.to_string(),
     })
 }
 
-/// Reads every JSON-lines file of `cache`, by name. Files of another shape are left out.
+/// Reads every JSON-lines file of `cache`, by name. Rows that cannot be measured are told, not fatal: a file from elsewhere has some.
 pub(super) fn read(data: &Path) -> Result<Vec<Read>, EvalError> {
     let mut paths: Vec<_> = fs::read_dir(data.join("cache"))
         .map(|listed| listed.filter_map(|entry| Some(entry.ok()?.path())).collect())
@@ -130,39 +138,64 @@ pub(super) fn read(data: &Path) -> Result<Vec<Read>, EvalError> {
     paths.sort();
     let mut files = Vec::new();
     for path in paths {
-        let at = || path.display().to_string();
-        let text = fs::read_to_string(&path).map_err(|error| EvalError::File { path: at(), error })?;
+        let text = fs::read(&path);
+        let text = text.map_err(|error| EvalError::File { path: path.display().to_string(), error })?;
         let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let rows = rows(&text).map_err(|(line, reason)| EvalError::Row { path: at(), line, reason })?;
-        files.extend(rows.map(|rows| Read { name: format!("cache/{file}"), rows }));
+        files.push(Read { name: format!("cache/{file}"), ..rows(&String::from_utf8_lossy(&text)) });
     }
-    if files.is_empty() { Err(EvalError::Empty(data.display().to_string())) } else { Ok(files) }
+    Ok(files)
 }
 
-/// The first line says what a file is. `None` if it is neither pairs nor a log.
-fn rows(text: &str) -> Result<Option<Rows>, (usize, String)> {
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
-    let Some((number, first)) = lines.peek().copied() else { return Ok(None) };
-    let broken = |number: usize| move |error: serde_json::Error| (number + 1, error.to_string());
-    let first: serde_json::Value = serde_json::from_str(first).map_err(broken(number))?;
-    if first.get("messages").is_some() {
-        let request = |(number, line)| {
-            let request: Request = serde_json::from_str(line).map_err(broken(number))?;
-            request.unix_ms().map_err(|reason| (number + 1, reason))?;
-            Ok(request)
-        };
-        return Ok(Some(Rows::Log(lines.map(request).collect::<Result<_, _>>()?)));
+/// Each line says by its own fields what it is.
+fn rows(text: &str) -> Read {
+    let mut read = Read::default();
+    let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+    for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+        let line_number = number + 1;
+        let judged = serde_json::from_str(line).map_err(|_| "is not JSON");
+        let judged = judged.and_then(|row: Value| match &row {
+            row if row.get("messages").is_some() => request(row).map(|request| read.log.push(request)),
+            row if row.get("a").is_some() => pair(row, line_number).map(|pair| read.pairs.push(pair)),
+            _ => Err("is neither a pair (a, b, label) nor a request (ts, messages, answer_id)"),
+        });
+        if let Err(reason) = judged {
+            read.odd.push(Odd { line: line_number, reason });
+        }
     }
-    if first.get("a").is_none() || first.get("b").is_none() {
-        return Ok(None);
+    read
+}
+
+fn request(row: &Value) -> Result<Request, &'static str> {
+    let request =
+        Request::deserialize(row).map_err(|_| "needs ts, messages (role, content) and answer_id")?;
+    request.unix_ms().map_err(|_| "has a ts that is neither Unix time nor RFC 3339")?;
+    Ok(request)
+}
+
+fn pair(row: &Value, line: usize) -> Result<Pair, &'static str> {
+    let written = Written::deserialize(row).map_err(|_| "needs a and b as text, and a label")?;
+    let same = truth(&written.label).ok_or("has a label that is neither 0 nor 1")?;
+    if written.a.trim().is_empty() || written.b.trim().is_empty() {
+        return Err("has an empty text");
     }
-    let pair = |(number, line)| {
-        let written: Written = serde_json::from_str(line).map_err(broken(number))?;
-        let id = if written.id.is_empty() { (number + 1).to_string() } else { written.id };
-        let (kind, source) = (written.kind.unwrap_or_default(), written.source.unwrap_or_default());
-        Ok(Pair { id, a: written.a, b: written.b, same: written.label != 0, kind, source })
-    };
-    Ok(Some(Rows::Pairs(lines.map(pair).collect::<Result<_, _>>()?)))
+    let id = if matches!(&*written.id, "" | "null") { line.to_string() } else { written.id };
+    let (kind, source) = (written.kind.unwrap_or_default(), written.source.unwrap_or_default());
+    Ok(Pair { id, a: written.a, b: written.b, same, kind, source })
+}
+
+/// Labels are written as numbers, as text or as truth values.
+fn truth(label: &Value) -> Option<bool> {
+    match label {
+        Value::Bool(same) => Some(*same),
+        Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
+        Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
+        Value::String(text) => match text.trim() {
+            "1" | "true" => Some(true),
+            "0" | "false" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -170,22 +203,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_line_says_what_a_file_is() {
-        let pairs =
-            rows("{\"a\":\"x\",\"b\":\"y\",\"label\":1}\n\n{\"id\":7,\"a\":\"x\",\"b\":\"z\",\"label\":0}");
-        let Ok(Some(Rows::Pairs(pairs))) = pairs else { panic!("no pairs") };
-        assert_eq!(
-            pairs.iter().map(|pair| (&*pair.id, pair.same)).collect::<Vec<_>>(),
-            [("1", true), ("7", false)]
-        );
+    fn each_line_says_what_it_is() {
         let said = r#""messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"answer_id":3"#;
-        let log = format!(
-            "{{\"ts\":1700000000.5,{said}}}\n{{\"ts\":\"2023-11-14T22:13:20.5Z\",\"tenant\":\"t\",{said}}}"
-        );
-        let Ok(Some(Rows::Log(log))) = rows(&log) else { panic!("no log") };
-        assert!(log.iter().all(|request| request.unix_ms() == Ok(1_700_000_000_500)));
-        assert_eq!((&*log[0].answer_id, &*log[0].messages[0].content.text()), ("3", "hi"));
-        assert!(matches!(rows("{\"text\":1}"), Ok(None)));
-        assert!(matches!(rows("{\"a\":\"x\",\"b\":\"y\",\"label\":1}\nnonsense"), Err((2, _))));
+        let read = rows(&format!(
+            "\u{feff}{{\"a\":\"x\",\"b\":\"y\",\"label\":1}}\n\n{{\"id\":7,\"a\":\"x\",\"b\":\"z\",\"label\":\"0\"}}\r\n\
+             {{\"ts\":1700000000.5,{said}}}\n{{\"ts\":\"2023-11-14T22:13:20.5Z\",\"tenant\":\"t\",{said}}}"
+        ));
+        let pairs: Vec<_> = read.pairs.iter().map(|pair| (&*pair.id, pair.same)).collect();
+        assert_eq!(pairs, [("1", true), ("7", false)]);
+        assert!(read.log.iter().all(|request| request.unix_ms() == Ok(1_700_000_000_500)));
+        let first = &read.log[0];
+        assert_eq!((&*first.answer_id, &*first.messages[0].content.text()), ("3", "hi"));
+        assert!(read.odd.is_empty());
+    }
+
+    #[test]
+    fn odd_rows_are_told_and_the_others_are_read() {
+        let odd = [
+            "nonsense",
+            "7",
+            "{\"text\":1}",
+            "{\"a\":\"x\",\"label\":1}",
+            "{\"a\":\"x\",\"b\":2,\"label\":1}",
+            "{\"a\":\"x\",\"b\":\"y\",\"label\":0.5}",
+            "{\"a\":\"x\",\"b\":\"y\",\"label\":null}",
+            "{\"a\":\"x\",\"b\":\" \",\"label\":1}",
+            "{\"ts\":\"soon\",\"messages\":[],\"answer_id\":1}",
+            "{\"messages\":{},\"answer_id\":1}",
+        ];
+        for (at, line) in odd.iter().enumerate() {
+            let read = rows(&format!("{{\"a\":\"x\",\"b\":\"y\",\"label\":true}}\n{line}\n"));
+            assert_eq!((read.pairs.len(), read.odd.len()), (1, 1), "{at}: {line}");
+            assert_eq!(read.odd[0].line, 2);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a question says beside its subject: numbers, names, negations, directions, kind.
 
 use super::words::{CALENDAR_WORDS, NEGATING, NUMBER_WORDS, STOP_WORDS, Sides, UNIT_WORDS};
+use super::{word_table, wording::Wording};
 
 /// A number and what it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +48,14 @@ pub(crate) struct Features {
     pub(super) words: Vec<Box<str>>,
     /// Those that say something about the subject, as indices into `words`.
     pub(super) content: Vec<usize>,
+    /// The same text as the calibrated model looks at it.
+    pub(super) wording: Wording,
 }
 
 impl Features {
     /// Takes a text apart. A few microseconds for a question.
     pub(crate) fn of(text: &str) -> Self {
-        let mut features = Self { quotes: quoted(text), ..Self::default() };
+        let mut features = Self { quotes: quoted(text), wording: Wording::of(text), ..Self::default() };
         let mut sentence = Sentence::default();
         // A word at the start of a sentence has a capital whatever it is.
         let mut starts = true;
@@ -64,6 +67,12 @@ impl Features {
                 features.word(&placeholder.to_lowercase());
             } else if core.contains(char::is_numeric) && numeral(core) {
                 features.number(core, chunks.peek().copied());
+            } else if let Some(words) = choice(core) {
+                // `his/her`, `and/or`: words, not a path.
+                for word in words {
+                    features.plain(word, starts, None);
+                    sentence.word(word);
+                }
             } else if is_identifier(core) {
                 let lower = core.trim_end_matches('/').to_lowercase();
                 // `MasterCard` is a name that some write as `Mastercard`.
@@ -91,7 +100,7 @@ impl Features {
     pub(crate) fn size(&self) -> usize {
         let words = self.words.iter().chain(&self.names).chain(&self.identifiers).chain(&self.quotes);
         let text: usize = words.map(|word| word.len() + size_of::<Box<str>>()).sum();
-        size_of::<Self>() + text + 48 * self.numbers.len() + 8 * self.content.len()
+        size_of::<Self>() + text + 48 * self.numbers.len() + 8 * self.content.len() + self.wording.size()
     }
 
     fn word(&mut self, lower: &str) {
@@ -242,6 +251,12 @@ fn is_identifier(core: &str) -> bool {
     let hump = chars().any(|(a, b)| a.is_lowercase() && b.is_uppercase());
     let dotted = core.split('.').count() > 1 && core.split('.').all(|part| part.chars().count() > 1);
     hump || dotted || core.contains("::")
+}
+
+/// The words that a stroke stands between.
+fn choice(core: &str) -> Option<impl Iterator<Item = &str>> {
+    let known = |word: &str| word.len() > 1 && word_table::find(word).is_some();
+    (core.contains('/') && core.split('/').all(known)).then(|| core.split('/'))
 }
 
 /// What stands in quotation marks, backticks included.
@@ -409,6 +424,9 @@ fn asked(words: &[&str]) -> Option<Kind> {
         "what" | "what's" => match second {
             "makes" | "made" | "causes" | "caused" => Kind::Cause,
             "time" | "year" | "date" | "day" | "month" => Kind::Time,
+            "is" if words.iter().skip(2).take(3).any(|word| matches!(*word, "time" | "year" | "date")) => {
+                Kind::Time
+            }
             _ if words
                 .iter()
                 .take(6)

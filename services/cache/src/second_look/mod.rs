@@ -9,21 +9,27 @@
 
 mod alignment;
 mod features;
+mod lexicon;
+#[cfg(test)]
+mod near_misses;
+mod order;
+mod phrases;
 mod right;
 #[cfg(test)]
 mod tests;
 mod word_table;
+mod wording;
 mod words;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-pub(crate) use self::{alignment::numbers, features::Features};
+pub(crate) use self::features::Features;
 use self::{features::Kind, words::REVERSING};
 
 /// What two questions differ in; bounded words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Difference {
-    Numbers,
+    Numbers = 1,
     Placeholders,
     Quotes,
     Identifiers,
@@ -33,6 +39,8 @@ pub(crate) enum Difference {
     Kind,
     Order,
     Extent,
+    /// One of them is about something that was not sent.
+    Pointing,
 }
 
 /// Decides whether the answer to one question may answer the other.
@@ -48,12 +56,17 @@ pub(crate) fn agree(a: &Features, b: &Features) -> Result<(), Difference> {
     same(a.negations == b.negations, Difference::Negation)?;
     same(a.sides.agree(b.sides), Difference::Opposites)?;
     same(kinds_agree(&a.kinds, &b.kinds), Difference::Kind)?;
+    same(questions_agree(a.wording.questions, b.wording.questions), Difference::Kind)?;
+    same(a.wording.asks_alike(&b.wording), Difference::Kind)?;
+    same(a.wording.extents_agree(&b.wording), Difference::Extent)?;
     let (in_a, in_b) = (known(a), known(b));
     let names = |of: &Features, there: &HashSet<&str>| of.names.iter().all(|name| there.contains(&**name));
     same(names(a, &in_b) && names(b, &in_a), Difference::Names)?;
+    same(!alignment::opposed(&a.wording, &b.wording), Difference::Opposites)?;
     same(!reversed(&in_a, &in_b) && !reversed(&in_b, &in_a), Difference::Opposites)?;
-    same(order_agrees(a, b), Difference::Order)?;
-    same(extent_agrees(a.words.len(), b.words.len()), Difference::Extent)
+    same(order::agrees(&a.wording, &b.wording), Difference::Order)?;
+    same(extent_agrees(a.words.len(), b.words.len()), Difference::Extent)?;
+    same(!a.wording.pointing && !b.wording.pointing, Difference::Pointing)
 }
 
 /// The probability that the answer to one question is right for the other; `None` if a rule refuses.
@@ -62,9 +75,14 @@ pub(crate) fn right(similarity: f32, a: &Features, b: &Features) -> Option<f64> 
     Some(probability(similarity, a, b))
 }
 
+/// What the calibrated model sees of a pair beside its cosine.
+pub(crate) fn numbers(a: &Features, b: &Features) -> [f32; alignment::COUNT] {
+    alignment::numbers(&a.wording, &b.wording)
+}
+
 /// The same whatever the rules say.
 pub(crate) fn probability(similarity: f32, a: &Features, b: &Features) -> f64 {
-    right::probability(&numbers(similarity, a, b))
+    right::probability(similarity, &numbers(a, b))
 }
 
 fn known(features: &Features) -> HashSet<&str> {
@@ -80,6 +98,11 @@ fn kinds_agree(a: &[Kind], b: &[Kind]) -> bool {
     a == b || (loose(a) && loose(b)) || one_of(a, b) || one_of(b, a)
 }
 
+/// "Where and how" asks more than "where". A way and a fact are often the same question, so `how` counts beside another only.
+fn questions_agree(a: u32, b: u32) -> bool {
+    a & !wording::HOW == b & !wording::HOW && (a == b || a & !wording::HOW == 0)
+}
+
 /// Whether one side has a word whose opposite by prefix or ending is on the other side only.
 fn reversed(a: &HashSet<&str>, b: &HashSet<&str>) -> bool {
     let opposite = |word: &str| {
@@ -93,22 +116,6 @@ fn reversed(a: &HashSet<&str>, b: &HashSet<&str>) -> bool {
         })
     };
     a.iter().any(|word| !b.contains(word) && opposite(word))
-}
-
-/// Whether the words about the subject that both have come in the same order in both.
-fn order_agrees(a: &Features, b: &Features) -> bool {
-    let places = |of: &Features| {
-        let mut places = HashMap::with_capacity(of.content.len());
-        for (place, &index) in of.content.iter().enumerate() {
-            places.entry(of.words[index].clone()).or_insert(place);
-        }
-        places
-    };
-    let (in_a, in_b) = (places(a), places(b));
-    let mut shared: Vec<(usize, usize)> =
-        in_a.iter().filter_map(|(word, at)| in_b.get(word).map(|there| (*at, *there))).collect();
-    shared.sort_unstable();
-    shared.windows(2).all(|pair| pair[0].1 < pair[1].1)
 }
 
 /// A question that is much longer asks for more.

@@ -23,6 +23,17 @@ fn the_same_question_in_other_words_passes() {
         ("What does `foldl` do?", "Explain what `foldl` does."),
         ("Why isn't the sky green?", "Why is the sky not green?"),
         ("Write to <EMAIL_1>.", "Please write to <EMAIL_1>"),
+        ("In HTML, how do I start a new line?", "How do I start a new line in HTML?"),
+        (
+            "What is the difference between an agnostic and an atheist?",
+            "What is the difference between atheists and agnostics?",
+        ),
+        ("What is a shell in Unix?", "What is a Unix shell?"),
+        ("Is there evidence for the existence of God?", "Is there evidence for God's existence?"),
+        ("Which earphone is best under $50?", "Which is the best earphone under $50?"),
+        ("What can one do to control anger?", "What can one do to control his/her anger?"),
+        ("What are the most common mistakes of sellers?", "What are common mistakes of sellers?"),
+        ("What time of the year is best to visit Rome?", "What is the best time of the year to visit Rome?"),
     ];
     for (a, b) in same {
         assert_eq!(look(a, b), Ok(()), "{a} / {b}: {:?} {:?}", Features::of(a), Features::of(b));
@@ -65,6 +76,20 @@ fn what_an_encoder_does_not_see_is_seen() {
         ("Convert json to yaml", "Convert yaml to json", D::Order),
         ("How do I get from paris to london?", "How do I get from london to paris?", D::Order),
         ("Does smoking cause cancer?", "Does cancer cause smoking?", D::Order),
+        ("Is Vietnam cheaper than India?", "Is India cheaper than Vietnam?", D::Order),
+        ("What do dogs like about cats?", "What do cats like about dogs?", D::Order),
+        (
+            "How safe is it to drive from Texas to Ohio?",
+            "How safe is it to drive from Ohio to Texas?",
+            D::Order,
+        ),
+        ("Is wine made of water or fire?", "Is water made of wine or fire?", D::Order),
+        ("Who sold the car to the bank?", "Who sold the bank to the car?", D::Order),
+        ("How do you convert liters to kilograms?", "How do you convert kg to liters?", D::Order),
+        ("Where and how can I buy gold?", "Where can I buy gold?", D::Kind),
+        ("Have you worked in rural Africa?", "Have you worked in urban Africa?", D::Opposites),
+        ("How do buffalo and beef differ?", "How are buffalo and beef similar?", D::Opposites),
+        ("What is wrong in this code?", "What is wrong with this code?", D::Pointing),
         ("Tea?", "Tea, and then a long story of how it came to be drunk all over the world", D::Extent),
     ];
     for (a, b, difference) in other {

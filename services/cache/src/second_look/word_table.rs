@@ -9,6 +9,7 @@ static TABLE: LazyLock<Table> =
 #[derive(Debug, Default)]
 struct Table {
     index: HashMap<&'static str, usize>,
+    words: Vec<&'static str>,
     width: usize,
     vectors: &'static [u8],
     scale: f32,
@@ -24,10 +25,11 @@ impl Table {
         let (words, width, text) = (size(0)?, size(4)?, size(8)?);
         let scale = f32::from_bits(number(12)?);
         let (text, vectors) = rest.split_at_checked(text)?;
-        let index: HashMap<_, _> =
-            std::str::from_utf8(text).ok()?.lines().enumerate().map(|(at, word)| (word, at)).collect();
+        let list: Vec<&str> = std::str::from_utf8(text).ok()?.lines().collect();
+        let index: HashMap<_, _> = list.iter().enumerate().map(|(at, word)| (*word, at)).collect();
         (index.len() == words && vectors.len() == words * width).then_some(Self {
             index,
+            words: list,
             width,
             vectors,
             scale,
@@ -41,13 +43,30 @@ pub(super) fn find(word: &str) -> Option<usize> {
     table.index.get(word).or_else(|| table.index.get(&*format!("{word}s"))).copied()
 }
 
+/// The place of just this word.
+pub(super) fn exactly(word: &str) -> Option<usize> {
+    TABLE.index.get(word).copied()
+}
+
+pub(super) fn word(index: usize) -> Option<&'static str> {
+    TABLE.words.get(index).copied()
+}
+
+/// The short vector of a word, in units that cancel out in a cosine.
+pub(super) fn vector(index: usize) -> impl Iterator<Item = f32> {
+    row(index).iter().map(|value| f32::from(value.cast_signed()))
+}
+
+fn row(index: usize) -> &'static [u8] {
+    let table = &*TABLE;
+    table.vectors.get(index * table.width..(index + 1) * table.width).unwrap_or_default()
+}
+
 /// How close two words are, from 0 to 1.
 pub(super) fn cosine(a: usize, b: usize) -> f32 {
     let table = &*TABLE;
-    let of =
-        |index: usize| table.vectors.get(index * table.width..(index + 1) * table.width).unwrap_or_default();
     let sum: i32 =
-        of(a).iter().zip(of(b)).map(|(x, y)| i32::from(x.cast_signed()) * i32::from(y.cast_signed())).sum();
+        row(a).iter().zip(row(b)).map(|(x, y)| i32::from(x.cast_signed()) * i32::from(y.cast_signed())).sum();
     (sum as f32 * table.scale * table.scale).clamp(0.0, 1.0)
 }
 

@@ -12,6 +12,25 @@ const STOP: &str = "a an the is are was were be been being am do does did done d
     please tell explain describe give show define mean means meaning some any just also very really quite s t re ve ll d m \
     work works working way ways thing things one get got make makes made use used using let say said";
 
+/// Words that say nothing when two wordings are aligned: what they shade is looked at apart.
+const NIL: &str = "a an the is are was were be been being am do does did doing done have has had having to of that there it its and or so \
+    then please also very really quite just actually exactly ever even some any this these those which what who whom whose when where why \
+    how in on at by for with about as into onto from if but than s t re ve ll d m would could can may might must shall should will i me my \
+    mine we us our you your he him his she her they them their myself yourself one ones someone somebody anyone anybody people person \
+    etc like hi hello thanks thank tell explain describe give say said mean means meaning let know here versus";
+
+/// Words that say little.
+const LIGHT: &str = "make get use go take work do thing way something need want help kind type sort lot good best better great top well \
+    right proper main major certain various different several real ideal perfect effective efficient easy simple possible other";
+
+/// Words that say of how much, how often, which of them.
+const QUANTITIES: &str = "only all every each more less fewer few many much both either neither none no almost too enough still yet again \
+    already never always often sometimes rarely usually else another same own instead together alone most least half twice once first \
+    last next not without per except everyone everybody everything free";
+
+const PREPOSITION: &str = "in on at by for with about into onto to from of and or but if than versus between per during since until \
+    through over under against across around near without before after";
+
 /// Negations. `no` is Spanish and Italian as well.
 const NEGATIONS: &str = "not no never none nothing nobody nowhere neither nor cannot without except excluding excludes exclude \
     lacks lack lacking unless hardly barely rarely seldom instead dont doesnt didnt isnt arent wasnt werent cant couldnt wont \
@@ -90,10 +109,12 @@ const UNITS: &[&str] = &[
 const OPPOSITES: &[&str] = &[
     "= before prior | after following",
     "= more | less fewer",
-    "= increase increases increased increasing raise raises raised raising grow growing boost boosting | \
+    "increase increases increased increasing raise raises raised raising grow growing boost boosting | \
        decrease decreases decreased decreasing reduce reduces reduced reducing shrink shrinking lower lowers lowering cut cutting",
-    "= maximum max maximize maximise most highest largest biggest longest greatest tallest | \
-       minimum min minimize minimise least lowest smallest shortest fewest",
+    "= maximum max maximize maximise highest largest biggest longest greatest tallest | \
+       minimum min minimize minimise lowest smallest shortest fewest",
+    "most | least",
+    "many | few",
     "= greater larger bigger longer taller higher exceed exceeds | smaller shorter",
     "above over | below under beneath",
     "= ascending | descending",
@@ -105,10 +126,10 @@ const OPPOSITES: &[&str] = &[
     "= import imports importing imported | export exports exporting exported",
     "= encode encoding encodes serialize serialise compress | decode decoding decodes deserialize deserialise decompress extract",
     "= encrypt encrypts encryption encrypting | decrypt decrypts decryption decrypting",
-    "= buy buys buying bought purchase purchases purchased purchasing | sell sells selling sold",
+    "buy buys buying bought purchase purchases purchased purchasing | sell sells selling sold",
     "= borrow borrows borrowing | lend lends lending",
     "= multiply multiplied multiplication | divide divided division",
-    "= add adds adding added addition plus | subtract subtracts subtracting subtraction minus remove removes removing removed delete \
+    "add adds adding added addition plus | subtract subtracts subtracting subtraction minus remove removes removing removed delete \
        deletes deleting deleted erase",
     "= input inputs | output outputs",
     "read reads reading | write writes writing written",
@@ -174,6 +195,7 @@ const OPPOSITES: &[&str] = &[
     "send sends sending sent | receive receives receiving received",
     "question | answer",
     "acid acidic | alkaline base basic",
+    "differ differs different difference differences | similar similarly similarity similarities alike",
 ];
 
 /// Prefixes that turn a word into its opposite.
@@ -186,6 +208,18 @@ const CALENDAR: &str = "january february march april june july august september 
 
 fn set(words: &'static str) -> HashSet<&'static str> {
     words.split_whitespace().collect()
+}
+
+pub(super) static NIL_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| set(NIL));
+pub(super) static LIGHT_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| set(LIGHT));
+pub(super) static QUANTITY_WORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| set(QUANTITIES));
+/// Each with a number of its own, below 64.
+pub(super) static PREPOSITIONS: LazyLock<HashMap<&str, u32>> =
+    LazyLock::new(|| PREPOSITION.split_whitespace().zip(0..64).collect());
+
+/// One bit for each that holds, the first the lowest.
+pub(super) fn bits(holds: impl Iterator<Item = bool>) -> u32 {
+    holds.take(32).zip(0..).fold(0, |bits, (holds, at)| bits | u32::from(holds) << at)
 }
 
 pub(super) static STOP_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| set(STOP));

@@ -4,7 +4,7 @@ use signalbox_mesh::{Environment, ManualClock};
 use signalbox_proto::common::v1::CacheState;
 
 use super::world::*;
-use crate::{Config, Embedding, cache::Cache};
+use crate::{Config, Embedding, backend::embedded::Embedded, cache::Cache, vectors::ExactScan};
 
 #[tokio::test(start_paused = true)]
 async fn memory_is_bounded_and_figures_follow_evictions() {
@@ -24,7 +24,10 @@ async fn memory_is_bounded_and_figures_follow_evictions() {
 async fn nothing_is_left_of_an_evicted_entry() {
     let config: Config = toml::from_str("[exact]\nmax_bytes = 1").unwrap();
     let environment = Environment::manual(ManualClock::new(NOW), 1, "");
-    let cache = Arc::new(Cache::new(config, Embedding::constant(), &environment));
+    let backend = Arc::new(Embedded::new(&config, &environment.random));
+    let vectors = Arc::new(ExactScan::new(10, 10));
+    let moka = Arc::clone(&backend);
+    let cache = Arc::new(Cache::new(config, Embedding::constant(), backend, vectors, &environment));
     let part = signalbox_mesh::Part::new(signalbox_mesh::server!(
         signalbox_proto::cache::v1::cache_service_server::CacheServiceServer,
         crate::service::Service(Arc::clone(&cache))
@@ -33,7 +36,7 @@ async fn nothing_is_left_of_an_evicted_entry() {
     let world = World::over(part, channel, ManualClock::new(NOW));
     let lease = world.lookup("a", question("Why is the sky blue?")).await.unwrap().result.lease.unwrap();
     world.fill("a", filling(&lease.id, "Rayleigh.")).await.unwrap();
-    cache.settle();
+    moka.settle();
     let stats = world.stats("a").await;
     assert_eq!((stats.entries, stats.bytes), (0, 0));
     let looked = world.lookup("a", question("What makes the sky blue?")).await.unwrap();
@@ -66,4 +69,33 @@ async fn entries_and_removals_race_without_harm() {
     world.invalidate("a", all).await.unwrap();
     let stats = world.stats("a").await;
     assert_eq!((stats.entries, stats.bytes, stats.leases), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn entries_and_vectors_survive_a_restart_and_what_was_removed_stays_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || World::at(folder.path(), "", Embedding::constant(), None, 1);
+    let world = start().await;
+    world.ask("a", &question("Why is the sky blue?"), "Rayleigh.").await;
+    world.ask("a", &question("How many legs have 3 cats?"), "Twelve.").await;
+    let cats = world.lookup("a", question("How many legs have 3 cats?")).await.unwrap();
+    let id = cats.result.cache.unwrap().entry_id.unwrap();
+    let by_id = signalbox_proto::cache::v1::invalidate_request::By::EntryId(id);
+    assert_eq!(world.invalidate("a", by_id).await.unwrap(), 1);
+    let second = start().await;
+    assert_eq!(second.stats("a").await.entries, 0, "one process has the folder");
+    second.end().await;
+    let before = world.stats("a").await;
+    world.end().await;
+
+    let world = start().await;
+    let after = world.stats("a").await;
+    assert_eq!((after.entries, after.bytes), (before.entries, before.bytes));
+    let hit = world.lookup("a", question("Why is the sky blue?")).await.unwrap();
+    assert_eq!((hit.state(), &*hit.text()), (CacheState::Exact, "Rayleigh."));
+    let hit = world.lookup("a", question("What makes the sky blue?")).await.unwrap();
+    assert_eq!((hit.state(), &*hit.text()), (CacheState::Semantic, "Rayleigh."));
+    let gone = world.lookup("a", question("How many legs have 3 cats?")).await.unwrap();
+    assert_eq!(gone.state(), CacheState::Miss);
+    world.end().await;
 }

@@ -3,62 +3,67 @@
 use futures_util::StreamExt as _;
 use signalbox_proto::{
     cache::v1::{
-        FillRequest, FollowCountRequest, Handover, LookupResponse, LookupResult, lookup_response::Kind,
+        FillRequest, FollowCountRequest, Handover, LookupRequest, LookupResponse, LookupResult,
+        lookup_response::Kind,
     },
     common::v1::{CacheState, FinishReason, GenerateEvent, generate_event},
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 use super::world::*;
 
-const ASKED: &str = "Why is the sky blue?";
+pub(super) const ASKED: &str = "Why is the sky blue?";
 
 /// A fill whose messages are sent one by one.
-struct Leader {
-    to: mpsc::Sender<FillRequest>,
-    filled: JoinHandle<String>,
+pub(super) struct Leader {
+    pub(super) to: mpsc::Sender<FillRequest>,
+    pub(super) filled: JoinHandle<Result<String, Status>>,
 }
 
 impl Leader {
-    async fn begin(world: &World, lease: &str) -> Self {
+    pub(super) async fn begin(world: &World, lease: &str) -> Self {
         let (to, messages) = mpsc::channel(8);
         let mut client = world.client();
         let request = context("a").request(ReceiverStream::new(messages));
-        let filled = tokio::spawn(async move { client.fill(request).await.unwrap().into_inner().reason });
+        let filled = tokio::spawn(async move { Ok(client.fill(request).await?.into_inner().reason) });
         to.send(open(lease)).await.unwrap();
         Self { to, filled }
     }
 
-    async fn says(&self, words: &str) {
+    pub(super) async fn says(&self, words: &str) {
         self.to.send(events(vec![text(words)])).await.unwrap();
     }
 
-    async fn ends(self) -> String {
+    pub(super) async fn ends(self) -> String {
         self.to.send(events(vec![finished(FinishReason::Stop)])).await.unwrap();
         self.to.send(commit()).await.unwrap();
         drop(self.to);
-        self.filled.await.unwrap()
+        self.filled.await.unwrap().unwrap()
     }
 
-    async fn fails(self) {
+    pub(super) async fn fails(self) {
         drop(self.to);
-        self.filled.await.unwrap();
+        self.filled.await.unwrap().unwrap();
     }
 }
 
 /// One who asks while the answer flows.
-struct Reader {
-    result: LookupResult,
+pub(super) struct Reader {
+    pub(super) result: LookupResult,
     stream: Streaming<LookupResponse>,
-    text: String,
+    pub(super) text: String,
     events: Vec<GenerateEvent>,
 }
 
 impl Reader {
-    async fn ask(world: &World, tenant: &str) -> Self {
-        let request = context(tenant).request(question(ASKED));
+    pub(super) async fn ask(world: &World, tenant: &str) -> Self {
+        Self::ask_with(world, tenant, question(ASKED)).await
+    }
+
+    pub(super) async fn ask_with(world: &World, tenant: &str, request: LookupRequest) -> Self {
+        let request = context(tenant).request(request);
         let mut stream = world.client().lookup(request).await.unwrap().into_inner();
         let Some(Kind::Result(result)) = stream.message().await.unwrap().unwrap().kind else {
             panic!("no result")
@@ -66,23 +71,23 @@ impl Reader {
         Self { result, stream, text: String::new(), events: Vec::new() }
     }
 
-    fn state(&self) -> CacheState {
+    pub(super) fn state(&self) -> CacheState {
         self.result.cache.as_ref().unwrap().state()
     }
 
-    fn lease(&self) -> String {
+    pub(super) fn lease(&self) -> String {
         self.result.lease.as_ref().unwrap().id.clone()
     }
 
     /// Reads until it has that text.
-    async fn reads(&mut self, expected: &str) {
+    pub(super) async fn reads(&mut self, expected: &str) {
         while self.text != expected {
             assert!(expected.starts_with(&self.text), "{} is no part of {expected}", self.text);
             assert!(self.step().await.is_none(), "a handover");
         }
     }
 
-    async fn step(&mut self) -> Option<Handover> {
+    pub(super) async fn step(&mut self) -> Option<Handover> {
         match self.stream.message().await.unwrap().expect("more").kind {
             Some(Kind::Events(events)) => {
                 for event in events.events {
@@ -98,7 +103,7 @@ impl Reader {
         }
     }
 
-    async fn handed(&mut self) -> Handover {
+    pub(super) async fn handed(&mut self) -> Handover {
         loop {
             if let Some(handover) = self.step().await {
                 return handover;
@@ -107,7 +112,7 @@ impl Reader {
     }
 
     /// To the end; the sequence has no gap.
-    async fn rest(mut self) -> String {
+    pub(super) async fn rest(mut self) -> String {
         while let Some(message) = self.stream.next().await {
             let Some(Kind::Events(events)) = message.unwrap().kind else { panic!("no events") };
             self.text.extend(events.events.iter().map(words));
@@ -120,8 +125,12 @@ impl Reader {
     }
 }
 
-async fn begun(world: &World) -> (Leader, Reader) {
-    let first = Reader::ask(world, "a").await;
+pub(super) async fn begun(world: &World) -> (Leader, Reader) {
+    begun_with(world, ASKED).await
+}
+
+pub(super) async fn begun_with(world: &World, asked: &str) -> (Leader, Reader) {
+    let first = Reader::ask_with(world, "a", question(asked)).await;
     assert_eq!(first.state(), CacheState::Miss);
     let leader = Leader::begin(world, &first.lease()).await;
     leader.to.send(events(vec![started()])).await.unwrap();

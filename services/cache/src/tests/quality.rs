@@ -86,5 +86,8 @@ async fn labelled_pairs() {
         "the threshold alone stops few of them"
     );
     assert!(wrong * 100 <= right + wrong, "at most 1 % wrong on these pairs");
-    assert!(right * 100 >= 15 * of(1, |c| c.pairs), "at least 15 % of the right pairs");
+    assert!(
+        right * 100 >= 2 * of(1, |c| c.pairs),
+        "these are statements: few of their rewrites share their words"
+    );
 }

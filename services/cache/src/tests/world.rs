@@ -1,9 +1,9 @@
 //! A cache behind a local channel, and requests and answers to try it with.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use futures_util::stream;
-use signalbox_config::{Live, Shared};
+use signalbox_config::{Live, Redis, Shared};
 use signalbox_embed::{EmbedConfig, EmbedError, Embedder};
 use signalbox_mesh::{Channel, Environment, ManualClock, Part, RequestContext};
 use signalbox_proto::{
@@ -39,10 +39,26 @@ pub(super) struct Looked {
 
 impl World {
     pub(super) async fn with(config: &str, embedding: Embedding) -> Self {
+        Self::replica(config, embedding, None, 1).await
+    }
+
+    /// One of several replicas, by its seed, that share what they know over that Redis.
+    pub(super) async fn replica(config: &str, embedding: Embedding, redis: Option<Redis>, seed: u64) -> Self {
+        Self::at(Path::new(""), config, embedding, redis, seed).await
+    }
+
+    /// The same, with a data folder.
+    pub(super) async fn at(
+        folder: &Path,
+        config: &str,
+        embedding: Embedding,
+        redis: Option<Redis>,
+        seed: u64,
+    ) -> Self {
         let config: Config = toml::from_str(config).unwrap();
         let clock = ManualClock::new(NOW);
-        let environment = Environment::manual(clock.clone(), 1, "");
-        let shared = Live::new(Shared::default());
+        let environment = Environment::manual(clock.clone(), seed, folder);
+        let shared = Live::new(Shared { redis, ..Shared::default() });
         let part = build(shared, config, embedding, environment.clone()).await.unwrap();
         let mut mesh = signalbox_mesh::Config::default();
         mesh.server.concurrency = 1 << 15;
@@ -56,14 +72,17 @@ impl World {
 
     /// Without an embedding model.
     pub(super) async fn exact(config: &str) -> Self {
-        let error =
-            EmbedError::Unavailable { what: "no model at /secret/path".into(), remedy: "get one".into() };
-        Self::with(config, Err(error).into()).await
+        Self::with(config, no_model()).await
     }
 
     /// With an encoder to which all texts are the same.
     pub(super) async fn blind(config: &str) -> Self {
         Self::with(config, Embedding::constant()).await
+    }
+
+    /// Ends it as a process does.
+    pub(super) async fn end(self) {
+        self.part.drain().await;
     }
 
     pub(super) fn client(&self) -> CacheServiceClient<Channel> {
@@ -219,6 +238,11 @@ pub(super) fn filling(lease: &str, answer: &str) -> Vec<FillRequest> {
         events(vec![finished(FinishReason::Stop)]),
         commit(),
     ]
+}
+
+pub(super) fn no_model() -> Embedding {
+    let error = EmbedError::Unavailable { what: "no model at /secret/path".into(), remedy: "get one".into() };
+    Err(error).into()
 }
 
 /// The real model, or a visible line and nothing.

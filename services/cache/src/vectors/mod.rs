@@ -1,21 +1,25 @@
 //! Where vectors are kept and searched.
 
+mod qdrant;
 mod scan;
+mod sketch;
 
 use std::sync::Arc;
 
 use signalbox_embed::Vector;
 
-pub(crate) use self::scan::ExactScan;
-use crate::{canonical::Digest, entry::EntryId};
+pub(crate) use self::{qdrant::Qdrant, scan::ExactScan};
+use crate::{backend::Named, canonical::Digest, entry::EntryId};
 
 /// A question's vector and where it may be compared.
 #[derive(Debug, Clone)]
 pub(crate) struct Point {
-    pub(crate) id: EntryId,
+    pub(crate) named: Named,
     pub(crate) tenant: Arc<str>,
     pub(crate) partition: Digest,
     pub(crate) vector: Vector,
+    /// When its entry ends; a store may remove it then.
+    pub(crate) ends_unix_ms: i64,
 }
 
 /// Where a search looks.
@@ -30,7 +34,7 @@ pub(crate) enum Scope<'a> {
 /// A point close to what was searched.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Neighbour {
-    pub(crate) id: EntryId,
+    pub(crate) named: Named,
     /// Cosine.
     pub(crate) similarity: f32,
 }
@@ -45,12 +49,18 @@ pub(crate) struct Neighbour {
 /// - Stores may be remote: a failure is an empty answer, and insertion is an attempt.
 #[tonic::async_trait]
 pub(crate) trait VectorStore: Send + Sync + 'static {
-    /// Adds a point.
-    async fn insert(&self, point: Point);
+    /// Adds a point; false if that is certain not to have worked.
+    async fn insert(&self, point: Point) -> bool;
 
     /// Finds the points of at least that similarity, the closest first, at most `limit` of them.
     async fn search(&self, scope: Scope<'_>, vector: &Vector, at_least: f32, limit: usize) -> Vec<Neighbour>;
 
-    /// Removes points; unknown ids are ignored.
-    async fn remove(&self, ids: &[EntryId]);
+    /// Removes points of a tenant; unknown ids are ignored.
+    async fn remove(&self, tenant: &str, ids: &[EntryId]);
+
+    /// Why there is nothing to be found in it now, in bounded words.
+    fn trouble(&self) -> Option<&'static str>;
+
+    /// Writes down what would be lost with the process.
+    async fn flush(&self);
 }

@@ -1,15 +1,21 @@
-//! The exact scan: every vector of the partition, one after the other, in this process.
+//! The scan: every vector of the partition, one after the other, in this process.
 
 use std::{
     collections::{HashMap, VecDeque},
+    io,
+    path::Path,
     sync::Arc,
 };
 
 use parking_lot::RwLock;
+use prost::Message;
 use signalbox_embed::Vector;
 
-use super::{Neighbour, Point, Scope, VectorStore};
-use crate::{canonical::Digest, entry::EntryId};
+use super::{
+    Neighbour, Point, Scope, VectorStore,
+    sketch::{self, Quantised, WORDS},
+};
+use crate::{backend::Named, canonical::Digest, codec, entry::EntryId, journal::Journal};
 
 /// Vectors in memory, those of a partition side by side.
 pub(crate) struct ExactScan {
@@ -22,6 +28,24 @@ pub(crate) struct ExactScan {
 struct State {
     tenants: HashMap<Arc<str>, Tenant>,
     places: HashMap<EntryId, Place>,
+    /// Where they are written down as well.
+    journal: Option<Arc<Journal>>,
+}
+
+/// A point as it is written down.
+#[derive(Clone, PartialEq, Message)]
+struct StoredPoint {
+    #[prost(string, tag = "1")]
+    tenant: String,
+    #[prost(bytes = "vec", tag = "2")]
+    partition: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    key: Vec<u8>,
+    /// Signed bytes.
+    #[prost(bytes = "vec", tag = "4")]
+    values: Vec<u8>,
+    #[prost(int64, tag = "5")]
+    ends_unix_ms: i64,
 }
 
 #[derive(Default)]
@@ -34,9 +58,12 @@ struct Tenant {
 
 #[derive(Default)]
 struct Partition {
-    ids: Vec<EntryId>,
-    /// Those of `ids`, one after the other.
-    values: Vec<f32>,
+    names: Vec<Named>,
+    /// Of each name, where its vector is long enough.
+    sketches: Vec<[u64; WORDS]>,
+    /// Those of all names, one after the other.
+    values: Vec<i8>,
+    norms: Vec<f32>,
 }
 
 struct Place {
@@ -50,17 +77,31 @@ impl ExactScan {
         Self { most, most_per_tenant, state: RwLock::default() }
     }
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.state.read().places.len()
+    /// The same, with what was written down in a file; what ended meanwhile is left out.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub(crate) fn restored(
+        most: usize,
+        most_per_tenant: usize,
+        path: &Path,
+        now_unix_ms: i64,
+    ) -> io::Result<Self> {
+        let this = Self::new(most, most_per_tenant);
+        let mut ended = Vec::new();
+        let journal = Journal::open(path, |id, bytes| match restore(id, &bytes) {
+            Some(point) if point.ends_unix_ms > now_unix_ms => this.add(&point),
+            _ => ended.push(id),
+        })?;
+        ended.into_iter().for_each(|id| journal.remove(id));
+        this.state.write().journal = Some(Arc::new(journal));
+        Ok(this)
     }
-}
 
-#[tonic::async_trait]
-impl VectorStore for ExactScan {
-    async fn insert(&self, point: Point) {
+    /// Adds a point, and makes room for it.
+    fn add(&self, point: &QuantisedPoint) {
         let mut state = self.state.write();
-        state.remove(point.id);
+        state.remove(point.named.id);
         let own = state.tenants.get(&point.tenant).map_or(0, |tenant| tenant.points);
         if own >= self.most_per_tenant {
             state.evict(&point.tenant);
@@ -71,10 +112,26 @@ impl VectorStore for ExactScan {
                 state.evict(&tenant);
             }
         }
-        state.insert(&point);
+        state.insert(point);
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.state.read().places.len()
+    }
+}
+
+#[tonic::async_trait]
+impl VectorStore for ExactScan {
+    async fn insert(&self, point: Point) -> bool {
+        let Point { named, tenant, partition, vector, ends_unix_ms } = point;
+        let vector = Quantised::of(&vector);
+        self.add(&QuantisedPoint { named, tenant, partition, vector, ends_unix_ms });
+        true
     }
 
     async fn search(&self, scope: Scope<'_>, vector: &Vector, at_least: f32, limit: usize) -> Vec<Neighbour> {
+        let probe = Probe::new(vector, at_least);
         let state = self.state.read();
         let mut found = Vec::new();
         match scope {
@@ -82,13 +139,13 @@ impl VectorStore for ExactScan {
                 if let Some(points) =
                     state.tenants.get(tenant).and_then(|tenant| tenant.partitions.get(&partition))
                 {
-                    points.scan(vector, at_least, &mut found);
+                    points.scan(&probe, &mut found);
                 }
             }
             Scope::Tenant(tenant) => {
                 let tenant = state.tenants.get(tenant);
                 for points in tenant.into_iter().flat_map(|tenant| tenant.partitions.values()) {
-                    points.scan(vector, at_least, &mut found);
+                    points.scan(&probe, &mut found);
                 }
             }
         }
@@ -98,32 +155,50 @@ impl VectorStore for ExactScan {
         found
     }
 
-    async fn remove(&self, ids: &[EntryId]) {
+    async fn remove(&self, tenant: &str, ids: &[EntryId]) {
         let mut state = self.state.write();
         for id in ids {
-            state.remove(*id);
+            if state.places.get(id).is_some_and(|place| *place.tenant == *tenant) {
+                state.remove(*id);
+            }
+        }
+    }
+
+    fn trouble(&self) -> Option<&'static str> {
+        None
+    }
+
+    async fn flush(&self) {
+        let journal = self.state.read().journal.clone();
+        if let Some(journal) = journal {
+            journal.flush_aside().await;
         }
     }
 }
 
 impl State {
-    fn insert(&mut self, point: &Point) {
+    fn insert(&mut self, point: &QuantisedPoint) {
+        if let Some(journal) = &self.journal {
+            journal.put(point.named.id, &stored(point));
+        }
         let tenant = self.tenants.entry(Arc::clone(&point.tenant)).or_default();
         let partition = tenant.partitions.entry(point.partition).or_default();
         let place = Place {
             tenant: Arc::clone(&point.tenant),
             partition: point.partition,
-            index: partition.ids.len(),
+            index: partition.names.len(),
         };
-        partition.ids.push(point.id);
-        partition.values.extend_from_slice(&point.vector);
-        tenant.order.push_back(point.id);
+        partition.push(point);
+        tenant.order.push_back(point.named.id);
         tenant.points += 1;
-        self.places.insert(point.id, place);
+        self.places.insert(point.named.id, place);
     }
 
     fn remove(&mut self, id: EntryId) {
         let Some(place) = self.places.remove(&id) else { return };
+        if let Some(journal) = &self.journal {
+            journal.remove(id);
+        }
         let Some(tenant) = self.tenants.get_mut(&place.tenant) else { return };
         if let Some(partition) = tenant.partitions.get_mut(&place.partition) {
             if let Some(moved) = partition.take(place.index)
@@ -131,7 +206,7 @@ impl State {
             {
                 of_moved.index = place.index;
             }
-            if partition.ids.is_empty() {
+            if partition.names.is_empty() {
                 tenant.partitions.remove(&place.partition);
             }
         }
@@ -153,45 +228,108 @@ impl State {
     }
 }
 
+/// A point in the form in which it is kept.
+struct QuantisedPoint {
+    named: Named,
+    tenant: Arc<str>,
+    partition: Digest,
+    vector: Quantised,
+    ends_unix_ms: i64,
+}
+
+fn stored(point: &QuantisedPoint) -> Vec<u8> {
+    StoredPoint {
+        tenant: point.tenant.to_string(),
+        partition: point.partition.0.to_vec(),
+        key: point.named.key.0.to_vec(),
+        values: point.vector.values.iter().map(|value| value.cast_unsigned()).collect(),
+        ends_unix_ms: point.ends_unix_ms,
+    }
+    .encode_to_vec()
+}
+
+fn restore(id: EntryId, bytes: &[u8]) -> Option<QuantisedPoint> {
+    let StoredPoint { tenant, partition, key, values, ends_unix_ms } = StoredPoint::decode(bytes).ok()?;
+    Some(QuantisedPoint {
+        named: Named { id, key: codec::key(&key)? },
+        tenant: tenant.into(),
+        partition: codec::key(&partition)?,
+        vector: Quantised::new(values.into_iter().map(u8::cast_signed).collect()),
+        ends_unix_ms,
+    })
+}
+
+/// What is searched, in the forms that it is compared in.
+struct Probe {
+    vector: Quantised,
+    sketch: Option<[u64; WORDS]>,
+    at_least: f32,
+    most_differing: u32,
+}
+
+impl Probe {
+    fn new(vector: &Vector, at_least: f32) -> Self {
+        let vector = Quantised::of(vector);
+        Self {
+            sketch: sketch::sketch(&vector),
+            vector,
+            at_least,
+            most_differing: sketch::most_differing(at_least),
+        }
+    }
+}
+
 impl Partition {
-    fn scan(&self, vector: &Vector, at_least: f32, found: &mut Vec<Neighbour>) {
-        let width = vector.len();
-        if width == 0 || self.values.len() != width * self.ids.len() {
+    fn push(&mut self, point: &QuantisedPoint) {
+        self.names.push(point.named);
+        self.sketches.extend(sketch::sketch(&point.vector));
+        self.values.extend(&point.vector.values);
+        self.norms.push(point.vector.norm);
+    }
+
+    fn scan(&self, probe: &Probe, found: &mut Vec<Neighbour>) {
+        let width = probe.vector.values.len();
+        if width == 0 || self.values.len() != width * self.names.len() {
             return;
         }
-        for (id, values) in self.ids.iter().zip(self.values.chunks_exact(width)) {
-            let similarity = dot(vector, values);
-            if similarity >= at_least {
-                found.push(Neighbour { id: *id, similarity });
+        match &probe.sketch {
+            Some(sketch) if self.sketches.len() == self.names.len() => {
+                for (index, other) in self.sketches.iter().enumerate() {
+                    if sketch::differing(sketch, other) <= probe.most_differing {
+                        self.measure(index, probe, found);
+                    }
+                }
             }
+            _ => (0..self.names.len()).for_each(|index| self.measure(index, probe, found)),
+        }
+    }
+
+    fn measure(&self, index: usize, probe: &Probe, found: &mut Vec<Neighbour>) {
+        let Quantised { values, norm } = &probe.vector;
+        let width = values.len();
+        let own = &self.values[index * width..][..width];
+        #[expect(clippy::cast_precision_loss, reason = "16 million per thousand components")]
+        let similarity = sketch::dot(values, own) as f32 / (norm * self.norms[index]);
+        if similarity >= probe.at_least {
+            found.push(Neighbour { named: self.names[index], similarity });
         }
     }
 
     /// Removes by moving the last one into the gap; gives the one that moved.
     fn take(&mut self, index: usize) -> Option<EntryId> {
-        let width = self.values.len() / self.ids.len().max(1);
-        let last = self.ids.len().checked_sub(1)?;
-        self.ids.swap_remove(index);
+        let width = self.values.len() / self.names.len().max(1);
+        let last = self.names.len().checked_sub(1)?;
+        self.names.swap_remove(index);
+        self.norms.swap_remove(index);
+        if self.sketches.len() > last {
+            self.sketches.swap_remove(index);
+        }
         if index != last {
             self.values.copy_within(last * width.., index * width);
         }
         self.values.truncate(last * width);
-        self.ids.get(index).copied()
+        self.names.get(index).map(|named| named.id)
     }
-}
-
-/// Eight sums at a time, which the compiler turns into vector instructions.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 8;
-    let mut sums = [0.0f32; LANES];
-    let (in_a, in_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = in_a.remainder().iter().zip(in_b.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in in_a.zip(in_b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    sums.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]
@@ -202,13 +340,20 @@ mod tests {
 
     fn point(id: u128, tenant: &str, partition: u8, angle: f32) -> Point {
         let vector = Vector::from_unit(vec![angle.cos(), angle.sin()]).unwrap();
-        Point { id: EntryId(id), tenant: tenant.into(), partition: Digest([partition; 32]), vector }
+        let named = Named { id: EntryId(id), key: Digest([9; 32]) };
+        let tenant = tenant.into();
+        Point { named, tenant, partition: Digest([partition; 32]), vector, ends_unix_ms: 0 }
+    }
+
+    fn measured(a: &Vector, b: &Vector) -> f32 {
+        let (a, b) = (Quantised::of(a), Quantised::of(b));
+        sketch::dot(&a.values, &b.values) as f32 / (a.norm * b.norm)
     }
 
     async fn found(store: &ExactScan, tenant: &str, partition: u8, angle: f32) -> Vec<u128> {
         let scope = Scope::Partition { tenant, partition: Digest([partition; 32]) };
         let vector = Vector::from_unit(vec![angle.cos(), angle.sin()]).unwrap();
-        store.search(scope, &vector, 0.9, 8).await.into_iter().map(|neighbour| neighbour.id.0).collect()
+        store.search(scope, &vector, 0.9, 8).await.into_iter().map(|neighbour| neighbour.named.id.0).collect()
     }
 
     #[tokio::test]
@@ -228,7 +373,7 @@ mod tests {
         assert_eq!(found(&store, "c", 1, 0.0).await, [0u128; 0]);
         let vector = Vector::from_unit(vec![1.0, 0.0]).unwrap();
         let all = store.search(Scope::Tenant("a"), &vector, 0.9, 8).await;
-        assert_eq!(all.iter().map(|n| n.id.0).collect::<Vec<_>>(), [4, 2, 1]);
+        assert_eq!(all.iter().map(|n| n.named.id.0).collect::<Vec<_>>(), [4, 2, 1]);
     }
 
     #[tokio::test]
@@ -248,6 +393,41 @@ mod tests {
         assert_eq!(found(&store, "flood", 10, 0.0).await, [0u128; 0]);
     }
 
+    #[tokio::test]
+    async fn a_flood_of_partitions_takes_no_more_room_than_is_given() {
+        let store = ExactScan::new(1_000, 500);
+        for id in 0..100_000u32 {
+            let mut partition = Digest([0; 32]);
+            partition.0[..4].copy_from_slice(&id.to_le_bytes());
+            let tenant = if id % 3 == 0 { "a" } else { "b" };
+            store.insert(Point { partition, ..point(id.into(), tenant, 0, 0.0) }).await;
+        }
+        let state = store.state.read();
+        assert_eq!(state.places.len(), 1_000);
+        let tenants = state.tenants.values();
+        assert!(tenants.clone().all(|tenant| tenant.points == 500 && tenant.partitions.len() == 500));
+        assert!(tenants.clone().all(|tenant| tenant.order.len() <= 1_016));
+    }
+
+    #[tokio::test]
+    async fn it_survives_a_restart_without_what_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vectors");
+        let store = ExactScan::restored(100, 100, &path, 0).unwrap();
+        for id in 1..=4 {
+            let ends_unix_ms = if id == 3 { 5 } else { 50 };
+            store.insert(Point { ends_unix_ms, ..point(id, "a", 1, 0.1) }).await;
+        }
+        store.remove("a", &[EntryId(2)]).await;
+        store.flush().await;
+        drop(store);
+        let store = ExactScan::restored(100, 100, &path, 10).unwrap();
+        let mut there = found(&store, "a", 1, 0.1).await;
+        there.sort_unstable();
+        assert_eq!((there, found(&store, "b", 1, 0.1).await), (vec![1, 4], vec![]));
+        assert_eq!(store.len(), 2);
+    }
+
     proptest! {
         #[test]
         fn it_gives_what_a_plain_list_would(
@@ -259,21 +439,21 @@ mod tests {
                 let mut list: Vec<Point> = Vec::new();
                 for (id, tenant, partition, angle, insert) in steps {
                     let tenant = ["a", "b"][usize::from(tenant)];
-                    list.retain(|known| known.id.0 != id);
+                    list.retain(|known| known.named.id.0 != id || (!insert && *known.tenant != *tenant));
                     if insert {
                         list.push(point(id, tenant, partition, angle));
                         store.insert(point(id, tenant, partition, angle)).await;
                     } else {
-                        store.remove(&[EntryId(id)]).await;
+                        store.remove(tenant, &[EntryId(id)]).await;
                     }
                     assert_eq!(store.len(), list.len());
                     let here = |known: &&Point| *known.tenant == *tenant && known.partition.0[0] == partition;
                     let probe = Vector::from_unit(vec![angle.cos(), angle.sin()]).unwrap();
                     let mut expected: Vec<u128> = list.iter().filter(here)
-                        .filter(|known| known.vector.cosine(&probe) >= 0.9).map(|known| known.id.0).collect();
+                        .filter(|known| measured(&known.vector, &probe) >= 0.9).map(|known| known.named.id.0).collect();
                     let mut got = Vec::new();
                     let scope = Scope::Partition { tenant, partition: Digest([partition; 32]) };
-                    got.extend(store.search(scope, &probe, 0.9, 100).await.iter().map(|n| n.id.0));
+                    got.extend(store.search(scope, &probe, 0.9, 100).await.iter().map(|n| n.named.id.0));
                     expected.sort_unstable();
                     got.sort_unstable();
                     assert_eq!(got, expected);
@@ -281,15 +461,6 @@ mod tests {
                 let state = store.state.read();
                 assert!(state.tenants.values().all(|tenant| tenant.order.len() <= 2 * tenant.points + 17));
             });
-        }
-    }
-
-    #[test]
-    fn dot_of_any_width() {
-        for width in 0..40u8 {
-            let a: Vec<f32> = (0..width).map(f32::from).collect();
-            let expected: f32 = a.iter().map(|x| x * x).sum();
-            assert!((dot(&a, &a) - expected).abs() <= expected * 1e-6);
         }
     }
 }

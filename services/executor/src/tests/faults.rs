@@ -140,8 +140,11 @@ async fn what_is_only_odd_does_not_matter() {
 async fn an_unreadable_chunk_is_skipped() {
     let world = World::new(&["sim-echo+malformed=2"]).await;
     let ran = world.run(&["sim-echo+malformed=2"]).await;
-    assert_eq!(ran.finished.unwrap().finish_reason(), FinishReason::Stop);
+    let finished = ran.finished.unwrap();
+    assert_eq!((finished.finish_reason(), finished.skipped_chunks), (FinishReason::Stop, 1));
     assert!(ran.text.len() < PROMPT.len() && PROMPT.starts_with("Say"));
+    assert_eq!(ran.notices, 1, "the client is told");
+    assert_eq!(world.target("sim/sim-echo+malformed=2").await.skipped_chunks, 1);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use signalbox_proto::common::v1::{
 };
 use signalbox_proto::executor::v1::executor_service_client::ExecutorServiceClient;
 use signalbox_proto::executor::v1::{
-    ExecuteRequest, ExecuteResponse, ListTargetsRequest, PlannedTarget, execute_response,
+    ExecuteRequest, ExecuteResponse, ListTargetsRequest, PlannedTarget, Target, execute_response,
 };
 use signalbox_testkit::provider::{self, Provider};
 use tonic::Status;
@@ -68,6 +68,12 @@ impl World {
 
     pub(super) async fn run(&self, models: &[&str]) -> Ran {
         run(&self.executors, request(models)).await
+    }
+
+    /// What `ListTargets` says of one target.
+    pub(super) async fn target(&self, id: &str) -> Target {
+        let listed = self.executors.clone().list_targets(ListTargetsRequest {}).await.unwrap().into_inner();
+        listed.targets.into_iter().find(|target| target.target_id == id).unwrap()
     }
 
     /// Waits until the provider is idle, and checks that the executor holds nothing (L1).

@@ -33,11 +33,17 @@ static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         // Flat 8, Andrews Square, Leeds, S3 7LZ
         format!(r"\b(?:Flat|Studio|Suite|Apartment|Unit|Level) \w{{1,5}},? (?:\d{{1,5}}[A-Za-z]?,? )?(?:{CAP},? ){{1,7}}{POSTCODE}\b"),
         // Hauptstraße 12, 1010 Wien; Storgatan 3, 111 22 Stockholm
-        format!(r"\b(?:{CAP}[ -]){{0,2}}\p{{Lu}}\p{{L}}*(?:straße|strasse|str\.|gasse|weg|ring|platz|allee|damm|ufer|steig|zeile|hof|vägen|gatan|stigen|gränden|gränd|torget|backen|allén|laan|straat|plein|gracht|gata|veien|vej|gade|katu|tie) ?\d{{1,4}} ?[a-z]?\b(?:[/-]\d{{1,4}}\w?)*(?:,? (?:[A-Z]{{1,2}}-)?\d{{3,5}}(?:[ -]\d{{2,3}})? {town})?"),
+        format!(r"\b(?:{CAP}[ -]){{0,2}}\p{{Lu}}\p{{L}}*(?:straße|strasse|str\.|gasse|weg|ring|platz|allee|damm|ufer|steig|zeile|hof|vägen|gatan|stigen|gränden|gränd|torget|backen|allén|laan|straat|plein|gracht|singel|kade|dreef|steeg|gata|veien|vegen|svingen|bakken|stien|lyngen|grenda|faret|tunet|åsen|vej|gade|stræde|vænget|allé|katu|tie|kuja|polku|tori) ?\d{{1,4}} ?[a-z]?\b(?:[/-]\d{{1,4}}\w?)*(?:,? (?:[A-Z]{{1,2}}-)?\d{{3,5}}(?:[ -]\d{{2,3}})? {town})?"),
         // Any street with number, postcode and town in the continental order.
         format!(r"\b(?:{CAP} ){{0,3}}{CAP} \d{{1,4}}[a-z]?(?:/\d{{1,4}})*, (?:[A-Z]{{1,2}}-)?(?:\d{{4,5}}|\d{{2}}-\d{{3}}|\d{{3}} \d{{2}}) {town}"),
         // ul. Długa 3/4, 00-238 Warszawa; 12 rue de la Paix, 75002 Paris
         format!(r"(?:\b\d{{1,4}}(?: ?(?:bis|ter))?,? )?\b(?:ul\.|ulica|al\.|aleja|pl\.|plac|os\.|rue|[Rr]uelle|boulevard|chemin|impasse|allée|quai|calle|avenida|paseo|rua|carrer|viale|piazza)(?: (?:de|du|des|la|le|les|del|della|di|da|do|dos|d'|l'|świętego|św\.))* ?(?:{CAP}|\d{{1,2}})(?:[ -](?:{CAP}|de|du|des|la|\d{{1,2}}(?: \p{{Lu}}\p{{L}}*))){{0,4}}(?:,? \d{{1,4}}[a-z]?\b(?:/\d{{1,4}})*)?(?:,? \d{{2,5}}(?:-\d{{3}})? {town}(?:-\p{{L}}+)*)?"),
+        // Via Roma, 12, 00184 Roma; Calle Mayor 3 Piso 2; Travessa do Carmo, 36; Aleea Florilor Nr. 8
+        format!(r"\b(?:Via|Viale|Strada|Piazza|Corso|Vicolo|Borgo|Contrada|Calle|Avenida|Av\.|Paseo|Plaza|Camino|Carretera|Ronda|Rambla|Travessa|Alameda|Praça|Largo|Rua|Estrada|Aleea|Bulevardul|Calea|[SȘ]oseaua|Intrarea|Rue|Avenue|Boulevard|Impasse|Chemin|Quai)(?: (?:de|du|des|da|do|dos|das|del|della|dei|di|la|le|les|los|las|el|y|e))* ?{CAP}(?:[ -](?:{CAP}|de|du|des|da|do|dos|del|della|di|la|y)){{0,5}},? (?:n[º°]? ?|Nr\. ?|No\. ?)?\d{{1,5}}[a-zA-Z]?\b(?:,? (?:Piano|Appartamento|Interno|Piso|Local|Apt\.?|Puerta) \w{{1,4}})*(?:, ?\d{{4,6}}(?:-\d{{3}})?,? {town})?"),
+        // 5, avenue Foch; 707 allée Stéphane Apt. 3
+        format!(r"\b\d{{1,5}}(?: ?(?:bis|ter))?,? (?:avenue|allée?|rang|montée|place|cours|route|chemin|impasse|passage|voie|côte|ruelle|boulevard|rue)(?: (?:de|du|des|la|le|les))* ?(?:d'|l')?{CAP}(?:[ -](?:{CAP}|de|du|des|la)){{0,4}}{FLAT}?(?:, (?:\d{{5}} )?{town}(?:,? {POSTCODE}\b)?)?"),
+        // Petőfi Sándor utca 12
+        format!(r"\b{CAP}(?: {CAP})? (?:utca|út|tér|köz|sugárút) \d{{1,4}}\b"),
         // 12 Connell Street C57 89WW Dublin
         format!(r"\b\d{{1,5}} (?:{CAP} ){{1,3}}[A-Z]\d[\dW] ?[A-Z0-9]{{4}}(?: {town})?"),
         r"\b(?:P\.? ?O\.? Box|Postfach|Boîte postale|Apartado) \d{1,6}\b".to_owned(),
@@ -99,6 +105,70 @@ static TRIGGERS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
         "gade ",
         "katu ",
         "tie ",
+        "singel ",
+        "kade ",
+        "dreef ",
+        "steeg ",
+        "vegen ",
+        "svingen ",
+        "bakken ",
+        "stien ",
+        "lyngen ",
+        "grenda ",
+        "faret ",
+        "tunet ",
+        "åsen ",
+        "stræde ",
+        "vænget ",
+        "allé ",
+        "kuja ",
+        "polku ",
+        "tori ",
+        "Via ",
+        "Viale ",
+        "Strada ",
+        "Piazza ",
+        "Corso ",
+        "Vicolo ",
+        "Borgo ",
+        "Contrada ",
+        "Calle ",
+        "Avenida ",
+        "Av. ",
+        "Paseo ",
+        "Plaza ",
+        "Camino ",
+        "Carretera ",
+        "Ronda ",
+        "Rambla ",
+        "Travessa ",
+        "Alameda ",
+        "Praça ",
+        "Largo ",
+        "Rua ",
+        "Estrada ",
+        "Aleea ",
+        "Bulevardul ",
+        "Calea ",
+        "oseaua ",
+        "Intrarea ",
+        "Rue ",
+        "Avenue ",
+        "Boulevard ",
+        "Impasse ",
+        "Chemin ",
+        "Quai ",
+        "avenue ",
+        "rang ",
+        "montée ",
+        "place ",
+        "cours ",
+        "route ",
+        "passage ",
+        "voie ",
+        "utca ",
+        "út ",
+        "tér ",
         "ul. ",
         "ulica ",
         "al. ",
@@ -219,7 +289,7 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        assert_eq!(PATTERNS.len(), 9);
+        assert_eq!(PATTERNS.len(), 12);
         assert!(DATES.is_some());
     }
 }

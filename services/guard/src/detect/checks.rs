@@ -55,12 +55,24 @@ pub(crate) fn verhoeff(digits: &[u8]) -> bool {
     digits.iter().rev().enumerate().fold(0, fold) == 0
 }
 
-/// ISO 13616: the first four characters moved behind, letters as numbers, modulo 97 is 1; the length is the country's.
+/// ISO 13616: the check digits are right, and the length is the country's.
 pub(crate) fn iban(compact: &[u8]) -> bool {
-    let Some(country) = compact.get(..2) else { return false };
-    if IBAN_LENGTHS.iter().find(|(c, _)| c.as_bytes() == country).is_none_or(|(_, l)| *l != compact.len()) {
-        return false;
-    }
+    iban_length(compact) == Some(compact.len()) && mod_97(compact)
+}
+
+/// The same with a length that is one off: not all who write account numbers follow the registry.
+pub(crate) fn nearly_iban(compact: &[u8]) -> bool {
+    iban_length(compact).is_some_and(|length| length.abs_diff(compact.len()) <= 1) && mod_97(compact)
+}
+
+/// The length of its country's account numbers.
+fn iban_length(compact: &[u8]) -> Option<usize> {
+    let country = compact.get(..2)?;
+    IBAN_LENGTHS.iter().find(|(c, _)| c.as_bytes() == country).map(|(_, length)| *length)
+}
+
+/// The first four characters moved behind, letters as numbers: modulo 97 is 1.
+fn mod_97(compact: &[u8]) -> bool {
     let rest = compact.iter().skip(4).chain(compact.iter().take(4)).fold(0u32, |rest, b| {
         let value = (*b as char).to_digit(36).unwrap_or(0);
         if value < 10 { (rest * 10 + value) % 97 } else { (rest * 100 + value) % 97 }

@@ -60,6 +60,10 @@ pub(crate) fn mentions(text: &str, words: &[&str]) -> bool {
 
 pub(crate) const PHONE: &[&str] = &[
     "phone",
+    "telephone",
+    "telefon",
+    "téléphone",
+    "teléfono",
     "calling",
     "called",
     "tel",
@@ -120,8 +124,9 @@ pub(crate) const CARD: &[&str] = &[
     "payment",
     "billing",
     "pay",
-    "number is",
 ];
+pub(crate) const ACCOUNT: &[&str] =
+    &["iban", "account", "bank", "wire", "transfer", "refund", "konto", "compte", "cuenta", "conto", "conta"];
 pub(crate) const SSN: &[&str] = &["ssn", "social security", "social sec", "ss#", "ss #", "soc sec"];
 pub(crate) const NATIONAL: &[&str] = &[
     "ssn",

@@ -254,7 +254,8 @@ pub(super) const OPEN_NAMES: &[&str] = &[
     "public", "pubkey", "csrf", "authenticity", "signature", "thought", "encrypted_content", "keyboard",
     "monkey", "keyid", "primary_key", "foreign", "cache", "hash", "sha1", "sha256", "checksum", "digest",
     "fingerprint", "tokens", "tokenizer", "max_token", "token_type", "author", "authentication-results",
-    "idempotency",
+    "idempotency", "page_token", "pagetoken", "page-token", "continuation", "cursor", "sync_token",
+    "synctoken", "next_token", "nexttoken",
 ];
 
 /// Ends of names that say something about a secret and are none.

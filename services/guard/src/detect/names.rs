@@ -233,7 +233,8 @@ fn judge(text: &str, words: &[Word<'_>], titled: bool) -> Option<(Kind, usize, f
     if plain == 0 {
         return None;
     }
-    if ends_with(&window, ORGANIZATION_BEFORE) && !is_first(first) {
+    let full_name = plain == 2 && is_last(&words[1]);
+    if ends_with(&window, ORGANIZATION_BEFORE) && !is_first(first) && !full_name {
         return Some((Kind::Organization, plain, 0.6));
     }
     if ends_with(&window, PERSON_BEFORE) && (plain > 1 || !starts_sentence(&window)) {

@@ -51,7 +51,40 @@ pub(super) fn by_prefix(context: Context<'_>, range: Range<usize>, found: &mut V
             from = end;
         }
     }
-    middle(context, range, found);
+    middle(context, range.clone(), found);
+    bot(context, range, found);
+}
+
+/// Keys of bots, told by the lengths of their parts: Discord's (24 to 26, 6 and 27 or more) and Telegram's (digits, colon, 35).
+fn bot(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) {
+    if !(44..=160).contains(&range.len()) {
+        return;
+    }
+    let text = &context.text[range.clone()];
+    let is_key = |part: &str| part.bytes().all(word);
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+    let quoted: &[char] = &['.', ':', '-'];
+    let mut from = 0;
+    for piece in text.split(|c| !inner(c)) {
+        let at = range.start + from + (piece.len() - piece.trim_start_matches(quoted).len());
+        from += piece.len() + text[from + piece.len()..].chars().next().map_or(0, char::len_utf8);
+        let piece = piece.trim_matches(quoted);
+        let parts: Vec<&str> = piece.splitn(4, '.').collect();
+        let discord = matches!(parts.as_slice(), [a, b, c]
+            if a.starts_with(['M', 'N', 'O']) && (24..=26).contains(&a.len()) && b.len() == 6 && (27..=38).contains(&c.len())
+                && parts.iter().all(|part| is_key(part)));
+        let telegram = piece.strip_prefix("bot").unwrap_or(piece).split_once(':').is_some_and(|(id, key)| {
+            (8..=10).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_digit())
+                && key.starts_with("AA")
+                && key.len() == 35
+                && is_key(key)
+        });
+        if (discord || telegram) && entropy(piece.as_bytes()) >= 3.8 {
+            let range = at..at + piece.len();
+            found.push(Detected { detector: Kind::ProviderKey.index(), range, score: 0.95 });
+        }
+    }
 }
 
 /// Whether what follows a prefix is no word and no placeholder.
@@ -73,6 +106,8 @@ fn random(rest: &[u8], form: &Form) -> bool {
                 && dots[1] + 9 < rest.len() + 1
         }
         Kind::SignalboxKey => rest.contains(&b'_') && has(u8::is_ascii_digit),
+        // Letters alone, as many as they always are.
+        _ if form.prefix == "hf_" => kinds >= 2,
         _ if form.prefix.len() <= 3 => kinds >= 2 && has(u8::is_ascii_digit),
         _ => kinds >= 2,
     };
@@ -134,6 +169,24 @@ fn entropy(bytes: &[u8]) -> f64 {
 /// A value in a word whose name, before it, says that it is secret: `password=…`, `"token": "…"`, `Bearer …`, `-u user:…`.
 pub(super) fn assigned(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) {
     let bytes = context.text.as_bytes();
+    // `User ID=a;Password=b`, `?user=a&password=b`: each by itself.
+    let (mut from, before) = (range.start, found.len());
+    for at in range.clone().filter(|at| matches!(bytes[*at], b';' | b'&' | b'?')) {
+        assigned_part(context, from..at, found);
+        from = at + 1;
+    }
+    assigned_part(context, from..range.end, found);
+    // Or the mark is a part of the secret.
+    if from > range.start && found.len() == before {
+        assigned_part(context, range, found);
+    }
+}
+
+fn assigned_part(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) {
+    let bytes = context.text.as_bytes();
+    if range.len() < 5 {
+        return;
+    }
     if bytes[range.clone()].contains(&b':') && login(context, range.clone(), found) {
         return;
     }
@@ -195,9 +248,9 @@ fn strength(window: &str, value: &str) -> Option<f64> {
     let v = value.as_bytes();
     let digits = v.iter().any(u8::is_ascii_digit);
     let random = digits && v.iter().any(u8::is_ascii_alphabetic);
-    for scheme in ["bearer", "basic", "api-token", "token", "apikey", "authorization:"] {
+    for scheme in ["bearer", "basic", "api-token", "ssws", "token", "apikey", "authorization:"] {
         if trimmed.ends_with(scheme)
-            && (trimmed.contains("authorization") || scheme == "bearer" || scheme == "api-token")
+            && (trimmed.contains("authorization") || matches!(scheme, "bearer" | "api-token" | "ssws"))
         {
             return (v.len() >= 8 && (random || entropy(v) > 3.0)).then_some(0.9);
         }
@@ -253,7 +306,7 @@ fn name_before(window: &str) -> Option<(String, bool)> {
 fn is_path(value: &str) -> bool {
     value.starts_with(['/', '.', '~']) && value.contains('/')
         || value.contains("./")
-        || value.matches('/').count() > 2 && !value.ends_with('=')
+        || value.matches('/').count() > 2 && !value.ends_with('=') && value.len() < 80
         || [
             ".json", ".png", ".pem", ".cer", ".key", ".js", ".py", ".go", ".html", ".java", ".txt", ".yml",
             ".yaml",

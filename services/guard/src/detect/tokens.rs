@@ -249,6 +249,7 @@ fn iban(context: Context<'_>, token: Range<usize>) -> Option<usize> {
         return Some(end);
     }
     let mut best = None;
+    let mut near = checks::nearly_iban(&compact).then_some(end);
     while t.len() == 4 && compact.len() < 34 {
         if !matches!(bytes.get(end), Some(b' ' | b'-')) {
             break;
@@ -261,9 +262,11 @@ fn iban(context: Context<'_>, token: Range<usize>) -> Option<usize> {
         end += 1 + group;
         if checks::iban(&compact) {
             best = Some(end);
+        } else if checks::nearly_iban(&compact) {
+            near = Some(end);
         }
     }
-    best
+    best.or_else(|| near.filter(|_| context.names(token.start, context::ACCOUNT)))
 }
 
 fn wallet(context: Context<'_>, t: &[u8], start: usize) -> bool {

@@ -10,6 +10,8 @@ pub(super) struct Judged {
     pub(super) flagged: bool,
     /// Whether the learned tier was needed.
     pub(super) learned: bool,
+    /// Whether it is harmless and has words that attacks are made of.
+    pub(super) trigger: bool,
     pub(super) source: String,
     pub(super) lang: String,
     /// In bytes.
@@ -62,6 +64,7 @@ mod tests {
             score,
             flagged: score > 0.5,
             learned: false,
+            trigger: false,
             source: "s".into(),
             lang: "en".into(),
             length: 1,

@@ -9,7 +9,12 @@ mod rows;
 mod speed;
 mod values;
 
-use std::{fs::File, io::Write as _, path::PathBuf, time::Instant};
+use std::{
+    fs::File,
+    io::{BufWriter, Write as _},
+    path::PathBuf,
+    time::Instant,
+};
 
 use serde_json::json;
 use signalbox_embed::Embedder;
@@ -17,7 +22,7 @@ use signalbox_embed::Embedder;
 pub use self::report::{Metric, Report};
 use self::{
     measure::Judged,
-    rows::{Row, Truth},
+    rows::{Odd, Row, Truth},
     values::Values,
 };
 use crate::{detect, injection};
@@ -42,35 +47,30 @@ pub enum EvalError {
         /// Why.
         error: std::io::Error,
     },
-    /// A row is not what the documentation says.
-    #[error("{path}, line {line}: {reason}")]
-    Row {
-        /// The file.
-        path: String,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// There is nothing to measure on.
-    #[error("{0} holds no guard/*.jsonl and no pii/*.jsonl; name the folder with --data or SIGNALBOX_DATA")]
-    Empty(String),
+    /// There is nothing to measure on; the second string tells what is wrong with the rows that are there.
+    #[error(
+        "{0} holds no row that can be judged, neither in guard/*.jsonl nor in pii/*.jsonl; name the folder with --data or SIGNALBOX_DATA{1}"
+    )]
+    Empty(String, String),
 }
 
-/// Measures every file. With no embedder, the learned tier is off, and the report says so.
+/// Measures every file. With no embedder, the learned tier is off, and the report says so. Rows that cannot be judged are counted,
+/// and left out of figures and predictions.
 ///
 /// # Errors
-/// Data that cannot be read, or predictions that cannot be written.
+/// Data that cannot be read or has no row to judge, or predictions that cannot be written.
 pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Report, EvalError> {
     let files = rows::read(&options.data)?;
     let failed = |error| EvalError::File {
         path: options.predictions.as_deref().map(|p| p.display().to_string()).unwrap_or_default(),
         error,
     };
-    let mut predictions = options.predictions.as_deref().map(File::create).transpose().map_err(failed)?;
+    let mut predictions =
+        options.predictions.as_deref().map(File::create).transpose().map_err(failed)?.map(BufWriter::new);
     let mut report = Report::new(embedder.is_some());
     let mut all = Vec::new();
     let mut everywhere = Values::default();
+    let (mut rows, mut odd) = (0, 0);
     for file in files {
         let mut judged = Vec::new();
         let mut values = Values::default();
@@ -88,11 +88,16 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
                 writeln!(predictions, "{line}").map_err(failed)?;
             }
         }
-        report.file(&file.name, &judged, &values);
+        report.file(&file.name, (file.rows.len(), &file.odd), &judged, &values);
+        rows += file.rows.len();
+        odd += file.odd.count;
         all.append(&mut judged);
         everywhere.add(&values);
     }
-    report.file("*", &all, &everywhere);
+    if let Some(predictions) = &mut predictions {
+        predictions.flush().map_err(failed)?;
+    }
+    report.file("*", (rows, &Odd { count: odd, reasons: Vec::new() }), &all, &everywhere);
     report.speed(speed::measure());
     Ok(report)
 }
@@ -115,6 +120,7 @@ async fn attack(row: &Row, label: bool, embedder: Option<&Embedder>) -> Judged {
         score: verdict.score,
         flagged: verdict.flagged,
         learned: verdict.learned,
+        trigger: !label && injection::has_trigger(&row.text),
         source: row.source.clone(),
         lang: row.lang.clone(),
         length: row.text.len(),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     measure::{self, Judged},
+    rows::Odd,
     values::Values,
 };
 
@@ -33,19 +34,36 @@ struct Measured {
 pub struct Report {
     learned: bool,
     files: Vec<Measured>,
+    notices: Vec<String>,
 }
 
 impl Report {
     pub(super) const fn new(learned: bool) -> Self {
-        Self { learned, files: Vec::new() }
+        Self { learned, files: Vec::new(), notices: Vec::new() }
     }
 
-    pub(super) fn file(&mut self, name: &str, judged: &[Judged], values: &Values) {
+    /// Adds a file's figures; `read` are its rows that were judged, and those that were not.
+    pub(super) fn file(&mut self, name: &str, read: (usize, &Odd), judged: &[Judged], values: &Values) {
+        let (rows, odd) = read;
         let mut metrics = BTreeMap::new();
+        let all = rows + odd.count;
+        metrics.insert("rows.judged".to_owned(), Metric { value: rows as f64, n: all });
+        if odd.count > 0 {
+            metrics.insert("rows.left_out".to_owned(), Metric { value: odd.count as f64, n: all });
+        }
+        if !odd.reasons.is_empty() {
+            let (count, reasons) = (odd.count, odd.reasons.join("; "));
+            self.notices.push(format!("{name}: {count} of {all} rows are left out ({reasons})"));
+        }
         injection(judged, name == "*", &mut metrics);
         personal(values, &mut metrics);
         secrets(values, &mut metrics);
         self.files.push(Measured { schema: SCHEMA, file: name.to_owned(), metrics });
+    }
+
+    /// What whoever reads the figures should know: rows that were left out, and why.
+    pub fn notices(&self) -> impl Iterator<Item = &str> {
+        self.notices.iter().map(String::as_str)
     }
 
     pub(super) fn speed(&mut self, figures: Vec<(&'static str, f64, usize)>) {
@@ -73,6 +91,9 @@ impl Report {
         if !self.learned {
             text.push_str("the learned tier is OFF: no embedding model (run `make setup`); patterns alone\n");
         }
+        for notice in &self.notices {
+            text.push_str(&format!("NOTICE {notice}\n"));
+        }
         for file in &self.files {
             text.push_str(&format!("\n{}\n", if file.file == "*" { "all files" } else { &file.file }));
             for (name, metric) in &file.metrics {
@@ -99,6 +120,8 @@ fn injection(rows: &[Judged], pooled: bool, metrics: &mut Metrics) {
     put(metrics, "injection.auc", measure::auc(rows).map(|auc| (auc, n)));
     put(metrics, "injection.recall", measure::share(rows.iter().filter(|r| r.label).map(|r| r.flagged)));
     put(metrics, "injection.accuracy_harmless", measure::share(harmless(rows).map(|r| !r.flagged)));
+    let triggers = rows.iter().filter(|r| r.trigger);
+    put(metrics, "injection.over_defence_accuracy", measure::share(triggers.map(|r| !r.flagged)));
     put(metrics, "injection.needed_learned", measure::share(rows.iter().map(|r| r.learned)));
     for (name, share) in [("1", 0.01), ("5", 0.05)] {
         if let Some(above) = measure::threshold(rows, share) {

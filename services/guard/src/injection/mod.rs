@@ -4,7 +4,7 @@
 
 mod disguises;
 mod head;
-mod normalise;
+pub(crate) mod normalise;
 mod patterns;
 mod signals;
 mod windows;
@@ -29,7 +29,7 @@ impl Channel {
     /// The channel by its name in data.
     pub(crate) fn named(name: &str) -> Self {
         match name {
-            "tool" | "retrieval" | "document" | "file" => Self::Indirect,
+            "tool" | "retrieval" | "document" | "file" | "web" | "email" | "indirect" => Self::Indirect,
             _ => Self::Direct,
         }
     }
@@ -56,6 +56,11 @@ pub(crate) fn families(text: &str) -> Vec<usize> {
     found.sort_unstable();
     found.dedup();
     found
+}
+
+/// Whether a text has words that attacks are made of; harmless texts are full of them.
+pub(crate) fn has_trigger(text: &str) -> bool {
+    patterns::has_trigger(&normalise::normalise(text))
 }
 
 /// The windows of a text, with their signals: what the learned tier looks at.
@@ -89,15 +94,6 @@ pub(crate) async fn judge(text: &str, channel: Channel, embedder: Option<&Embedd
         Some(score) => Judgement { score, flagged: score > 0.5, learned: true },
         None => by_patterns,
     }
-}
-
-/// Asks the learned head alone; the score when it counts as an attack. `None` also where there is no model. Cancel safe.
-pub(crate) async fn learned_attack(text: &str, channel: Channel, embedder: &Embedder) -> Option<f64> {
-    let head = match channel {
-        Channel::Direct => head::DIRECT.as_ref()?,
-        Channel::Indirect => head::INDIRECT.as_ref()?,
-    };
-    learned(text, channel, embedder, head).await.filter(|score| *score > 0.5)
 }
 
 /// Of many windows one is high by chance; as in `scripts/train_guard.py`.

@@ -133,9 +133,14 @@ static NEEDED: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
     .ok()
 });
 
+/// Whether a normalised text has a word of which some pattern needs one.
+pub(crate) fn has_trigger(text: &str) -> bool {
+    NEEDED.as_ref().is_none_or(|needed| needed.is_match(text))
+}
+
 /// Returns the families that a normalised text shows, each once. Linear in the text's length.
 pub(crate) fn families(text: &str) -> Vec<usize> {
-    if NEEDED.as_ref().is_some_and(|needed| !needed.is_match(text)) {
+    if !has_trigger(text) {
         return Vec::new();
     }
     let mut found: Vec<usize> =

@@ -92,7 +92,7 @@ impl Ask for Client {
         let request = self.gateway.chat(prompt);
         let asked = match self.answer {
             Answer::Whole => self.whole(request).await,
-            Answer::Stream => self.stream(request).await,
+            Answer::Stream | Answer::Long => self.stream(request).await,
         };
         asked.map_err(|status| explain(&status))
     }

@@ -15,7 +15,7 @@ use super::{
     provider::Provider,
     report::{Report, Run, Site, Workload},
     workload::{Amount, Answer, Load, Prompts},
-    world::{MODEL, Mesh, NO_MODEL, Plan, Simulator},
+    world::{LONG_ALIAS, LONG_MODEL, MODEL, Mesh, NO_MODEL, Plan, Simulator},
 };
 use crate::print;
 
@@ -53,7 +53,25 @@ struct Target {
     site: Site,
     gateway: Gateway,
     provider: Option<Provider>,
+    /// The model that writes long answers, there and here. Absent: they are not measured.
+    long: Option<(Gateway, Provider)>,
     trees: Vec<Tree>,
+}
+
+impl Target {
+    fn gateway(&self, answer: Answer) -> &Gateway {
+        match (&self.long, answer) {
+            (Some((gateway, _)), Answer::Long) => gateway,
+            _ => &self.gateway,
+        }
+    }
+
+    fn provider(&self, answer: Answer) -> Option<&Provider> {
+        match (&self.long, answer) {
+            (Some((_, provider)), Answer::Long) => Some(provider),
+            _ => self.provider.as_ref(),
+        }
+    }
 }
 
 impl<'a> Bench<'a> {
@@ -84,7 +102,7 @@ impl<'a> Bench<'a> {
             );
         }
         let site = Site { topology: "running", semantic: None };
-        self.site(&Target { site, gateway, provider, trees }).await
+        self.site(&Target { site, gateway, provider, long: None, trees }).await
     }
 
     /// Meshes of our own, one after the other.
@@ -115,6 +133,10 @@ impl<'a> Bench<'a> {
                 site: Site { topology, semantic: Some(semantic) },
                 gateway: mesh.gateway.clone(),
                 provider: Some(Provider::new(simulator.base_url(), MODEL)?),
+                long: Some((
+                    Gateway { model: LONG_ALIAS.to_owned(), ..mesh.gateway.clone() },
+                    Provider::new(simulator.base_url(), LONG_MODEL)?,
+                )),
                 trees: mesh.trees(),
             };
             let measured = self.site(&target).await;
@@ -131,13 +153,16 @@ impl<'a> Bench<'a> {
         for _ in 0..self.args.connections {
             connections.push(target.gateway.connect().await?);
         }
-        for answer in Answer::BOTH {
+        for answer in Answer::ALL {
+            if answer == Answer::Long && (target.long.is_none() || self.args.loops == Loops::Open) {
+                continue;
+            }
             let mut rate = self.args.rate;
             if self.args.loops != Loops::Open {
                 let reached = self.measure(target, &connections, answer, Load::Closed).await?;
                 rate = rate.or_else(|| Some((reached / 2.0).max(0.01)));
             }
-            if let Some(rate) = rate.filter(|_| self.args.loops != Loops::Closed) {
+            if let Some(rate) = rate.filter(|_| self.args.loops != Loops::Closed && answer != Answer::Long) {
                 self.measure(target, &connections, answer, Load::Open(rate)).await?;
             }
         }
@@ -154,7 +179,7 @@ impl<'a> Bench<'a> {
     ) -> Result<f64, String> {
         let alone = self.alone(target, answer, load).await?;
         self.say(target, answer, load);
-        let askers = |load| target.gateway.askers(answer, connections, self.askers(load));
+        let askers = |load| target.gateway(answer).askers(answer, connections, self.askers(load));
         let warm = drive(askers(Load::Closed), Load::Closed, self.warm_up(), &self.prompts).await?;
         if warm.answered == 0 {
             return Err(format!(
@@ -178,7 +203,7 @@ impl<'a> Bench<'a> {
         answer: Answer,
         load: Load,
     ) -> Result<Option<Arc<Outcome>>, String> {
-        let Some(provider) = &target.provider else { return Ok(None) };
+        let Some(provider) = target.provider(answer) else { return Ok(None) };
         let known = self.alone.iter().find(|(of, _)| *of == answer && load == Load::Closed);
         if let Some((_, outcome)) = known {
             return Ok(Some(Arc::clone(outcome)));

@@ -80,7 +80,7 @@ impl Provider {
             "model": self.model,
             "messages": [{ "role": "user", "content": prompt }],
         });
-        if answer == Answer::Stream {
+        if answer != Answer::Whole {
             body["stream"] = true.into();
             body["stream_options"] = serde_json::json!({ "include_usage": true });
         }
@@ -111,10 +111,10 @@ impl Ask for Direct {
         let response = self.sender.send_request(request).await.map_err(failed)?;
         let status = response.status();
         let mut body = response.into_body();
-        let mut answered = Answered::default();
+        let (mut answered, mut pieces) = (Answered::default(), Pieces::default());
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(failed)?.into_data() else { continue };
-            let chunks = if self.answer == Answer::Stream { pieces(&data) } else { 0 };
+            let chunks = if self.answer != Answer::Whole { pieces.count(&data) } else { 0 };
             if chunks > 0 {
                 answered.chunks += chunks;
                 answered.first.get_or_insert_with(Instant::now);
@@ -124,11 +124,23 @@ impl Ask for Direct {
     }
 }
 
-/// Counts the pieces of text in a stretch of a stream.
-fn pieces(data: &[u8]) -> u64 {
-    let starts =
-        data.windows(TEXT.len() + 1).filter(|window| window.starts_with(TEXT) && !window.ends_with(b"\""));
-    u64::try_from(starts.count()).unwrap_or(u64::MAX)
+/// Counts the pieces of text in a stream, wherever a read ends.
+#[derive(Default)]
+struct Pieces {
+    /// The end of what was read before: where a piece begins may be cut in two.
+    before: Vec<u8>,
+}
+
+impl Pieces {
+    /// Takes what was read, and returns how many pieces begin in it.
+    fn count(&mut self, data: &[u8]) -> u64 {
+        self.before.extend_from_slice(data);
+        let windows = self.before.windows(TEXT.len() + 1);
+        let starts = windows.filter(|window| window.starts_with(TEXT) && !window.ends_with(b"\""));
+        let count = u64::try_from(starts.count()).unwrap_or(u64::MAX);
+        self.before.drain(..self.before.len().saturating_sub(TEXT.len()));
+        count
+    }
 }
 
 #[cfg(test)]
@@ -156,7 +168,11 @@ mod tests {
     fn pieces_of_text_are_counted_and_empty_ones_are_not() {
         let stream =
             br#"{"delta":{"content":""}} {"delta":{"content":"a"}} {"delta":{"content":"\""}} {"delta":{}}"#;
-        assert_eq!(pieces(stream), 2);
+        for size in 1..=stream.len() {
+            let mut pieces = Pieces::default();
+            let count: u64 = stream.chunks(size).map(|read| pieces.count(read)).sum();
+            assert_eq!(count, 2, "in reads of {size} bytes");
+        }
     }
 
     #[tokio::test]
@@ -166,6 +182,7 @@ mod tests {
         for (model, answer, expected) in [
             ("sim-bench", Answer::Whole, (40, 0, 0)),
             ("sim-bench", Answer::Stream, (40, 0, 640)),
+            ("sim-bench+chunks=256", Answer::Long, (40, 0, 10_240)),
             ("sim-bench+status=503", Answer::Stream, (0, 40, 0)),
         ] {
             let provider = Provider::new(&simulator.base_url(), model).unwrap();

@@ -134,19 +134,28 @@ fn chunks(chunks: &[Chunks]) -> String {
     for of in chunks {
         let mut row = names(&of.site);
         row.extend([of.whole_us, of.stream_us].map(|us| format!("{us:.0}")));
+        row.push(of.one_more_us.map_or_else(|| "-".to_owned(), |us| format!("{us:.1}")));
         row.extend([of.each_more_us, of.each_share_us].map(|us| format!("{us:.1}")));
         rows.push(row);
         let goal = GOALS
             .iter()
             .find(|(topology, _)| *topology == of.site.topology && of.site.semantic == Some(false));
         if let Some((_, [whole, stream, chunk])) = goal {
-            rows.push(["", "goal", whole, stream, chunk, ""].map(str::to_owned).to_vec());
+            rows.push(["", "goal", whole, stream, chunk, chunk, ""].map(str::to_owned).to_vec());
         }
     }
-    let head = ["mesh", "semantic", "whole", "stream", "each chunk more", "share of a chunk"];
-    let right = [false, false, true, true, true, true];
+    let head = [
+        "mesh",
+        "semantic",
+        "whole",
+        "stream",
+        "one more chunk",
+        "(stream − whole) / chunks",
+        "stream / chunks",
+    ];
+    let right = [false, false, true, true, true, true, true];
     format!(
-        "processor µs in the closed loop; each chunk more: (stream − whole) / chunks; share of a chunk: stream / chunks\n{}",
+        "processor µs in the closed loop; one more chunk: what a long stream takes more than a short one, by the chunk\n{}",
         print::table(&head, &right, &rows)
     )
 }
@@ -197,7 +206,7 @@ mod tests {
             "16 connections",
             "0.300", // added
             "0.150", // added to the first text
-            "each chunk more",
+            "one more chunk",
             "≤ 9",
             "3 failed: OVERLOADED",
             "note: a note",

@@ -99,8 +99,10 @@ pub(super) struct Chunks {
     pub(super) stream_us: f64,
     /// Chunks of one answer.
     pub(super) chunks: f64,
-    /// (stream − whole) / chunks: what one more chunk costs. DESIGN.md §7 counts so.
+    /// (stream − whole) / chunks: what streaming costs, by the chunk. DESIGN.md §7 counts so.
     pub(super) each_more_us: f64,
+    /// What one more chunk costs: (long stream − stream) / (chunks of the long one − chunks), as far as a long one was measured.
+    pub(super) one_more_us: Option<f64>,
     /// stream / chunks: what a chunk costs with its share of the request.
     pub(super) each_share_us: f64,
 }
@@ -223,13 +225,18 @@ fn per_chunk(runs: &[Run]) -> Vec<Chunks> {
     let chunks = streams.filter_map(|run| {
         let whole_us = closed(&run.site, Answer::Whole)?.cpu_us_per_request?;
         let stream_us = run.cpu_us_per_request?;
-        let chunks = run.provider_chunks_per_answer.unwrap_or(run.chunks_per_answer);
+        let count = |run: &Run| run.provider_chunks_per_answer.unwrap_or(run.chunks_per_answer);
+        let chunks = count(run);
+        let long = closed(&run.site, Answer::Long).filter(|long| count(long) > chunks);
+        let one_more_us =
+            long.and_then(|long| Some((long.cpu_us_per_request? - stream_us) / (count(long) - chunks)));
         (chunks > 0.0).then(|| Chunks {
             site: run.site.clone(),
             whole_us,
             stream_us,
             chunks,
             each_more_us: (stream_us - whole_us) / chunks,
+            one_more_us,
             each_share_us: stream_us / chunks,
         })
     });
@@ -247,13 +254,14 @@ pub(super) mod tests {
     }
 
     fn outcome(answered: u64, failed: u64, us: f64, answer: Answer) -> Outcome {
-        let stream = answer == Answer::Stream;
+        let stream = answer != Answer::Whole;
+        let long = if answer == Answer::Long { 10 } else { 1 };
         Outcome {
             answered,
             failed,
             cached: 0,
             degraded: 0,
-            chunks: if stream { 16 * answered } else { 0 },
+            chunks: if stream { 16 * long * answered } else { 0 },
             elapsed: Duration::from_secs(1),
             latency: Some(quantiles(us)),
             first: stream.then(|| quantiles(us / 2.0)),
@@ -266,7 +274,7 @@ pub(super) mod tests {
         vec![Used { name: "signalbox".to_owned(), cpu: Duration::from_millis(cpu_ms), memory }]
     }
 
-    /// Two runs, each of 1,000 answers: whole at 150 µs of processor time, streams at 310 µs.
+    /// Three runs, each of 1,000 answers: whole at 150 µs of processor time, streams at 310 µs, long ones at 1,750 µs.
     pub(in crate::bench) fn report(failed: u64) -> Report {
         let site = Site { topology: "one", semantic: Some(false) };
         let run = |answer, cpu_ms: u64| {
@@ -275,7 +283,7 @@ pub(super) mod tests {
             let used = (used(40), used(40 + cpu_ms));
             Run::new(site.clone(), answer, Load::Closed, mesh, Some(&provider), Some(&used))
         };
-        let runs = vec![run(Answer::Whole, 150), run(Answer::Stream, 310)];
+        let runs = vec![run(Answer::Whole, 150), run(Answer::Stream, 310), run(Answer::Long, 1_750)];
         let workload = Workload { connections: 16, in_flight: 256, warm_up_requests: 500, seed: 1 };
         Report::new(workload, runs, vec!["a note".to_owned()])
     }
@@ -291,13 +299,14 @@ pub(super) mod tests {
         assert_eq!(stream.memory.unwrap().peak_bytes, 60 << 20);
         let chunks = &report.chunks[0];
         assert_eq!((chunks.chunks, chunks.each_more_us, chunks.each_share_us), (16.0, 10.0, 19.375));
+        assert_eq!(chunks.one_more_us, Some(10.0), "1,440 µs for 144 chunks more");
     }
 
     #[test]
     fn one_error_in_a_hundred_is_the_most() {
         assert_eq!(report(10).verdict(), Ok(()));
         let error = report(11).verdict().unwrap_err();
-        assert!(error.contains("2 of 2") && error.contains("OVERLOADED"), "{error}");
+        assert!(error.contains("3 of 3") && error.contains("OVERLOADED"), "{error}");
     }
 
     #[test]
@@ -310,5 +319,6 @@ pub(super) mod tests {
         assert_eq!(json["runs"][1]["added"]["p999_us"], 900.0);
         assert_eq!(json["runs"][1]["memory"]["resident_bytes"], 50 << 20);
         assert_eq!(json["chunks"][0]["each_more_us"], 10.0);
+        assert_eq!(json["chunks"][0]["one_more_us"], 10.0);
     }
 }

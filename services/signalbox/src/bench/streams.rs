@@ -29,10 +29,11 @@ use crate::print;
 
 /// Connections that the streams share, as those of many clients behind a balancer would.
 const CONNECTIONS: usize = 64;
-/// Streams that are being opened at a time.
-const OPENING: usize = 64;
+/// Streams that are being opened at a time. Each takes [`PAUSE`] until its first text comes; all must be open before the first
+/// ends.
+const OPENING: usize = 512;
 /// Pieces of text of each answer, and the time between two of them.
-const CHUNKS: u64 = 45;
+const CHUNKS: u64 = 60;
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// What was measured. Memory in bytes.

@@ -13,16 +13,19 @@ pub(super) enum Answer {
     Whole,
     /// As a stream.
     Stream,
+    /// As a stream, of an answer that is many times as long.
+    Long,
 }
 
 impl Answer {
-    /// Both, in the order in which they are measured.
-    pub(super) const BOTH: [Self; 2] = [Self::Whole, Self::Stream];
+    /// In the order in which they are measured.
+    pub(super) const ALL: [Self; 3] = [Self::Whole, Self::Stream, Self::Long];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Whole => "whole",
             Self::Stream => "stream",
+            Self::Long => "long stream",
         }
     }
 }

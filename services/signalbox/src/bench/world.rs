@@ -27,8 +27,11 @@ use super::{
 
 /// The simulator's model: sixteen pieces, rendered beforehand.
 pub(super) const MODEL: &str = "sim-bench";
-/// How the benchmark's own mesh calls it.
+/// The same with many more pieces.
+pub(super) const LONG_MODEL: &str = "sim-bench+chunks=256";
+/// How the benchmark's own mesh calls them.
 const ALIAS: &str = "bench";
+pub(super) const LONG_ALIAS: &str = "bench-long";
 const TENANT: &str = "bench";
 /// The services in the order in which they are started; the gateway is told where the others listen.
 const PARTS: [&str; 5] = ["guard", "cache", "router", "executor", "metering"];
@@ -251,17 +254,22 @@ async fn service(
 /// embedded (the cache's semantic tier, the guard's learned one), and where the others listen.
 fn configuration(plan: Plan<'_>, peers: &[(&str, &str)]) -> String {
     let Plan { semantic, provider, model, streams, .. } = plan;
-    let mut text = format!(
-        "[models.{ALIAS}]\n\
-         targets = [{{ base_url = \"{provider}\", model = \"{model}\", provider = \"simulated\", \
-         price = {{ input_usd_per_mtok = \"0.15\", output_usd_per_mtok = \"0.60\" }} }}]\n\n\
-         [tenants.{TENANT}]\n\
+    let of = |alias: &str, model: &str| {
+        format!(
+            "[models.{alias}]\n\
+             targets = [{{ base_url = \"{provider}\", model = \"{model}\", provider = \"simulated\", \
+             price = {{ input_usd_per_mtok = \"0.15\", output_usd_per_mtok = \"0.60\" }} }}]\n\n"
+        )
+    };
+    let mut text = [of(ALIAS, model), of(LONG_ALIAS, LONG_MODEL)].concat();
+    text.push_str(&format!(
+        "[tenants.{TENANT}]\n\
          budgets = [{{ limit_usd = \"1000000\", period = \"total\" }}]\n\n\
          [cache.semantic]\n\
          enabled = {semantic}\n\
          [guard]\n\
          learned = {semantic}\n"
-    );
+    ));
     if streams > 0 {
         text.push_str(&format!(
             "[mesh.server]\nconcurrency = {most}\n[executor.bounds]\nin_flight_per_target = {most}\n",
@@ -317,6 +325,7 @@ mod tests {
         let document = Document::parse(&configuration(plan, &peers), "test").unwrap();
         let shared = document.shared().unwrap();
         assert_eq!(shared.models[ALIAS].targets[0].model, MODEL);
+        assert_eq!(shared.models[LONG_ALIAS].targets[0].model, LONG_MODEL);
         assert_eq!(shared.tenants[TENANT].budgets.len(), 1);
         let gateway: signalbox_gateway::Config = document.section(signalbox_gateway::SECTION).unwrap();
         assert_eq!(gateway.peers.metering, ["http://127.0.0.1:1"]);

@@ -139,3 +139,9 @@ fn blocks_of_every_kind_go_there_and_back() {
     let chat = super::super::parse(body.to_string().as_bytes(), "m", Some("bedrock")).unwrap().chat;
     assert_eq!(written(&chat).unwrap(), body);
 }
+
+#[test]
+fn a_conversation_that_says_nothing_here_is_named() {
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "x"}}]}]});
+    assert_eq!(from_openai(&body).unwrap_err().field, "messages");
+}

@@ -161,3 +161,24 @@ proptest! {
         let _ = super::super::embeddings::decode(&body, 1);
     }
 }
+
+#[test]
+fn what_comes_instead_of_frames_is_told_however_it_is_cut() {
+    for size in [1, 3, 100] {
+        let mut stream = Stream::new(Limits::default());
+        for piece in b"\r\n   <html>busy</html>".chunks(size) {
+            stream.push(&Bytes::copy_from_slice(piece));
+            assert_eq!(stream.next_delta().unwrap(), None);
+        }
+        assert_eq!(stream.stray(), b"<html>busy</html>");
+    }
+}
+
+#[test]
+fn nothing_follows_an_error() {
+    let body = [framed("exception", "throttlingException", "{}"), answer()].concat();
+    let mut stream = Stream::new(Limits::default());
+    stream.push(&body.into());
+    assert!(stream.next_delta().is_err());
+    assert_eq!((stream.next_delta().unwrap(), stream.end().unwrap()), (None, None));
+}

@@ -68,6 +68,9 @@ fn an_answer_of_all_kinds_is_read() {
     assert_eq!((usage.input_tokens, usage.output_tokens, usage.cached_input_tokens), (9, 4, 3));
     let billed = json::nested(json::nested(summary.extra.as_ref(), "usage"), "billed_units");
     assert!(billed.unwrap().fields.contains_key("input_tokens"));
+    let usage = summary.usage.unwrap();
+    assert_eq!(usage.input_tokens - usage.unbilled_input_tokens, 2, "what is billed");
+    assert_eq!(usage.output_tokens - usage.unbilled_output_tokens, 1);
 }
 
 #[test]

@@ -171,3 +171,25 @@ fn generated_images_come_with_their_bytes() {
     assert_eq!(media.media_type, "image/png");
     assert_eq!(media.content, Some(media::Content::Data(Bytes::from_static(&[0, 1, 2]))));
 }
+
+#[test]
+fn a_stream_that_repeats_all_so_far_is_read_once() {
+    let chunk = |all: &str, piece: &str, end: &str| {
+        format!(
+            r#"data: {{"choices":[{{"index":0,"delta":{{"content":"{piece}"}},"message":{{"content":"{all}"}},"finish_reason":{end}}}]}}"#
+        )
+    };
+    let body = format!("{}\n\n{}\n\n", chunk("a", "a", "null"), chunk("ab", "b", "\"stop\""));
+    let mut stream = Stream::new(Limits::default());
+    stream.push(body.into());
+    let mut text = String::new();
+    while let Some(delta) = stream.next_delta().unwrap() {
+        if let Some(Out::Text(more)) = delta.content {
+            text.push_str(&more);
+        }
+    }
+    assert_eq!(text, "ab");
+    let answer =
+        whole(br#"{"choices":[{"message":{"content":"ab"},"delta":{"content":""},"finish_reason":"stop"}]}"#);
+    assert_eq!(answer.unwrap().deltas.len(), 1);
+}

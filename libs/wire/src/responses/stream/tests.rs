@@ -334,3 +334,16 @@ proptest! {
         let _ = crate::responses::parse(&body, None);
     }
 }
+
+#[test]
+fn parts_that_events_count_from_another_beginning_are_given_once() {
+    let (deltas, summary, error) = read(&[
+        r#"{"type":"response.output_item.added","output_index":1,"item":{"type":"message","content":[]}}"#,
+        r#"{"type":"response.output_text.delta","output_index":1,"content_index":1,"delta":"one"}"#,
+        r#"{"type":"response.content_part.done","output_index":1,"content_index":1,"part":{"type":"output_text","text":"one"}}"#,
+        r#"{"type":"response.output_item.done","output_index":1,"item":{"type":"message","content":[{"type":"output_text","text":"one"}]}}"#,
+        r#"{"type":"response.completed","response":{"status":"completed","output":[]}}"#,
+    ]);
+    assert_eq!((deltas.len(), error), (1, None));
+    assert_eq!(summary.finish_reason, Some(FinishReason::Stop));
+}

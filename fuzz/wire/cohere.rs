@@ -1,0 +1,7 @@
+//! Answers of Cohere's v2.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use signalbox_wire::Dialect;
+
+fuzz_target!(|data: &[u8]| signalbox_fuzz::wire::answer(Dialect::Cohere, data));

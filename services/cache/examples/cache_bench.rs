@@ -1,0 +1,142 @@
+//! Measures the cache: exact hits, memory per entry, search.
+//!
+//! `cargo run --release -p signalbox-cache --example cache_bench [REDIS_URL]`. With an address (`redis://…`, or `redis+unix:///…`) exact
+//! hits are measured over that Redis too.
+
+use std::time::{Duration, Instant};
+
+use futures_util::stream;
+use signalbox_cache::{Config, bench::Search, build, embedder};
+use signalbox_config::{Live, Redis, Shared};
+use signalbox_embed::EmbedConfig;
+use signalbox_mesh::{Channel, Environment, Part, RequestContext};
+use signalbox_proto::{
+    cache::v1::{
+        CachedEvents, FillCommit, FillOpen, FillRequest, LookupRequest,
+        cache_service_client::CacheServiceClient, fill_request::Kind, lookup_response,
+    },
+    common::v1::{
+        ChatRequest, Delta, FinishReason, Finished, GenerateEvent, Message, Part as Piece, Role, Text, delta,
+        generate_event, part,
+    },
+};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+const ENTRIES: usize = 100_000;
+const HITS: usize = 20_000;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    exact("in process", None, ENTRIES).await?;
+    if let Some(url) = std::env::args().nth(1) {
+        let redis = Redis { url: Some(url), prefix: "signalbox-bench".into(), ..Redis::default() };
+        exact("over redis", Some(redis), ENTRIES / 10).await?;
+    }
+    for points in [10_000, ENTRIES] {
+        search(points).await;
+    }
+    Ok(())
+}
+
+/// Fills the cache with short answers, and finds them again one by one.
+async fn exact(name: &str, redis: Option<Redis>, entries: usize) -> Result<(), Failure> {
+    let config = Config::default();
+    let environment = Environment::system("");
+    let embedding = embedder(false, EmbedConfig::default()).await;
+    let shared = Live::new(Shared { redis, ..Shared::default() });
+    let part: Part = build(shared, config, embedding, environment.clone()).await?;
+    let channel = Channel::local(&part, &signalbox_mesh::Config::default(), &environment);
+    let mut client = signalbox_mesh::client!(CacheServiceClient, channel);
+    let context = RequestContext::background().with_principal("bench", "key");
+    let before = resident();
+    for number in 0..entries {
+        let mut answer = client.lookup(context.request(question(number))).await?.into_inner();
+        let first = answer.message().await?.and_then(|message| message.kind);
+        if let Some(lookup_response::Kind::Result(result)) = first
+            && let Some(lease) = result.lease
+        {
+            client.fill(context.request(stream::iter(filling(lease.id)))).await?;
+        }
+    }
+    let grown = resident().saturating_sub(before);
+    let mut times = Vec::with_capacity(HITS);
+    for hit in 0..HITS {
+        let request = context.request(question(hit * 7 % entries));
+        let begun = Instant::now();
+        let mut answer = client.lookup(request).await?.into_inner();
+        while answer.message().await?.is_some() {}
+        times.push(begun.elapsed());
+    }
+    let (half, most) = percentiles(&mut times);
+    say(&format!(
+        "exact hits {name}: {entries} entries, p50 {half:?}, p99 {most:?} by gRPC, the whole answer read; {} bytes of memory per entry",
+        grown / entries
+    ));
+    part.drain().await;
+    Ok(())
+}
+
+async fn search(points: usize) {
+    let before = resident();
+    let search = Search::filled(points, 384).await;
+    let grown = resident().saturating_sub(before);
+    let (mut times, mut found) = (Vec::new(), 0);
+    for _ in 0..2_000 {
+        let (took, hits) = search.once().await;
+        times.push(took);
+        found += hits;
+    }
+    let (half, most) = percentiles(&mut times);
+    say(&format!(
+        "search: {points} points of one partition, p50 {half:?}, p99 {most:?}, {:.1} found; {} bytes of memory per point",
+        found as f64 / 2_000.0,
+        grown / points
+    ));
+}
+
+fn question(number: usize) -> LookupRequest {
+    let text = format!("What is the answer to question number {number}, in one short sentence?");
+    let kind = Some(part::Kind::Text(Text { text }));
+    let parts = vec![Piece { kind, ..Piece::default() }];
+    let messages = vec![Message { role: Role::User.into(), parts, ..Message::default() }];
+    let chat = ChatRequest { model: "fast".into(), messages, ..ChatRequest::default() };
+    LookupRequest { chat: Some(chat), guard_digest: b"guard"[..].into(), ..LookupRequest::default() }
+}
+
+/// An answer of 16 pieces.
+fn filling(lease_id: String) -> Vec<FillRequest> {
+    let event = |kind| GenerateEvent { sequence: 0, kind: Some(kind) };
+    let mut events: Vec<GenerateEvent> = (0..16)
+        .map(|piece| {
+            let content = Some(delta::Content::Text(format!("piece {piece} of it, ")));
+            event(generate_event::Kind::Delta(Delta { content, ..Delta::default() }))
+        })
+        .collect();
+    let finish_reason = FinishReason::Stop.into();
+    events.push(event(generate_event::Kind::Finished(Finished { finish_reason, ..Finished::default() })));
+    let message = |kind| FillRequest { kind: Some(kind) };
+    vec![
+        message(Kind::Open(FillOpen { lease_id, ..FillOpen::default() })),
+        message(Kind::Events(CachedEvents { events })),
+        message(Kind::Commit(FillCommit { cost_nanousd: 1_000 })),
+    ]
+}
+
+fn percentiles(times: &mut [Duration]) -> (Duration, Duration) {
+    times.sort_unstable();
+    let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
+    (at(50), at(99))
+}
+
+/// Bytes of memory that the process holds; 0 where that cannot be read.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let pages = pages.and_then(|line| line.split(' ').nth(1)?.parse::<usize>().ok());
+    pages.unwrap_or(0) * 4_096
+}
+
+#[expect(clippy::print_stdout, reason = "figures are what it is for")]
+fn say(line: &str) {
+    println!("{line}");
+}
