@@ -29,7 +29,7 @@ fn names_never_seen_are_found_by_rule() {
     same("openai", "gpt-4o-mini", &["gpt-4o-mini-2099-01-31", "openai/gpt-4o-mini"]);
     same("anthropic", "claude-sonnet-4-5", &["claude-sonnet-4-5-20990101", "claude-sonnet-4-5-latest"]);
     same("google", "gemini-2.5-pro", &["models/gemini-2.5-pro", "gemini-2.5-pro-2099-01-01"]);
-    same("fireworks", "deepseek-v3", &["accounts/fireworks/models/deepseek-v3"]);
+    same("fireworks", "deepseek-v3-0324", &["accounts/fireworks/models/deepseek-v3-0324"]);
     same("aws", "us.amazon.nova-lite-v1:0", &["amazon.nova-lite-v1:0", "eu.amazon.nova-lite-v9:0"]);
     same("mistral", "mistral-large-latest", &["mistral-large"]);
     // A fine-tune has a price of its own where the book has one, else its base's.
