@@ -19,7 +19,7 @@ pub(super) struct Estimate {
     tekken: f64,
     /// Tokens for one more of Tekken past [`COMMON`].
     rare: f64,
-    /// Nine of ten estimates are nearer than this share.
+    /// Nine of ten estimates of plain text should be nearer than this share.
     pub(super) error: f64,
 }
 
