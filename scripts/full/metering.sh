@@ -3,5 +3,5 @@
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-export SIGNALBOX_RUNS=${SIGNALBOX_RUNS:-1000} PROPTEST_CASES=${PROPTEST_CASES:-500}
+export SIGNALBOX_RUNS=${SIGNALBOX_RUNS:-1000} PROPTEST_CASES=${PROPTEST_CASES:-100}
 exec cargo test -p signalbox-metering --lib contract

@@ -320,15 +320,24 @@ fn inline(inline: &Map<String, Value>) -> Option<Media> {
     Some(Media { content: Some(media::Content::Data(data.into())), media_type, ..Media::default() })
 }
 
-/// Converts counts. What tools put into the prompt is input; thoughts are output.
+/// Converts counts. What tools put into the prompt is input; thoughts are output. Sound that came from the cache is cached input
+/// and nothing else.
 pub(super) fn usage(counts: &Value) -> Usage {
     let count = |key: &str| counts.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let sound = |key: &str| {
+        let details = counts.get(key).and_then(Value::as_array).into_iter().flatten();
+        let sound = details.filter(|one| one.get("modality").and_then(Value::as_str) == Some("AUDIO"));
+        sound.filter_map(|one| one.get("tokenCount")?.as_u64()).fold(0, u64::saturating_add)
+    };
+    let heard = sound("promptTokensDetails").saturating_add(sound("toolUsePromptTokensDetails"));
     let reasoning_tokens = count("thoughtsTokenCount");
     Usage {
         input_tokens: count("promptTokenCount").saturating_add(count("toolUsePromptTokenCount")),
         output_tokens: count("candidatesTokenCount").saturating_add(reasoning_tokens),
         cached_input_tokens: count("cachedContentTokenCount"),
         reasoning_tokens,
+        audio_input_tokens: heard.saturating_sub(sound("cacheTokensDetails")),
+        audio_output_tokens: sound("candidatesTokensDetails"),
         source: UsageSource::Reported.into(),
         ..Usage::default()
     }
@@ -339,6 +348,19 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+
+    #[test]
+    fn sound_is_counted_apart_because_it_costs_more() {
+        let counts = serde_json::json!({
+            "promptTokenCount": 100, "candidatesTokenCount": 20, "cachedContentTokenCount": 40,
+            "promptTokensDetails": [{ "modality": "TEXT", "tokenCount": 70 }, { "modality": "AUDIO", "tokenCount": 30 }],
+            "cacheTokensDetails": [{ "modality": "AUDIO", "tokenCount": 10 }, { "modality": "TEXT", "tokenCount": 30 }],
+            "candidatesTokensDetails": [{ "modality": "AUDIO", "tokenCount": 5 }, { "modality": "TEXT" }],
+        });
+        let usage = usage(&counts);
+        assert_eq!((usage.audio_input_tokens, usage.audio_output_tokens), (20, 5));
+        assert_eq!((usage.input_tokens, usage.cached_input_tokens), (100, 40));
+    }
 
     #[test]
     fn counts_outlive_an_event_that_has_none() {
