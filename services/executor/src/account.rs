@@ -95,16 +95,7 @@ impl Tally {
                 self.usage.set_source(usage.source());
             }
         }
-        let sum = &mut self.usage;
-        sum.input_tokens += usage.input_tokens;
-        sum.output_tokens += usage.output_tokens;
-        sum.cached_input_tokens += usage.cached_input_tokens;
-        sum.cache_write_tokens += usage.cache_write_tokens;
-        sum.reasoning_tokens += usage.reasoning_tokens;
-        sum.audio_input_tokens += usage.audio_input_tokens;
-        sum.audio_output_tokens += usage.audio_output_tokens;
-        sum.unbilled_input_tokens += usage.unbilled_input_tokens;
-        sum.unbilled_output_tokens += usage.unbilled_output_tokens;
+        self.usage += usage;
         self.cost_nanousd = self.cost_nanousd.saturating_add(attempt.cost_nanousd);
         self.price_unknown |= attempt.price_unknown && used;
     }

@@ -335,7 +335,7 @@ impl Teller {
             finished.cost_nanousd = finished.cost_nanousd.saturating_add(attempt.cost_nanousd);
             finished.price_unknown |= attempt.price_unknown;
             if let (Some(usage), Some(more)) = (&mut finished.usage, &attempt.usage) {
-                add(usage, more);
+                *usage += more;
             }
         }
         if let Some(allowance) = &mut entry.allowance {
@@ -395,17 +395,6 @@ impl Entry {
         let granted = self.granted_output_tokens;
         granted > 0 && used >= granted && self.asked_output_tokens.is_none_or(|asked| granted < asked)
     }
-}
-
-/// Adds the tokens of another attempt.
-fn add(usage: &mut Usage, more: &Usage) {
-    usage.input_tokens += more.input_tokens;
-    usage.output_tokens += more.output_tokens;
-    usage.cached_input_tokens += more.cached_input_tokens;
-    usage.cache_write_tokens += more.cache_write_tokens;
-    usage.reasoning_tokens += more.reasoning_tokens;
-    usage.audio_input_tokens += more.audio_input_tokens;
-    usage.audio_output_tokens += more.audio_output_tokens;
 }
 
 fn invalid_output(message: &str) -> Status {
