@@ -9,6 +9,7 @@ use super::{
     Detected,
     context::{self, Context},
     kinds::Kind,
+    locales::Locales,
 };
 
 /// A capitalised word.
@@ -241,7 +242,7 @@ pub(super) fn find(text: &str, found: &mut Vec<Detected>) {
         let offset = stretch.start;
         streets(&text[stretch], offset, found);
     }
-    let whole = Context { before: "", text };
+    let whole = Context { before: "", text, locales: Locales::ALL };
     let born = |m: &regex::Match<'_>| whole.names(m.start(), context::BIRTH);
     let may_be_dated = BIRTHS.as_ref().is_some_and(|births| births.is_match(text));
     if let Some(dates) = DATES.as_ref().filter(|_| may_be_dated) {

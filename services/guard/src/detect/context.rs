@@ -1,5 +1,7 @@
 //! What stands before a candidate.
 
+use super::locales::Locales;
+
 /// Bytes before a candidate in which a word may say what it is. Streams keep as many.
 pub(crate) const REACH: usize = 64;
 
@@ -8,6 +10,7 @@ pub(crate) const REACH: usize = 64;
 pub(crate) struct Context<'a> {
     pub(crate) before: &'a str,
     pub(crate) text: &'a str,
+    pub(crate) locales: Locales,
 }
 
 impl Context<'_> {
@@ -291,10 +294,10 @@ mod tests {
 
     #[test]
     fn words_count_at_their_beginning_and_across_pieces() {
-        let context = Context { before: "my social ", text: "security number is 1" };
+        let context = Context { before: "my social ", text: "security number is 1", locales: Locales::ALL };
         assert!(context.names(19, SSN));
         assert!(!mentions("the hotel is", PHONE), "`tel` ends another word");
-        let far = Context { before: "", text: &format!("ssn {}1", "x ".repeat(40)) };
+        let far = Context { text: &format!("ssn {}1", "x ".repeat(40)), before: "", ..context };
         assert!(!far.names(far.text.len() - 1, SSN));
     }
 }

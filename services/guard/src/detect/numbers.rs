@@ -7,6 +7,7 @@ use super::{
     checks::{card_issuer, is_date, luhn, number},
     context::{self, Context},
     kinds::Kind,
+    locales::Country,
     national::{self, Sure},
 };
 
@@ -174,6 +175,10 @@ impl Slice<'_> {
         self.context.names(self.start, words)
     }
 
+    fn has(&self, country: Country) -> bool {
+        self.context.locales.has(country)
+    }
+
     fn text(&self) -> &str {
         &self.context.text[self.start..self.end]
     }
@@ -239,7 +244,7 @@ impl Slice<'_> {
         let part = |range: Range<usize>| number(&self.digits[range]);
         let given = !matches!(part(0..3), 0 | 666 | 900..) && part(3..5) != 0 && part(5..9) != 0;
         let dashed = self.separated("-");
-        (dashed && given) || (self.separated("- .") && self.names(context::SSN))
+        self.has(Country::Us) && ((dashed && given) || (self.separated("- .") && self.names(context::SSN)))
     }
 
     /// Forms that only phone numbers have.
@@ -261,8 +266,10 @@ impl Slice<'_> {
             return None;
         }
         let plus = self.context.text[self.start..].starts_with('+') || text.starts_with("(+");
-        let national = self.digits[0] == 0 && self.digits.get(1) != Some(&0);
+        let locales = self.context.locales;
+        let national = locales.others() && self.digits[0] == 0 && self.digits.get(1) != Some(&0);
         let american = match self.lengths.as_slice() {
+            _ if !locales.american() => false,
             [3, 3, 4] => self.separated("-. ") || text.contains(") ") || text.contains(')'),
             [1, 3, 3, 4] => self.digits[0] == 1,
             [1, 10] => self.digits[0] == 1 && !text.contains('.'),
@@ -326,11 +333,11 @@ impl Slice<'_> {
             let form = matches!(self.lengths.as_slice(), [1 | 2, 3, 3])
                 || (self.lengths.len() == 1 && self.names(context::NATIONAL));
             let free = !bytes.get(self.end + 2).is_some_and(u8::is_ascii_alphanumeric);
-            if form && free && national::chilean(&self.digits, *check) {
+            if form && free && self.has(Country::Cl) && national::chilean(&self.digits, *check) {
                 return Some((Kind::NationalId, range.start..self.end + 2, 0.85));
             }
         }
-        match national::digits(&self.digits, &self.lengths) {
+        match national::digits(&self.digits, &self.lengths, self.context.locales) {
             Some(Sure::Alone) => Some((Kind::NationalId, range, 0.8)),
             Some(Sure::WithContext) if self.names(context::NATIONAL) => Some((Kind::NationalId, range, 0.8)),
             _ => None,

@@ -9,6 +9,7 @@ use super::{
     Detected, checks,
     context::{self, Context},
     kinds::Kind,
+    locales::Country,
     national,
 };
 
@@ -197,15 +198,17 @@ fn token(context: Context<'_>, token: Range<usize>, found: &mut Found) {
     if after == Some(b'-') || after == Some(b'+') || t.len() == 11 && digits >= 9 {
         let whole = bytes.get(token.start..token.start + 11).unwrap_or_default();
         let free = !bytes.get(token.start + 11).is_some_and(u8::is_ascii_alphanumeric);
-        if free && national::finnish(whole) {
+        if free && context.locales.has(Country::Fi) && national::finnish(whole) {
             return push(found, Kind::NationalId, token.start..token.start + 11, 0.9);
         }
     }
     let hyphened = matches!(before, Some(b'-' | b'_' | b'/')) || matches!(after, Some(b'-' | b'_'));
-    if !hyphened && t.len() <= 18 && national::letters(t).is_some() {
+    if !hyphened && t.len() <= 18 && national::letters(t, context.locales).is_some() {
         return push(found, Kind::NationalId, token, 0.85);
     }
-    if (1..=2).contains(&(t.len() - digits)) && digits == 6 && after == Some(b'(') && hong_kong(bytes, &token)
+    if (1..=2).contains(&(t.len() - digits)) && digits == 6 && after == Some(b'(')
+        && context.locales.has(Country::Hk)
+        && hong_kong(bytes, &token)
     {
         return push(found, Kind::NationalId, token.start..token.end + 3, 0.9);
     }

@@ -62,7 +62,7 @@ pub(crate) const FAMILIES: [Family; 5] = [
     },
     Family {
         id: "injection.learned",
-        description: "reads like an attack to the learned head, where there is an embedding model",
+        description: "reads like an attack to the learned tier: pairs of words, and meaning where there is an embedding model",
         patterns: &[],
     },
 ];
@@ -152,7 +152,7 @@ pub(crate) fn families(text: &str) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::injection::normalise::normalise;
+    use crate::reading::normalise::normalise;
 
     fn ids(text: &str) -> Vec<&'static str> {
         families(&normalise(text)).into_iter().map(|f| FAMILIES[f].id).collect()
