@@ -33,7 +33,6 @@ LICENCES = {
     "dair-ai/Prompt-Engineering-Guide": ("3d96678f2879", "MIT"),
     "compass-ctf-team/prompt_injection_research": ("6e6849da6ecd", "MIT"),
     "mwill20/ai-guardrails": ("181051230a80", "MIT (TrustAIRLab's in-the-wild prompts, which it keeps)"),
-    "kyahikaru/hinglish-prompt-injection-detector": ("fa3330987c94", "MIT"),
     "aliakarma/langchain-prompt-injection": ("251485443039", "MIT"),
     "CatarinaSeigward/Email-Agent-Prompt-Injection-and-GRPO-Defense": ("2db1c29134b3", "MIT"),
     "enkryptai/xInjectAgent": ("21af27703ad4", "MIT (InjecAgent's cases, which it keeps)"),
@@ -112,8 +111,6 @@ def _attacks(clones):
     found += [(row["text"], "compass") for row in rows if row["label"] == "1"]
     rows = clones.jsonl("mwill20/ai-guardrails", "datasets/TrustAIRLab_jailbreak.jsonl")
     found += [(text, "TrustAIRLab jailbreaks") for text in spread((row["prompt"] for row in rows), 600)]
-    rows = clones.csv("kyahikaru/hinglish-prompt-injection-detector", "data/hinglish-stealth-250.csv")
-    found += [(row["hinglish"], "hinglish") for row in rows if re.search("jailbreak|override|extract|inject|role|prompt", row["category"])]
     rows = clones.jsonl("aliakarma/langchain-prompt-injection", "data/synthetic/injections.jsonl")
     found += [(row["text"], "langchain injection") for row in rows]
     return [(text, 1, source, "direct") for text, source in found]
@@ -144,11 +141,6 @@ def _harmless(clones):
     rows = clones.csv("compass-ctf-team/prompt_injection_research", "dataset/dataset.csv")
     rows += clones.csv("compass-ctf-team/prompt_injection_research", "dataset/safe.csv")
     found += [(row["text"], "compass benign") for row in rows if row["label"] == "0"]
-    rows = clones.jsonl("mwill20/ai-guardrails", "datasets/TrustAIRLab_regular_2023_12_25_CLEANED.jsonl")
-    plain = (row["prompt"] for row in rows if not suspicious(row["prompt"]) and len(row["prompt"]) < 6_000)
-    found += [(text, "TrustAIRLab regular") for text in spread(plain, 600)]
-    rows = clones.csv("kyahikaru/hinglish-prompt-injection-detector", "data/hinglish-clean-500.csv")
-    found += [(row["hinglish"], "hinglish benign") for row in rows if row["expected"] == "ALLOW"]
     rows = clones.jsonl("aliakarma/langchain-prompt-injection", "data/synthetic/benign.jsonl")
     found += [(row["text"], "langchain benign") for row in rows]
     for lang in "de fr es it pt nl zh ja ru ko tr ar".split():

@@ -34,8 +34,9 @@ pub use crate::{
     classifier::ClassifierConfig,
     config::{Config, SECTION},
     policy::{
-        ActionName, Base, Expression, Judge, Locale, Mask, Name, OnInvalid, PatternConfig, PolicyConfig, Requests,
-        RuleConfig, Rules, Share, SourceName, TopicConfig, Unavailable, Validation, WholeAnswers, Written,
+        ActionName, Base, Expression, Judge, Locale, Mask, Name, OnInvalid, PatternConfig, PolicyConfig,
+        Requests, RuleConfig, Rules, Share, SourceName, TopicConfig, Unavailable, Validation, WholeAnswers,
+        Written,
     },
 };
 

@@ -4,8 +4,8 @@ use signalbox_config::Document;
 use signalbox_mesh::{Channel, ManualClock, RequestContext, error::reason_of};
 use signalbox_proto::{
     common::v1::{
-        ChatRequest, Delta, ErrorReason, FinishReason, Finished, GenerateEvent, Message, Part as Piece, Role, Text, ToolResult,
-        delta::Content, generate_event::Kind as Event, part::Kind,
+        ChatRequest, Delta, ErrorReason, FinishReason, Finished, GenerateEvent, Message, Part as Piece, Role,
+        Text, ToolResult, delta::Content, generate_event::Kind as Event, part::Kind,
     },
     guard::v1::{
         InspectRequest, InspectResponse, JudgeAnswer, ListDetectorsRequest, ScreenEvents, ScreenOpen,

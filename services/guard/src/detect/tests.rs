@@ -52,10 +52,10 @@ fn leaves_what_only_looks_alike() {
 fn locales_choose_whose_numbers_are_looked_for() {
     for (text, id, country) in [
         ("see 536-22-1234.", "pii.us_ssn", "us"),
-        ("call (415) 555-2671 now", "pii.phone", "us"),
-        ("ring 030 1234567 now", "pii.phone", "de"),
-        ("dni 12345678Z.", "pii.national_id", "es"),
-        ("cpf 529.982.247-25", "pii.national_id", "br"),
+        ("see 415-555-2671 now", "pii.phone", "us"),
+        ("see 030 1234567 now", "pii.phone", "de"),
+        ("see 12345678Z.", "pii.national_id", "es"),
+        ("see 529.982.247-25", "pii.national_id", "br"),
         ("A123456(3)", "pii.national_id", "hk"),
     ] {
         let here: Vec<&str> = found_in(text, Locales::of([country])).into_iter().map(|(id, _)| id).collect();
@@ -75,7 +75,8 @@ fn response_ids_of_recordings_are_no_secrets() {
         println!("SKIPPED: benign ids: set SIGNALBOX_DATA to the folder with pii/benign_ids_from_wire.jsonl");
         return;
     };
-    let is_hit = |row: &str| all(row, Locales::ALL).iter().any(|d| DETECTORS[d.detector].id.starts_with("secret."));
+    let is_hit =
+        |row: &str| all(row, Locales::ALL).iter().any(|d| DETECTORS[d.detector].id.starts_with("secret."));
     let (hits, total) = (rows.lines().filter(|row| is_hit(row)).count(), rows.lines().count());
     println!("{hits} of {total} ids taken for secrets");
     assert!(hits * 100 <= total, "{hits} of {total}");

@@ -7,7 +7,7 @@ use ring::digest::{SHA256, digest};
 
 use super::{
     Detected, checks,
-    context::{self, Context},
+    context::{Context, Words},
     kinds::Kind,
     locales::Country,
     national,
@@ -206,20 +206,22 @@ fn token(context: Context<'_>, token: Range<usize>, found: &mut Found) {
     if !hyphened && t.len() <= 18 && national::letters(t, context.locales).is_some() {
         return push(found, Kind::NationalId, token, 0.85);
     }
-    if (1..=2).contains(&(t.len() - digits)) && digits == 6 && after == Some(b'(')
+    if (1..=2).contains(&(t.len() - digits))
+        && digits == 6
+        && after == Some(b'(')
         && context.locales.has(Country::Hk)
         && hong_kong(bytes, &token)
     {
         return push(found, Kind::NationalId, token.start..token.end + 3, 0.9);
     }
     if (6..=20).contains(&t.len()) && digits >= 4 && t.iter().all(|b| !b.is_ascii_lowercase()) {
-        let window = context.window(token.start);
+        let mentions = context.mentions(token.start);
         for (words, kind) in [
-            (context::PASSPORT, Kind::Passport),
-            (context::LICENSE, Kind::DriverLicense),
-            (context::NATIONAL, Kind::NationalId),
+            (Words::Passport, Kind::Passport),
+            (Words::License, Kind::DriverLicense),
+            (Words::National, Kind::NationalId),
         ] {
-            if context::mentions(&window, words) {
+            if mentions.has(words) {
                 return push(found, kind, token, 0.7);
             }
         }
@@ -269,7 +271,7 @@ fn iban(context: Context<'_>, token: Range<usize>) -> Option<usize> {
             near = Some(end);
         }
     }
-    best.or_else(|| near.filter(|_| context.names(token.start, context::ACCOUNT)))
+    best.or_else(|| near.filter(|_| context.names(token.start, Words::Account)))
 }
 
 fn wallet(context: Context<'_>, t: &[u8], start: usize) -> bool {
@@ -289,7 +291,7 @@ fn wallet(context: Context<'_>, t: &[u8], start: usize) -> bool {
         (_, 32..=44) => {
             t.iter().all(|b| BITCOIN.contains(b))
                 && t.iter().any(u8::is_ascii_uppercase)
-                && context.names(start, context::WALLET)
+                && context.names(start, Words::Wallet)
         }
         _ => false,
     }

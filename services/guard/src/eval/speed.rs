@@ -62,13 +62,16 @@ pub(super) fn measure() -> Vec<(&'static str, f64, usize)> {
     };
     let names = |us, mb, mixed| [us, mb, mixed, "mixed_bytes"];
     both(
-        names("structured_and_secrets_us", "structured_and_secrets_mb_per_s", "structured_and_secrets_mixed_mb_per_s"),
+        names(
+            "structured_and_secrets_us",
+            "structured_and_secrets_mb_per_s",
+            "structured_and_secrets_mixed_mb_per_s",
+        ),
         &|text| drop(black_box(detect::structured(text, Locales::ALL))),
     );
-    both(
-        names("all_values_us", "all_values_mb_per_s", "all_values_mixed_mb_per_s"),
-        &|text| drop(black_box(detect::all(text, Locales::ALL))),
-    );
+    both(names("all_values_us", "all_values_mb_per_s", "all_values_mixed_mb_per_s"), &|text| {
+        drop(black_box(detect::all(text, Locales::ALL)))
+    });
     both(
         names("attack_patterns_us", "attack_patterns_mb_per_s", "attack_patterns_mixed_mb_per_s"),
         &|text| drop(black_box(injection::families(text))),
@@ -79,12 +82,24 @@ pub(super) fn measure() -> Vec<(&'static str, f64, usize)> {
     {
         both(names("tier_a_us", "tier_a_mb_per_s", "tier_a_mixed_mb_per_s"), &|text| {
             let mut chat = chat(text);
-            black_box(redact::inspect(&mut chat, policy, Naming::new(Arc::clone(&sealer), "t", "r", None)).findings.len());
+            black_box(
+                redact::inspect(&mut chat, policy, Naming::new(Arc::clone(&sealer), "t", "r", None))
+                    .findings
+                    .len(),
+            );
         });
-        figures.push(("tier_a_of_10_mb_ms", micros(1, &|| {
-            let mut chat = chat(&PROMPT.repeat((10 << 20) / PROMPT.len()));
-            black_box(redact::inspect(&mut chat, policy, Naming::new(Arc::clone(&sealer), "t", "r", None)).findings.len());
-        }) / 1e3, 1));
+        figures.push((
+            "tier_a_of_10_mb_ms",
+            micros(1, &|| {
+                let mut chat = chat(&PROMPT.repeat((10 << 20) / PROMPT.len()));
+                black_box(
+                    redact::inspect(&mut chat, policy, Naming::new(Arc::clone(&sealer), "t", "r", None))
+                        .findings
+                        .len(),
+                );
+            }) / 1e3,
+            1,
+        ));
         figures.extend(screened(policy, &micros));
     }
     figures.sort_by_key(|(name, _, _)| *name);
@@ -105,14 +120,18 @@ fn event(text: &str) -> GenerateEvent {
 
 /// What a screen takes by chunk (a word with its space, as models' tokens are), and what it holds back behind pieces of three
 /// bytes: in the median, behind white space, and at most.
-fn screened(policy: &Arc<Policy>, micros: &dyn Fn(usize, &dyn Fn()) -> f64) -> Vec<(&'static str, f64, usize)> {
+fn screened(
+    policy: &Arc<Policy>,
+    micros: &dyn Fn(usize, &dyn Fn()) -> f64,
+) -> Vec<(&'static str, f64, usize)> {
     let chunks: Vec<GenerateEvent> = PROMPT.split_inclusive(' ').map(event).collect();
     let by_chunk = micros(ROUNDS, &|| {
         let (mut screen, mut out) = (Screen::new(Arc::clone(policy), [].into()), Vec::new());
         chunks.iter().for_each(|event| screen.take(event.clone(), &mut out));
         black_box(out);
     }) / chunks.len() as f64;
-    let (mut screen, mut held, mut behind_space) = (Screen::new(Arc::clone(policy), [].into()), Vec::new(), Vec::new());
+    let (mut screen, mut held, mut behind_space) =
+        (Screen::new(Arc::clone(policy), [].into()), Vec::new(), Vec::new());
     let (mut taken, mut given) = (0, 0);
     for piece in PROMPT.as_bytes().chunks(3).map(|piece| String::from_utf8_lossy(piece)) {
         let mut out = Vec::new();

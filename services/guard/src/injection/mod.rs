@@ -58,7 +58,8 @@ pub(crate) fn families(text: &str) -> Vec<usize> {
 
 /// The same, with the readings of the text.
 pub(crate) fn families_in(text: &str, readings: &Readings) -> Vec<usize> {
-    let mut found: Vec<usize> = readings.plain(text).iter().flat_map(|plain| patterns::families(plain)).collect();
+    let mut found: Vec<usize> =
+        readings.plain(text).iter().flat_map(|plain| patterns::families(plain)).collect();
     found.sort_unstable();
     found.dedup();
     found

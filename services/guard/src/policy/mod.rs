@@ -10,8 +10,9 @@ use ring::digest;
 use signalbox_proto::{common::v1::Source, guard::v1::Action};
 
 pub use self::config::{
-    ActionName, Base, Expression, Judge, Locale, Mask, Name, OnInvalid, PatternConfig, PolicyConfig, Requests,
-    RuleConfig, Rules, Share, SourceName, TopicConfig, Unavailable, Validation, WholeAnswers, Written,
+    ActionName, Base, Expression, Judge, Locale, Mask, Name, OnInvalid, PatternConfig, PolicyConfig,
+    Requests, RuleConfig, Rules, Share, SourceName, TopicConfig, Unavailable, Validation, WholeAnswers,
+    Written,
 };
 use self::{
     catalog::{CATALOG, family, group},

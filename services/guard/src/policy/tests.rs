@@ -57,7 +57,11 @@ fn faults_are_named_with_their_line_and_column() {
     refused("patterns = [{ name = 'x' }]", "1:", "needs either pattern or words");
     refused("allow = ['a*b']", "1:", "at the ends only");
     refused("locales = ['de', 'xx']", "2:", "`xx` is no country whose numbers are known; known: at, au");
-    refused("topics = [{ name = 'x', examples = ['a'], sources = ['output'] }]", "1:", "needs `whole_answers");
+    refused(
+        "topics = [{ name = 'x', examples = ['a'], sources = ['output'] }]",
+        "1:",
+        "needs `whole_answers",
+    );
     refused("shadw = true", "2:1:", "did you mean `shadow`");
     let missing = compile("requests = { policies = ['none'] }").unwrap_err();
     assert!(missing.contains("own.requests.policies names `none`"), "{missing}");
