@@ -63,7 +63,7 @@ fn locales_choose_whose_numbers_are_looked_for() {
         let elsewhere = found_in(text, Locales::of([if country == "us" { "fr" } else { "us" }]));
         assert!(elsewhere.iter().all(|(found, _)| *found != id), "{text}: {elsewhere:?}");
     }
-    let anywhere = "ada@example.com +49 30 1234567 4111 1111 1111 1111";
+    let anywhere = "ada@example.com, +49 30 1234567, card 4111 1111 1111 1111";
     assert_eq!(found_in(anywhere, Locales::of(["jp"])).len(), 3);
 }
 

@@ -70,7 +70,7 @@ pub(super) fn measure() -> Vec<(&'static str, f64, usize)> {
         &|text| drop(black_box(detect::structured(text, Locales::ALL))),
     );
     both(names("all_values_us", "all_values_mb_per_s", "all_values_mixed_mb_per_s"), &|text| {
-        drop(black_box(detect::all(text, Locales::ALL)))
+        drop(black_box(detect::all(text, Locales::ALL)));
     });
     both(
         names("attack_patterns_us", "attack_patterns_mb_per_s", "attack_patterns_mixed_mb_per_s"),

@@ -1,4 +1,4 @@
-//! A linear model over words and pairs of words that stand near each other: microseconds a window, and no embedding model needed.
+//! A linear model over words and pairs of neighbours: microseconds a window, and no embedding model needed.
 //!
 //! Which words stand together carries over from one collection of attacks to the next better than what a text is about. Features are
 //! hashed; weights come from `scripts/train_grams.py`, their card lies beside them.
@@ -8,8 +8,6 @@ use std::sync::LazyLock;
 /// Features are this many bits of a hash.
 const BITS: u32 = 18;
 const SIZE: usize = 1 << BITS;
-/// Letters by which a longer word is known in all its forms.
-const STEM: usize = 5;
 
 /// One for what users write, one for what tools and files bring.
 pub(crate) static DIRECT: LazyLock<Option<Grams>> =
@@ -47,11 +45,11 @@ impl Grams {
     }
 }
 
-/// What a window consists of, each once: words, how long ones begin, neighbours and next but one neighbours (marks are neighbours
-/// too), and the letter pairs and triples of words that are not plain ASCII, for not all languages put spaces between words.
+/// What a window consists of, each once: words, neighbours (marks are neighbours too), and the letter pairs and triples of words that
+/// are not plain ASCII, for not all languages put spaces between words.
 pub(crate) fn features(plain: &str) -> Vec<u32> {
-    let mut found = Vec::with_capacity(plain.len());
-    let (mut last, mut before_last) = (None, None);
+    let mut found = Vec::with_capacity(plain.len() / 2);
+    let mut last = None;
     let mut rest = plain.trim_start();
     while let Some(first) = rest.chars().next() {
         let inner = |c: char| c.is_alphanumeric() || c == '_';
@@ -61,20 +59,14 @@ pub(crate) fn features(plain: &str) -> Vec<u32> {
         let hash = hash(token.as_bytes(), SEED);
         if is_word {
             found.push(fold(hash));
-            if token.len() > STEM && token.is_ascii() {
-                found.push(fold(self::hash(&token.as_bytes()[..STEM], SEED ^ 5)));
-            }
         }
         if let Some(last) = last {
             found.push(fold(pair(last, hash)));
         }
-        if let Some(before) = before_last {
-            found.push(fold(pair(before, hash ^ 7)));
-        }
         if is_word && !token.is_ascii() {
             letters(token, &mut found);
         }
-        (before_last, last) = (last, Some(hash));
+        last = Some(hash);
         rest = tail.trim_start();
     }
     found.sort_unstable();
@@ -126,12 +118,8 @@ mod tests {
     fn features_are_words_neighbours_and_foreign_letters() {
         // Two words, one pair; a mark is a neighbour but no word of its own.
         assert_eq!(features("do it").len(), 3);
-        // `it do`, and each with itself over the other.
-        assert_eq!(features("do it do it").len(), 6);
-        assert_eq!(features(" do  it! ").len(), 5);
-        // Both begin alike.
-        assert_eq!(features("ignores").len(), 2);
-        assert_eq!(features("ignores ignoring").len(), 4);
+        assert_eq!(features("do it do it").len(), 4);
+        assert_eq!(features(" do  it! ").len(), 4);
         // The word, two pairs of letters, one triple.
         assert_eq!(features("忽略所").len(), 4);
         assert!(features("").is_empty() && features(" \n").is_empty());
