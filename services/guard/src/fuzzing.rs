@@ -14,8 +14,9 @@ use signalbox_proto::{
 
 use crate::{
     contents::{Doubt, SystemPrompt, Values, WayBack},
+    injection,
     policy::{Base, Policies, Policy, PolicyConfig},
-    reading,
+    reading::Readings,
     screen::{Screen, leak},
     seal::{self, Bound, Sealer},
     validate::{self, Form},
@@ -24,7 +25,9 @@ use crate::{
 /// Every stretch of every reading comes from a stretch of the text, on characters' edges.
 pub fn normaliser(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    for reading in reading::of_values(&text).iter().chain(&reading::of_words(&text)) {
+    let readings = Readings::of(&text);
+    injection::families_in(&text, &readings);
+    for reading in readings.values().chain(&readings.words(&text)) {
         let length = reading.text.len();
         for (start, end) in [(0, length), (length / 3, length / 2), (length / 2, length)] {
             let range = reading.text.floor_char_boundary(start)..reading.text.floor_char_boundary(end);

@@ -34,8 +34,9 @@ pub use crate::{
     classifier::ClassifierConfig,
     config::{Config, SECTION},
     policy::{
-        ActionName, Base, Expression, Judge, Mask, Name, OnInvalid, PatternConfig, PolicyConfig, Requests,
-        RuleConfig, Rules, Share, SourceName, TopicConfig, Unavailable, Validation, Written,
+        ActionName, Base, Expression, Judge, Locale, Mask, Name, OnInvalid, PatternConfig, PolicyConfig,
+        Requests, RuleConfig, Rules, Share, SourceName, TopicConfig, Unavailable, Validation, WholeAnswers,
+        Written,
     },
 };
 
@@ -57,7 +58,7 @@ impl Config {
     }
 }
 
-/// Builds the guard. Without an embedding model it says so once in the log, and tells attacks by patterns alone.
+/// Builds the guard. Without an embedding model it says so once in the log, and tells attacks by patterns and pairs of words.
 ///
 /// # Errors
 /// A policy that names what does not exist, a seal key that cannot be read, a classifier that cannot be loaded.
@@ -69,7 +70,7 @@ pub async fn build(
 ) -> Result<Part, Error> {
     if embedder.is_none() {
         tracing::warn!(
-            "attacks are told by patterns alone: there is no embedding model for the learned tier"
+            "attacks are told by patterns and pairs of words: there is no embedding model for what these leave open"
         );
     }
     let policies = policy::Policies::compile(&config.policies).map_err(Error::Config)?;

@@ -16,15 +16,13 @@ use crate::{
         Policy,
         catalog::{CATALOG, family},
     },
-    reading,
+    reading::Readings,
 };
 
 /// Findings that are told; the contract's bound.
 const FINDINGS: usize = 1_000;
 /// Values that the prompt holds as they are and that are remembered.
 const KNOWN: usize = 4_096;
-/// Bytes of a text up to which its disguises are looked through; what is longer is read as it is, and its start so.
-const DISGUISED: usize = 1 << 20;
 
 /// What was found in a prompt.
 pub(crate) struct Inspection {
@@ -34,6 +32,8 @@ pub(crate) struct Inspection {
     pub(crate) blocked: Option<String>,
     /// Hashes of values that stay in the prompt as they are.
     pub(crate) known: HashSet<u64>,
+    /// Texts about which patterns have settled that they are attacks: their place, and their length before values were replaced.
+    settled: Vec<(Place, usize)>,
     naming: Naming,
 }
 
@@ -85,8 +85,14 @@ pub(crate) fn inspect(chat: &mut ChatRequest, policy: &Policy, mut naming: Namin
     for message in &chat.messages {
         message.parts.iter().for_each(|part| avoid(part, &mut naming));
     }
-    let mut inspection =
-        Inspection { findings: Vec::new(), dropped: 0, blocked: None, known: HashSet::new(), naming };
+    let mut inspection = Inspection {
+        findings: Vec::new(),
+        dropped: 0,
+        blocked: None,
+        known: HashSet::new(),
+        settled: Vec::new(),
+        naming,
+    };
     for (index, message) in chat.messages.iter_mut().enumerate() {
         inspection.message(number(index), message, policy);
     }
@@ -118,6 +124,11 @@ struct Found {
 }
 
 impl Inspection {
+    /// Whether patterns have settled that a text is an attack.
+    pub(crate) fn is_settled(&self, suspect: &Suspect) -> bool {
+        self.settled.contains(&(suspect.place, suspect.text.len()))
+    }
+
     /// Stand-ins and their values.
     pub(crate) fn values(&self) -> &Values {
         &self.naming.values
@@ -147,13 +158,18 @@ impl Inspection {
     }
 
     fn text(&mut self, text: &mut String, place: Place, policy: &Policy) {
+        let readings = Readings::of(text);
         // What the application or a model wrote is no attack on the application.
         if !matches!(place.source, Source::System | Source::Output) {
-            for index in injection::families(text) {
+            let families = injection::families_in(text, &readings);
+            if !families.is_empty() {
+                self.settled.push((place, text.len()));
+            }
+            for index in families {
                 self.attack(family(index), 1.0, 0.5, place, 0..text.len(), policy);
             }
         }
-        let found = find(text, place.source, policy);
+        let found = find(text, &readings, place.source, policy);
         if found.is_empty() {
             return;
         }
@@ -241,9 +257,8 @@ impl Inspection {
 
 /// Everything that stands in a text, in order, without overlaps: own detectors first, then what is seen as it stands, then what is
 /// seen through a disguise.
-fn find(text: &str, source: Source, policy: &Policy) -> Vec<Found> {
+fn find(text: &str, readings: &Readings, source: Source, policy: &Policy) -> Vec<Found> {
     let mut found = Vec::new();
-    let disguised = &text[..text.floor_char_boundary(DISGUISED)];
     if let Some(own) = policy.own(source) {
         let here = |hit: regex_automata::Match, range| Found {
             what: What::Own(hit.pattern().as_usize()),
@@ -251,17 +266,19 @@ fn find(text: &str, source: Source, policy: &Policy) -> Vec<Found> {
             score: 1.0,
         };
         found.extend(own.automaton.find_iter(text).map(|hit| here(hit, hit.range())));
-        for reading in reading::of_words(disguised) {
+        for reading in readings.words(text) {
             let hits = own.automaton.find_iter(&reading.text);
             found.extend(hits.map(|hit| here(hit, reading.original(hit.range()))));
         }
     }
     let value =
         |one: detect::Detected, range| Found { what: What::Known(one.detector), range, score: one.score };
-    let detected = if policy.reads_names() { detect::all(text) } else { detect::structured(text) };
+    let locales = policy.locales;
+    let detected =
+        if policy.reads_names() { detect::all(text, locales) } else { detect::structured(text, locales) };
     found.extend(detected.into_iter().map(|one| value(one.clone(), one.range)));
-    for reading in reading::of_values(disguised) {
-        let detected = detect::structured(&reading.text);
+    for reading in readings.values() {
+        let detected = detect::structured(&reading.text, locales);
         found.extend(detected.into_iter().map(|one| value(one.clone(), reading.original(one.range))));
     }
     apart(found)
@@ -280,7 +297,7 @@ fn apart(found: Vec<Found>) -> Vec<Found> {
 }
 
 /// Where in a prompt a text stands.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Place {
     pub(crate) message: u32,
     pub(crate) part: u32,

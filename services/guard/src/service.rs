@@ -7,11 +7,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture};
 use prost::Message as _;
 use signalbox_mesh::{Clock, RequestContext, error};
 use signalbox_proto::{
-    common::v1::{BlockedBy, ChatRequest, ErrorReason, GuardPolicy, Role, Source, part},
+    common::v1::{BlockedBy, ChatRequest, ErrorReason, GenerateEvent, GuardPolicy, Role, Source, part},
     guard::v1::{
         Action, Detector, InspectRequest, InspectResponse, JudgeAnswer, JudgeQuestion, ListDetectorsRequest,
         ListDetectorsResponse, ScreenOpen, ScreenRequest, ScreenResponse, ScreenedEvents, Verdict,
@@ -22,9 +22,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
     contents::{Doubt, SystemPrompt, WayBack},
+    injection::Channel,
     naming::Naming,
     policy::{
-        Policies, Policy, Refused,
+        Policies, Policy, Refused, SourceName,
         catalog::{self, CATALOG},
     },
     redact::{self, Inspection, Suspect},
@@ -115,7 +116,7 @@ impl Core {
                 }
                 (doubt.scores, Some(Opinion::of(&answer.text)))
             }
-            None => (self.tiers.score(suspects, policy).await, None),
+            None => (self.tiers.score(suspects, found, policy).await, None),
         };
         if opinion.is_none() {
             // What the judge is shown has no values in it.
@@ -322,11 +323,16 @@ pub(crate) struct Screening<S> {
     input: Option<S>,
     screen: Option<Screen>,
     ready: VecDeque<ScreenResponse>,
+    /// Subjects of the answer that are being looked for, and the events that wait for them.
+    subjects: Option<(BoxFuture<'static, Subjects>, VecDeque<GenerateEvent>)>,
 }
+
+/// Subjects with what is done about them and how near they are; `None`: they could not be judged.
+type Subjects = Option<Vec<(String, Action, f64)>>;
 
 impl<S> Screening<S> {
     fn new(core: Arc<Core>, context: RequestContext, input: S) -> Self {
-        Self { core, context, input: Some(input), screen: None, ready: VecDeque::new() }
+        Self { core, context, input: Some(input), screen: None, ready: VecDeque::new(), subjects: None }
     }
 
     /// Takes one message; once it is over the way in is dropped, which cancels whoever writes the answer.
@@ -341,24 +347,66 @@ impl<S> Screening<S> {
             (Some(screen_request::Kind::Events(_)), None) => {
                 return Err(error::invalid("open", "must come first"));
             }
-            (Some(screen_request::Kind::Events(events)), Some(screen)) => {
+            (Some(screen_request::Kind::Events(events)), Some(_)) => {
                 if events.events.len() > BATCH {
                     return Err(error::invalid(
                         "events",
                         format!("has {}; at most {BATCH} fit", events.events.len()),
                     ));
                 }
-                let mut out = Vec::with_capacity(events.events.len() + 1);
-                events.events.into_iter().for_each(|event| screen.take(event, &mut out));
-                let over = screen.is_over();
-                self.release(out);
-                if over {
-                    self.end();
-                }
+                self.events(events.events.into());
             }
             (None, _) => return Err(error::invalid("kind", "is missing")),
         }
         Ok(())
+    }
+
+    /// Screens events; the one before which subjects are looked for waits with all that follow.
+    fn events(&mut self, mut events: VecDeque<GenerateEvent>) {
+        let Some(screen) = &mut self.screen else { return };
+        let mut out = Vec::with_capacity(events.len() + 1);
+        while let Some(event) = events.pop_front() {
+            if let Some(said) = screen.said(&event) {
+                events.push_front(event);
+                self.subjects = Some((Self::look(&self.core, screen.policy(), said), events));
+                return self.release(out);
+            }
+            screen.take(event, &mut out);
+        }
+        let over = screen.is_over();
+        self.release(out);
+        if over {
+            self.end();
+        }
+    }
+
+    fn look(core: &Arc<Core>, policy: &Arc<Policy>, said: String) -> BoxFuture<'static, Subjects> {
+        let (core, policy) = (Arc::clone(core), Arc::clone(policy));
+        Box::pin(async move {
+            let (topics, embedder) = (core.topics.get(&policy.name)?, core.tiers.embedder.as_ref());
+            topics.of(&said, Channel::Direct, SourceName::Output, embedder, &policy).await
+        })
+    }
+
+    /// Notes the subjects that were found, and goes on with what waited for them.
+    fn judged(&mut self, subjects: Subjects, mut waiting: VecDeque<GenerateEvent>) {
+        let (Some(screen), Some(last)) = (&mut self.screen, waiting.pop_front()) else { return };
+        match subjects {
+            Some(subjects) => {
+                subjects.iter().for_each(|(id, action, nearest)| screen.subject(id, *action, *nearest));
+            }
+            None => {
+                let action = if screen.policy().closed { Action::Block } else { Action::Flag };
+                screen.subject(CATALOG[catalog::UNJUDGED].id, action, 1.0);
+            }
+        }
+        let mut out = Vec::new();
+        screen.take(last, &mut out);
+        self.release(out);
+        if self.screen.as_ref().is_some_and(Screen::is_over) {
+            return self.end();
+        }
+        self.events(waiting);
     }
 
     fn release(&mut self, events: Vec<signalbox_proto::guard::v1::ScreenedEvent>) {
@@ -372,7 +420,8 @@ impl<S> Screening<S> {
         self.input = None;
         if let Some(mut screen) = self.screen.take() {
             let mut out = Vec::new();
-            if !screen.is_over() {
+            // What waits for the whole never leaves when that does not come.
+            if !screen.is_over() && !screen.waits() {
                 screen.flush(&mut out);
             }
             self.release(out);
@@ -389,6 +438,13 @@ impl<S: Stream<Item = Result<ScreenRequest, Status>> + Unpin> Stream for Screeni
         loop {
             if let Some(response) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(response)));
+            }
+            if let Some((looking, waiting)) = &mut self.subjects {
+                let Poll::Ready(subjects) = looking.poll_unpin(cx) else { return Poll::Pending };
+                let waiting = std::mem::take(waiting);
+                self.subjects = None;
+                self.judged(subjects, waiting);
+                continue;
             }
             let Some(input) = &mut self.input else { return Poll::Ready(None) };
             let taken = match input.poll_next_unpin(cx) {

@@ -11,9 +11,9 @@ use signalbox_proto::{
 use crate::{
     classifier::Classifier,
     contents::{Doubt, Fnv, Scores},
-    injection::{self, LEARNED},
+    injection::{self, Channel, LEARNED},
     policy::{
-        Judge, Policy, TopicConfig,
+        Judge, Policy, SourceName, TopicConfig,
         catalog::{self, family},
     },
     redact::{Inspection, Suspect},
@@ -29,7 +29,8 @@ const ANSWER_TOKENS: u32 = 16;
 /// What the tiers run on.
 #[derive(Default)]
 pub(crate) struct Tiers {
-    /// The embedding model of the learned tier and of topics. Absent: they are off.
+    /// The embedding model of topics and of the learned tier. Absent: topics are not judged, and the learned tier's word pairs
+    /// stand alone.
     pub(crate) embedder: Option<Embedder>,
     pub(crate) classifier: Option<Arc<Classifier>>,
 }
@@ -37,19 +38,21 @@ pub(crate) struct Tiers {
 impl Tiers {
     /// Whether any is asked for a policy.
     pub(crate) fn are_asked(&self, policy: &Policy) -> bool {
-        self.embedder.is_some() && (policy.learns() || !policy.topics.is_empty())
-            || self.classifier.is_some()
-            || policy.judge.is_some()
+        policy.learns() || !policy.topics.is_empty() || self.classifier.is_some() || policy.judge.is_some()
     }
 
     /// Scores each text, within a time limit for all; what is not scored by then is marked. Cancel safe.
-    pub(crate) async fn score(&self, suspects: &[Suspect], policy: &Policy) -> Vec<Scores> {
-        let none =
-            Scores { missing: self.embedder.is_some() || self.classifier.is_some(), ..Scores::default() };
+    pub(crate) async fn score(
+        &self,
+        suspects: &[Suspect],
+        found: &Inspection,
+        policy: &Policy,
+    ) -> Vec<Scores> {
+        let none = Scores { missing: true, ..Scores::default() };
         let mut scores = vec![none; suspects.len()];
         let work = async {
             for (suspect, slot) in suspects.iter().zip(&mut scores) {
-                *slot = self.of(suspect, policy).await;
+                *slot = self.of(suspect, found.is_settled(suspect), policy).await;
             }
         };
         if tokio::time::timeout(TIMEOUT, work).await.is_err() {
@@ -58,13 +61,12 @@ impl Tiers {
         scores
     }
 
-    async fn of(&self, suspect: &Suspect, policy: &Policy) -> Scores {
+    async fn of(&self, suspect: &Suspect, settled: bool, policy: &Policy) -> Scores {
         let mut scores = Scores::default();
-        if let Some(embedder) = self.embedder.as_ref().filter(|_| policy.learns()) {
-            let judged = injection::judge(&suspect.text, suspect.channel, Some(embedder)).await;
-            scores.learned = judged.learned.then_some(judged.score);
-            // Patterns that flag have settled it.
-            scores.missing |= !judged.learned && !judged.flagged;
+        if policy.learns() && !settled {
+            scores.learned =
+                injection::learned_score(&suspect.text, suspect.channel, self.embedder.as_ref()).await;
+            scores.missing |= scores.learned.is_none();
         }
         if let Some(classifier) = &self.classifier {
             let windows = injection::windows(&suspect.text, suspect.channel);
@@ -203,21 +205,21 @@ fn shown(text: &str) -> String {
     format!("{}\n[…]\n{}", &text[..first], &text[last..])
 }
 
-/// The subjects of a policy, by vectors of their examples.
+/// The vectors of the examples of a policy's subjects, in their order.
 #[derive(Default)]
-pub(crate) struct Topics(Vec<(TopicConfig, Vec<Vector>)>);
+pub(crate) struct Topics(Vec<Vec<Vector>>);
 
 impl Topics {
     /// Embeds the examples. `None`: the model failed.
     pub(crate) async fn load(topics: &[TopicConfig], embedder: &Embedder) -> Option<Self> {
         let mut loaded = Vec::new();
         for topic in topics {
-            loaded.push((topic.clone(), embedder.embed_all(topic.examples.clone()).await.ok()?));
+            loaded.push(embedder.embed_all(topic.examples.clone()).await.ok()?);
         }
         Some(Self(loaded))
     }
 
-    /// Notes the subjects of texts that users wrote. Cancel safe.
+    /// Notes the subjects of a prompt's texts. Cancel safe.
     pub(crate) async fn tell(
         &self,
         found: &mut Inspection,
@@ -225,36 +227,51 @@ impl Topics {
         embedder: Option<&Embedder>,
         policy: &Policy,
     ) {
-        let asked = suspects.iter().filter(|suspect| suspect.place.source == Source::User);
-        for suspect in asked.filter(|_| !policy.topics.is_empty()) {
-            let windows = injection::windows(&suspect.text, suspect.channel);
-            let texts: Vec<String> = windows.into_iter().map(|(window, _)| window.to_owned()).collect();
-            let vectors = match embedder {
-                Some(embedder) => tokio::time::timeout(TIMEOUT, embedder.embed_all(texts)).await.ok(),
-                None => None,
+        for suspect in suspects {
+            let source = match suspect.place.source {
+                Source::Tool => SourceName::Tool,
+                Source::Retrieval => SourceName::Retrieval,
+                _ => SourceName::User,
             };
-            let Some(Ok(vectors)) = vectors else {
+            if !policy.topics.iter().any(|topic| topic.sources.contains(&source)) {
+                continue;
+            }
+            let Some(subjects) = self.of(&suspect.text, suspect.channel, source, embedder, policy).await
+            else {
                 unjudged(found, suspect, policy);
                 continue;
             };
-            for (topic, examples) in &self.0 {
-                let nearest = vectors
-                    .iter()
-                    .flat_map(|vector| examples.iter().map(|example| cosine(vector, example)))
-                    .fold(-1.0, f64::max);
-                if nearest >= topic.threshold.0 {
-                    let id = format!("topic.{}", topic.name.0);
-                    found.found(
-                        &id,
-                        topic.action.into(),
-                        nearest,
-                        suspect.place,
-                        0..suspect.text.len(),
-                        None,
-                    );
-                }
+            for (id, action, nearest) in subjects {
+                found.found(&id, action, nearest, suspect.place, 0..suspect.text.len(), None);
             }
         }
+    }
+
+    /// The subjects of a text, with what is done about them and how near they are; `None` when it cannot be judged. Cancel safe.
+    pub(crate) async fn of(
+        &self,
+        text: &str,
+        channel: Channel,
+        source: SourceName,
+        embedder: Option<&Embedder>,
+        policy: &Policy,
+    ) -> Option<Vec<(String, Action, f64)>> {
+        let windows = injection::windows(text, channel);
+        let texts: Vec<String> = windows.into_iter().map(|(window, _)| window.to_owned()).collect();
+        let vectors = tokio::time::timeout(TIMEOUT, embedder?.embed_all(texts)).await.ok()?.ok()?;
+        let mut subjects = Vec::new();
+        // The policy's own list, for in shadow it does less.
+        let here = policy.topics.iter().zip(&self.0).filter(|(topic, _)| topic.sources.contains(&source));
+        for (topic, examples) in here {
+            let nearest = vectors
+                .iter()
+                .flat_map(|vector| examples.iter().map(|example| cosine(vector, example)))
+                .fold(-1.0, f64::max);
+            if nearest >= topic.threshold.0 {
+                subjects.push((format!("topic.{}", topic.name.0), topic.action.into(), nearest));
+            }
+        }
+        Some(subjects)
     }
 }
 

@@ -3,12 +3,13 @@
 use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
-use regex::Regex;
+use regex::{Regex, RegexSet, RegexSetBuilder};
 
 use super::{
     Detected,
-    context::{self, Context},
+    context::{self, Context, Words},
     kinds::Kind,
+    locales::Locales,
 };
 
 /// A capitalised word.
@@ -22,7 +23,8 @@ const POSTCODE: &str =
 /// Ways as the Postal Service's Publication 28 lists them, and the Commonwealth's own.
 pub(super) const WAYS: &str = "Alley|Annex|Arcade|Avenue|Ave|Bayou|Beach|Bend|Bluff|Bottom|Boulevard|Blvd|Branch|Bridge|Brook|Brooks|Burg|Bypass|Camp|Canyon|Cape|Causeway|Center|Centers|Centre|Chase|Circle|Circles|Circuit|Cliff|Cliffs|Close|Club|Common|Copse|Corner|Corners|Course|Court|Courts|Cove|Coves|Creek|Crescent|Crest|Crossing|Crossroad|Curve|Dale|Dam|Divide|Drive|Drives|Esplanade|Estate|Estates|Expressway|Extension|Fall|Falls|Ferry|Field|Fields|Flat|Flats|Ford|Fords|Forest|Forge|Forges|Fork|Forks|Fort|Freeway|Garden|Gardens|Gate|Gateway|Glen|Glens|Green|Greens|Grove|Groves|Harbor|Harbors|Haven|Heights|Highway|Hill|Hills|Hollow|Inlet|Island|Islands|Isle|Junction|Junctions|Key|Keys|Knoll|Knolls|Lake|Lakes|Land|Landing|Lane|Ln|Light|Lights|Loaf|Lock|Locks|Lodge|Loop|Mall|Manor|Manors|Meadow|Meadows|Mews|Mill|Mills|Mission|Motorway|Mount|Mountain|Mountains|Neck|Orchard|Oval|Overpass|Parade|Park|Parks|Parkway|Parkways|Pass|Passage|Path|Pike|Pine|Pines|Place|Plain|Plains|Plaza|Point|Points|Port|Ports|Prairie|Promenade|Quadrant|Quay|Radial|Ramp|Ranch|Rapid|Rapids|Rest|Ridge|Ridges|Rise|River|Road|Roads|Rd|Route|Row|Rue|Run|Shoal|Shoals|Shore|Shores|Skyway|Spring|Springs|Spur|Spurs|Square|Squares|Station|Stravenue|Stream|Street|Streets|St|Summit|Terrace|Throughway|Trace|Track|Trafficway|Trail|Trailer|Tunnel|Turnpike|Underpass|Union|Unions|Vale|Valley|Valleys|Via|Viaduct|View|Views|Village|Villages|Ville|Vista|Walk|Walks|Walkway|Wall|Way|Ways|Well|Wells";
 
-static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+/// The patterns together, which tell at once whether any matches, and each by itself, which tells where.
+static PATTERNS: LazyLock<Option<(RegexSet, Vec<Regex>)>> = LazyLock::new(|| {
     let town = format!(r"{CAP}(?:[ -]{CAP}){{0,3}}");
     let patterns = [
         // 12 Main Street Apt. 3, Springfield, IL 62704: a number, and a postcode at the end.
@@ -48,8 +50,11 @@ static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         format!(r"\b\d{{1,5}} (?:{CAP} ){{1,3}}[A-Z]\d[\dW] ?[A-Z0-9]{{4}}(?: {town})?"),
         r"\b(?:P\.? ?O\.? Box|Postfach|Boîte postale|Apartado) \d{1,6}\b".to_owned(),
     ];
-    patterns.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect()
+    let each = patterns.iter().map(|pattern| Regex::new(pattern).ok()).collect::<Option<_>>()?;
+    Some((RegexSetBuilder::new(&patterns).dfa_size_limit(AUTOMATON).build().ok()?, each))
 });
+/// Bytes for the automaton of all patterns, so that it is not built anew again and again.
+const AUTOMATON: usize = 16 << 20;
 
 /// Words without which no date is one of birth: the pattern is dear.
 static BIRTHS: LazyLock<Option<AhoCorasick>> =
@@ -241,8 +246,8 @@ pub(super) fn find(text: &str, found: &mut Vec<Detected>) {
         let offset = stretch.start;
         streets(&text[stretch], offset, found);
     }
-    let whole = Context { before: "", text };
-    let born = |m: &regex::Match<'_>| whole.names(m.start(), context::BIRTH);
+    let whole = Context { before: "", text, locales: Locales::ALL };
+    let born = |m: &regex::Match<'_>| whole.names(m.start(), Words::Birth);
     let may_be_dated = BIRTHS.as_ref().is_some_and(|births| births.is_match(text));
     if let Some(dates) = DATES.as_ref().filter(|_| may_be_dated) {
         found.extend(dates.find_iter(text).filter(born).map(|m| Detected {
@@ -254,7 +259,8 @@ pub(super) fn find(text: &str, found: &mut Vec<Detected>) {
 }
 
 fn streets(text: &str, offset: usize, found: &mut Vec<Detected>) {
-    for pattern in PATTERNS.iter() {
+    let Some((all, each)) = &*PATTERNS else { return };
+    for pattern in all.matches(text).into_iter().map(|pattern| &each[pattern]) {
         found.extend(pattern.find_iter(text).filter(|m| plausible(m.as_str())).map(|m| {
             let end = m.start() + m.as_str().trim_end_matches(['.', ',', '-']).len();
             Detected { detector: Kind::Address.index(), range: offset + m.start()..offset + end, score: 0.9 }
@@ -289,7 +295,7 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        assert_eq!(PATTERNS.len(), 12);
+        assert_eq!(PATTERNS.as_ref().map(|(_, each)| each.len()), Some(12));
         assert!(DATES.is_some());
     }
 }

@@ -1,5 +1,11 @@
 //! What stands before a candidate.
 
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use aho_corasick::AhoCorasick;
+
+use super::locales::Locales;
+
 /// Bytes before a candidate in which a word may say what it is. Streams keep as many.
 pub(crate) const REACH: usize = 64;
 
@@ -8,6 +14,7 @@ pub(crate) const REACH: usize = 64;
 pub(crate) struct Context<'a> {
     pub(crate) before: &'a str,
     pub(crate) text: &'a str,
+    pub(crate) locales: Locales,
 }
 
 impl Context<'_> {
@@ -30,9 +37,14 @@ impl Context<'_> {
         }
     }
 
-    /// Whether one of the words stands before a place, at a word's beginning.
-    pub(crate) fn names(&self, at: usize, words: &[&str]) -> bool {
-        mentions(&self.window(at), words)
+    /// Which lists have a word that stands before a place, at a word's beginning.
+    pub(crate) fn mentions(&self, at: usize) -> Mentions {
+        Mentions::of(&self.window(at))
+    }
+
+    /// Whether a word of a list stands before a place, at a word's beginning.
+    pub(crate) fn names(&self, at: usize, words: Words) -> bool {
+        self.mentions(at).has(words)
     }
 
     /// The byte before a place; none at the beginning and behind an escaped end of line.
@@ -45,20 +57,78 @@ impl Context<'_> {
     }
 }
 
-/// Whether a text in lower case has one of the words at a word's beginning.
-pub(crate) fn mentions(text: &str, words: &[&str]) -> bool {
-    words.iter().any(|word| {
-        text.match_indices(word).any(|(at, _)| {
-            let free = |b: Option<u8>| !b.is_some_and(|b| b.is_ascii_alphanumeric());
-            let begins = text[..at].ends_with("\\n") || free(text[..at].bytes().next_back());
-            // Short words are the beginnings of too many others.
-            let ends = word.len() > 4 || !word.ends_with(|c: char| c.is_ascii_alphanumeric());
-            begins && (ends || free(text[at + word.len()..].bytes().next()))
-        })
-    })
+/// Lists of words that say what comes after them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Words {
+    Phone,
+    /// Words of phones that other numbers do not have beside them.
+    Calls,
+    Card,
+    Account,
+    Ssn,
+    National,
+    Passport,
+    License,
+    Birth,
+    Wallet,
+    /// Says that an address of a local network is meant.
+    Machine,
+    /// Says that four numbers are a version.
+    Version,
 }
 
-pub(crate) const PHONE: &[&str] = &[
+const LISTS: [(Words, &[&str]); 12] = [
+    (Words::Phone, PHONE),
+    (Words::Calls, &["phone", "call", "tel", "mobile"]),
+    (Words::Card, CARD),
+    (Words::Account, ACCOUNT),
+    (Words::Ssn, SSN),
+    (Words::National, NATIONAL),
+    (Words::Passport, PASSPORT),
+    (Words::License, LICENSE),
+    (Words::Birth, BIRTH),
+    (Words::Wallet, WALLET),
+    (Words::Machine, &["ip address", "ip:"]),
+    (Words::Version, &["version", "release"]),
+];
+
+/// All words, with the lists that have them.
+static ALL: LazyLock<Option<(AhoCorasick, Vec<u16>)>> = LazyLock::new(|| {
+    let mut lists: BTreeMap<&str, u16> = BTreeMap::new();
+    for (list, words) in LISTS {
+        words.iter().for_each(|word| *lists.entry(word).or_default() |= 1 << list as u16);
+    }
+    Some((AhoCorasick::new(lists.keys()).ok()?, lists.into_values().collect()))
+});
+
+/// Which lists have a word in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mentions(u16);
+
+impl Mentions {
+    /// Reads a text in lower case; words count at a word's beginning.
+    fn of(text: &str) -> Self {
+        let Some((words, lists)) = &*ALL else { return Self(0) };
+        let bytes = text.as_bytes();
+        let free = |b: Option<&u8>| !b.is_some_and(u8::is_ascii_alphanumeric);
+        let mut found = 0;
+        for hit in words.find_overlapping_iter(text) {
+            let begins = text[..hit.start()].ends_with("\\n") || free(bytes[..hit.start()].last());
+            // Short words are the beginnings of too many others.
+            let short = hit.len() <= 4 && bytes[hit.end() - 1].is_ascii_alphanumeric();
+            if begins && (!short || free(bytes.get(hit.end()))) {
+                found |= lists[hit.pattern().as_usize()];
+            }
+        }
+        Self(found)
+    }
+
+    pub(crate) const fn has(self, words: Words) -> bool {
+        self.0 & 1 << words as u16 != 0
+    }
+}
+
+const PHONE: &[&str] = &[
     "phone",
     "telephone",
     "telefon",
@@ -106,7 +176,7 @@ pub(crate) const PHONE: &[&str] = &[
     "answering at",
     "number to",
 ];
-pub(crate) const CARD: &[&str] = &[
+const CARD: &[&str] = &[
     "card",
     "credit",
     "debit",
@@ -125,10 +195,10 @@ pub(crate) const CARD: &[&str] = &[
     "billing",
     "pay",
 ];
-pub(crate) const ACCOUNT: &[&str] =
+const ACCOUNT: &[&str] =
     &["iban", "account", "bank", "wire", "transfer", "refund", "konto", "compte", "cuenta", "conto", "conta"];
-pub(crate) const SSN: &[&str] = &["ssn", "social security", "social sec", "ss#", "ss #", "soc sec"];
-pub(crate) const NATIONAL: &[&str] = &[
+const SSN: &[&str] = &["ssn", "social security", "social sec", "ss#", "ss #", "soc sec"];
+const NATIONAL: &[&str] = &[
     "ssn",
     "social security",
     "social insurance",
@@ -225,7 +295,7 @@ pub(crate) const NATIONAL: &[&str] = &[
     "身份证",
     "マイナンバー",
 ];
-pub(crate) const PASSPORT: &[&str] = &[
+const PASSPORT: &[&str] = &[
     "passport",
     "reisepass",
     "pasaporte",
@@ -236,7 +306,7 @@ pub(crate) const PASSPORT: &[&str] = &[
     "pass no",
     "pass-nr",
 ];
-pub(crate) const LICENSE: &[&str] = &[
+const LICENSE: &[&str] = &[
     "driver",
     "driving lic",
     "licence number",
@@ -282,7 +352,7 @@ pub(crate) const BIRTH: &[&str] = &[
     "geboorte",
     "syntynyt",
 ];
-pub(crate) const WALLET: &[&str] =
+const WALLET: &[&str] =
     &["wallet", "sol", "solana", "crypto", "address", "monero", "xmr", "send to", "deposit"];
 
 #[cfg(test)]
@@ -291,10 +361,10 @@ mod tests {
 
     #[test]
     fn words_count_at_their_beginning_and_across_pieces() {
-        let context = Context { before: "my social ", text: "security number is 1" };
-        assert!(context.names(19, SSN));
-        assert!(!mentions("the hotel is", PHONE), "`tel` ends another word");
-        let far = Context { before: "", text: &format!("ssn {}1", "x ".repeat(40)) };
-        assert!(!far.names(far.text.len() - 1, SSN));
+        let context = Context { before: "my social ", text: "security number is 1", locales: Locales::ALL };
+        assert!(context.names(19, Words::Ssn));
+        assert!(!Mentions::of("the hotel is").has(Words::Phone), "`tel` ends another word");
+        let far = Context { text: &format!("ssn {}1", "x ".repeat(40)), before: "", ..context };
+        assert!(!far.names(far.text.len() - 1, Words::Ssn));
     }
 }

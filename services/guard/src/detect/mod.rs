@@ -8,6 +8,7 @@ mod checks;
 mod context;
 mod forms;
 mod kinds;
+mod locales;
 mod name_words;
 mod names;
 mod national;
@@ -21,6 +22,7 @@ use self::context::Context;
 pub(crate) use self::{
     context::REACH,
     kinds::{DETECTORS, needs_words},
+    locales::{CODES, Locales},
 };
 
 /// A detection in a text.
@@ -72,27 +74,27 @@ const CLASSES: [u8; 256] = {
 };
 
 /// Finds everything in a whole text, in order, without overlaps.
-pub(crate) fn all(text: &str) -> Vec<Detected> {
+pub(crate) fn all(text: &str, locales: Locales) -> Vec<Detected> {
     let mut found = Vec::new();
     // Line ends inside JSON, made real: as long, and easier to read.
     let unescaped = text.contains("\\n").then(|| text.replace("\\n", " \n"));
     let text = unescaped.as_deref().unwrap_or(text);
-    words(Context { before: "", text }, &mut found);
+    words(Context { before: "", text, locales }, &mut found);
     addresses::find(text, &mut found);
     names::find(text, &mut found);
     apart(found)
 }
 
 /// Finds what has a form of its own in a whole text: all but names, places and addresses, at a tenth of the cost.
-pub(crate) fn structured(text: &str) -> Vec<Detected> {
-    in_segment("", text)
+pub(crate) fn structured(text: &str, locales: Locales) -> Vec<Detected> {
+    in_segment("", text, locales)
 }
 
 /// Finds everything of bounded context in one segment; `before` is what stood before it, at least [`REACH`] bytes where there are
 /// as many.
-pub(crate) fn in_segment(before: &str, text: &str) -> Vec<Detected> {
+pub(crate) fn in_segment(before: &str, text: &str, locales: Locales) -> Vec<Detected> {
     let mut found = Vec::new();
-    words(Context { before, text }, &mut found);
+    words(Context { before, text, locales }, &mut found);
     apart(found)
 }
 

@@ -66,10 +66,8 @@ fn next_capital(text: &str, mut at: usize) -> Option<Word<'_>> {
         {
             return Some(word);
         }
+        // The bytes inside a character are below 0xc3.
         at += 1;
-        while at < bytes.len() && !text.is_char_boundary(at) {
-            at += 1;
-        }
     }
     None
 }
@@ -266,7 +264,18 @@ fn judge(text: &str, words: &[Word<'_>], titled: bool) -> Option<(Kind, usize, f
 /// The words before, in lower case.
 fn before(text: &str, at: usize) -> String {
     let from = text.floor_char_boundary(at.saturating_sub(28));
-    let mut window = format!(" {}", text[from..at].replace("\\n", "\n").to_lowercase());
+    let near = &text[from..at];
+    let mut window = String::with_capacity(near.len() + 8);
+    window.push(' ');
+    match near.contains('\\') {
+        true => window.push_str(&near.replace("\\n", "\n")),
+        false => window.push_str(near),
+    }
+    if window.is_ascii() {
+        window.make_ascii_lowercase();
+    } else {
+        window = window.to_lowercase();
+    }
     while window.ends_with(['"', '“', '\'', '*']) {
         window.pop();
     }

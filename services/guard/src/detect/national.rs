@@ -3,7 +3,10 @@
 //! A form that little else has (`756.…`, `12345678Z`) speaks for itself. Bare digits that satisfy one check digit do so one time
 //! in ten by chance, so they count only where a word before them says what they are.
 
-use super::checks::{is_date, is_short_date, luhn, mod_11_10, number, verhoeff, weighted};
+use super::{
+    checks::{is_date, is_short_date, luhn, mod_11_10, number, verhoeff, weighted},
+    locales::{Country, Locales},
+};
 
 /// How sure a number is: in a form of its own, or only with a word before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,64 +17,83 @@ pub(crate) enum Sure {
     WithContext,
 }
 
-/// Judges digits written in groups of these lengths (one group: nothing between them).
-pub(crate) fn digits(d: &[u8], groups: &[usize]) -> Option<Sure> {
+/// Judges digits written in groups of these lengths (one group: nothing between them), by the rules of some countries.
+pub(crate) fn digits(d: &[u8], groups: &[usize], locales: Locales) -> Option<Sure> {
+    use Country::*;
     let alone = |ok: bool| ok.then_some(Sure::Alone);
     let context = |ok: bool| ok.then_some(Sure::WithContext);
+    let of = |countries: &[Country]| countries.iter().any(|country| locales.has(*country));
     let grouped = groups.len() > 1;
     match d.len() {
-        9 if groups == [3, 3, 3] => alone(luhn(d)).or_else(|| context(nine(d))),
-        9 => context(nine(d) || luhn(d)),
-        10 if groups == [6, 4] => alone(is_short_date(d, false) || is_short_date(d, true) || czech(d)),
-        10 if groups == [4, 6] => alone(austria(d)),
-        10 => context(
-            austria(d)
-                || nhs(d)
-                || (is_short_date(d, false) && luhn(d))
-                || czech(d)
-                || bulgaria(d)
-                || ukraine(d),
+        9 if groups == [3, 3, 3] => alone(of(&[Ca]) && luhn(d)).or_else(|| context(nine(d, locales))),
+        9 => context(nine(d, locales) || of(&[Ca, Il]) && luhn(d)),
+        10 if groups == [6, 4] => alone(
+            of(&[Se]) && is_short_date(d, false)
+                || of(&[Dk]) && is_short_date(d, true)
+                || of(&[Cz, Sk]) && czech(d),
         ),
-        11 if groups == [3, 3, 3, 2] => alone(cpf(d) || snils(d)),
-        11 if groups == [2, 2, 2, 3, 2] => alone(belgium(d)),
+        10 if groups == [4, 6] => alone(of(&[At]) && austria(d)),
+        10 => context(
+            of(&[At]) && austria(d)
+                || of(&[Gb]) && nhs(d)
+                || of(&[Se]) && is_short_date(d, false) && luhn(d)
+                || of(&[Cz, Sk]) && czech(d)
+                || of(&[Bg]) && bulgaria(d)
+                || of(&[Ua]) && ukraine(d),
+        ),
+        11 if groups == [3, 3, 3, 2] => alone(of(&[Br]) && cpf(d) || of(&[Ru]) && snils(d)),
+        11 if groups == [2, 2, 2, 3, 2] => alone(of(&[Be]) && belgium(d)),
         11 => alone(
             (!grouped || groups == [6, 5])
-                && (pesel(d) || norway(d) || belgium(d) || baltic(d) || (is_short_date(d, true) && luhn(d))),
+                && (of(&[Pl]) && pesel(d)
+                    || of(&[No]) && norway(d)
+                    || of(&[Be]) && belgium(d)
+                    || of(&[Ee, Lt]) && baltic(d)
+                    || of(&[Lv]) && is_short_date(d, true) && luhn(d)),
         )
         .or_else(|| {
             context(
-                cpf(d)
-                    || pesel(d)
-                    || norway(d)
-                    || baltic(d)
-                    || turkey(d)
-                    || german_tax(d)
-                    || mod_11_10(d)
-                    || snils(d)
-                    || abn(d),
+                of(&[Br]) && cpf(d)
+                    || of(&[Pl]) && pesel(d)
+                    || of(&[No]) && norway(d)
+                    || of(&[Ee, Lt]) && baltic(d)
+                    || of(&[Tr]) && turkey(d)
+                    || of(&[De]) && german_tax(d)
+                    || of(&[Hr, De]) && mod_11_10(d)
+                    || of(&[Ru]) && snils(d)
+                    || of(&[Au]) && abn(d),
             )
         }),
-        12 if groups == [8, 4] => alone(luhn(&d[2..]) && century_date(d)),
-        12 if groups == [6, 2, 4] => alone(is_short_date(d, false)),
-        12 if groups == [4, 4, 4] => alone(verhoeff(d) && d[0] > 1),
-        12 => context((luhn(&d[2..]) && century_date(d)) || (verhoeff(d) && d[0] > 1) || japan(d)),
+        12 if groups == [8, 4] => alone(of(&[Se]) && luhn(&d[2..]) && century_date(d)),
+        12 if groups == [6, 2, 4] => alone(of(&[My]) && is_short_date(d, false)),
+        12 if groups == [4, 4, 4] => alone(of(&[In]) && verhoeff(d) && d[0] > 1),
+        12 => context(
+            of(&[Se]) && luhn(&d[2..]) && century_date(d)
+                || of(&[In]) && verhoeff(d) && d[0] > 1
+                || of(&[Jp]) && japan(d),
+        ),
         13 => {
-            let swiss = d.starts_with(&[7, 5, 6]) && ean13(d);
-            let own = swiss || korea(d, groups) || (grouped && thailand(d));
-            alone(own).or_else(|| {
-                context(thailand(d) || romania(d) || (is_short_date(d, false) && luhn(d)) || emso(d))
+            let swiss = of(&[Ch]) && d.starts_with(&[7, 5, 6]) && ean13(d);
+            let thai = of(&[Th]) && thailand(d);
+            alone(swiss || of(&[Kr]) && korea(d, groups) || grouped && thai).or_else(|| {
+                context(
+                    thai || of(&[Ro]) && romania(d)
+                        || of(&[Za]) && is_short_date(d, false) && luhn(d)
+                        || of(&[Rs, Si, Hr]) && emso(d),
+                )
             })
         }
-        14 if groups == [2, 3, 3, 4, 2] => alone(cnpj(d)),
-        14 => context(cnpj(d)),
-        15 => alone(french(d)),
-        18 => alone(chinese(d, None)),
+        14 if groups == [2, 3, 3, 4, 2] => alone(of(&[Br]) && cnpj(d)),
+        14 => context(of(&[Br]) && cnpj(d)),
+        15 => alone(of(&[Fr]) && french(d)),
+        18 => alone(of(&[Cn]) && chinese(d, None)),
         _ => None,
     }
 }
 
 /// Judges a run of letters and digits without anything between them.
-pub(crate) fn letters(token: &[u8]) -> Option<Sure> {
+pub(crate) fn letters(token: &[u8], locales: Locales) -> Option<Sure> {
+    use Country::*;
     let upper: Vec<u8> = token.iter().map(u8::to_ascii_uppercase).collect();
     let is_upper = token.iter().all(|b| !b.is_ascii_lowercase());
     let t = upper.as_slice();
@@ -82,23 +104,23 @@ pub(crate) fn letters(token: &[u8]) -> Option<Sure> {
                 .all(|(b, p)| if *p == b'9' { b.is_ascii_digit() } else { b.is_ascii_uppercase() })
     };
     let d: Vec<u8> = t.iter().filter(|b| b.is_ascii_digit()).map(|b| b - b'0').collect();
-    let alone = |ok: bool| (ok && is_upper).then_some(Sure::Alone);
+    let alone = |country, ok: bool| (ok && is_upper && locales.has(country)).then_some(Sure::Alone);
     match t.len() {
-        9 if shape(b"99999999A") => alone(dni(number(&d)) == t[8]),
+        9 if shape(b"99999999A") => alone(Es, dni(number(&d)) == t[8]),
         9 if shape(b"A9999999A") => match t[0] {
-            b'X' | b'Y' | b'Z' => alone(dni(u64::from(t[0] - b'X') * 10_000_000 + number(&d)) == t[8]),
-            b'S' | b'T' | b'F' | b'G' | b'M' => alone(singapore(t, &d)),
+            b'X' | b'Y' | b'Z' => alone(Es, dni(u64::from(t[0] - b'X') * 10_000_000 + number(&d)) == t[8]),
+            b'S' | b'T' | b'F' | b'G' | b'M' => alone(Sg, singapore(t, &d)),
             _ => None,
         },
-        9 if shape(b"AA999999A") => alone(nino(t)),
-        8 | 9 if shape(b"9999999A") || shape(b"9999999AA") => alone(ireland(t, &d)),
+        9 if shape(b"AA999999A") => alone(Gb, nino(t)),
+        8 | 9 if shape(b"9999999A") || shape(b"9999999AA") => alone(Ie, ireland(t, &d)),
         10 if shape(b"AAAAA9999A") => {
-            alone(matches!(t[3], b'P' | b'C' | b'H' | b'A' | b'B' | b'G' | b'J' | b'L' | b'F' | b'T'))
+            alone(In, matches!(t[3], b'P' | b'C' | b'H' | b'A' | b'B' | b'G' | b'J' | b'L' | b'F' | b'T'))
         }
-        10 if shape(b"A999999999") => alone(taiwan(t[0], &d)),
-        16 if shape(b"AAAAAA99A99A999A") => alone(codice_fiscale(t)),
-        18 if shape(b"AAAA999999AAAAAA99") || shape(b"AAAA999999AAAAAAA9") => alone(curp(t)),
-        18 if t[17] == b'X' && d.len() == 17 => alone(chinese(&d, Some(10))),
+        10 if shape(b"A999999999") => alone(Tw, taiwan(t[0], &d)),
+        16 if shape(b"AAAAAA99A99A999A") => alone(It, codice_fiscale(t)),
+        18 if shape(b"AAAA999999AAAAAA99") || shape(b"AAAA999999AAAAAAA9") => alone(Mx, curp(t)),
+        18 if t[17] == b'X' && d.len() == 17 => alone(Cn, chinese(&d, Some(10))),
         _ => None,
     }
 }
@@ -153,12 +175,14 @@ pub(crate) fn nino(t: &[u8]) -> bool {
 }
 
 /// Nine digits: Dutch, Portuguese, Australian, Israeli (Luhn, elsewhere).
-fn nine(d: &[u8]) -> bool {
+fn nine(d: &[u8], locales: Locales) -> bool {
     let dutch = (weighted(&d[..8], &[9, 8, 7, 6, 5, 4, 3, 2]) + 11 * 9 - u32::from(d[8])).is_multiple_of(11);
     let sum = weighted(&d[..8], &[9, 8, 7, 6, 5, 4, 3, 2]) % 11;
     let portuguese = u32::from(d[8]) == if sum < 2 { 0 } else { 11 - sum };
     let australian = weighted(d, &[1, 4, 3, 7, 5, 8, 6, 9, 10]).is_multiple_of(11);
-    dutch || portuguese || australian
+    locales.has(Country::Nl) && dutch
+        || locales.has(Country::Pt) && portuguese
+        || locales.has(Country::Au) && australian
 }
 
 fn austria(d: &[u8]) -> bool {
@@ -372,7 +396,7 @@ mod tests {
         let groups: Vec<usize> =
             text.split(|c: char| !c.is_ascii_digit()).filter(|g| !g.is_empty()).map(str::len).collect();
         let d: Vec<u8> = text.bytes().filter(u8::is_ascii_digit).map(|b| b - b'0').collect();
-        digits(&d, &groups)
+        digits(&d, &groups, Locales::ALL)
     }
 
     /// Published examples, one a country at least.
@@ -409,7 +433,7 @@ mod tests {
             "HEGG560427MVZRRL04",
             "11010519491231002X",
         ] {
-            assert_eq!(letters(text.as_bytes()), Some(Sure::Alone), "{text}");
+            assert_eq!(letters(text.as_bytes(), Locales::ALL), Some(Sure::Alone), "{text}");
         }
         assert!(finnish(b"131052-308T") && !finnish(b"131052-308A"));
         assert!(chilean(&[1, 2, 3, 4, 5, 6, 7, 8], b'5') && !chilean(&[1, 2, 3, 4, 5, 6, 7, 8], b'4'));
@@ -423,7 +447,7 @@ mod tests {
         {
             assert_eq!(judged(text), None, "{text}");
         }
-        assert_eq!(letters(b"12345678A"), None);
-        assert_eq!(letters(b"RSSMRA85T10A562T"), None);
+        assert_eq!(letters(b"12345678A", Locales::ALL), None);
+        assert_eq!(letters(b"RSSMRA85T10A562T", Locales::ALL), None);
     }
 }

@@ -1,12 +1,13 @@
 //! Groups of digits: cards, phones, addresses of machines, dates, identity numbers.
 
-use std::{net::Ipv4Addr, ops::Range};
+use std::{cell::OnceCell, net::Ipv4Addr, ops::Range};
 
 use super::{
     Detected,
     checks::{card_issuer, is_date, luhn, number},
-    context::{self, Context},
+    context::{Context, Mentions, Words},
     kinds::Kind,
+    locales::Country,
     national::{self, Sure},
 };
 
@@ -39,6 +40,8 @@ struct Slice<'a> {
     /// From the plus sign or bracket before the first group, if one is there.
     start: usize,
     end: usize,
+    /// What stands before, once it was asked for.
+    mentions: OnceCell<Mentions>,
 }
 
 /// Reads the run that begins at `at` and adds what is found in it; returns where to go on.
@@ -139,6 +142,7 @@ impl<'a> Run<'a> {
             leads: first == 0,
             start,
             end: tail.end,
+            mentions: OnceCell::new(),
         })
     }
 }
@@ -154,7 +158,7 @@ impl Slice<'_> {
         }
         if let Some(date) = self.date() {
             // A date is nothing else.
-            return if date && self.names(context::BIRTH) { some(Kind::BirthDate, 0.9) } else { None };
+            return if date && self.names(Words::Birth) { some(Kind::BirthDate, 0.9) } else { None };
         }
         if self.card() {
             return some(Kind::Card, 0.95);
@@ -170,8 +174,13 @@ impl Slice<'_> {
         self.identity().or_else(|| self.phone()).or_else(|| self.named())
     }
 
-    fn names(&self, words: &[&str]) -> bool {
-        self.context.names(self.start, words)
+    fn names(&self, words: Words) -> bool {
+        let mentions = || self.context.mentions(self.start);
+        self.mentions.get_or_init(mentions).has(words)
+    }
+
+    fn has(&self, country: Country) -> bool {
+        self.context.locales.has(country)
     }
 
     fn text(&self) -> &str {
@@ -194,8 +203,8 @@ impl Slice<'_> {
         text.parse::<Ipv4Addr>().is_ok_and(|ip| {
             let local = ip.is_private() || ip.is_loopback() || ip.is_broadcast() || ip.octets()[0] < 2;
             !ip.is_unspecified()
-                && (!local || (!ip.is_loopback() && self.names(&["ip address", "ip:"])))
-                && !self.names(&["version", "release"])
+                && (!local || (!ip.is_loopback() && self.names(Words::Machine)))
+                && !self.names(Words::Version)
         })
     }
 
@@ -231,7 +240,7 @@ impl Slice<'_> {
             && (self.lengths.len() == 1 || even())
             && luhn(&self.digits)
             && card_issuer(&self.digits)
-            && (count > 13 || self.names(context::CARD))
+            && (count > 13 || self.names(Words::Card))
     }
 
     /// Areas 000, 666 and 900–999, group 00 and serial 0000 are never given out.
@@ -239,7 +248,7 @@ impl Slice<'_> {
         let part = |range: Range<usize>| number(&self.digits[range]);
         let given = !matches!(part(0..3), 0 | 666 | 900..) && part(3..5) != 0 && part(5..9) != 0;
         let dashed = self.separated("-");
-        (dashed && given) || (self.separated("- .") && self.names(context::SSN))
+        self.has(Country::Us) && ((dashed && given) || (self.separated("- .") && self.names(Words::Ssn)))
     }
 
     /// Forms that only phone numbers have.
@@ -261,8 +270,10 @@ impl Slice<'_> {
             return None;
         }
         let plus = self.context.text[self.start..].starts_with('+') || text.starts_with("(+");
-        let national = self.digits[0] == 0 && self.digits.get(1) != Some(&0);
+        let locales = self.context.locales;
+        let national = locales.others() && self.digits[0] == 0 && self.digits.get(1) != Some(&0);
         let american = match self.lengths.as_slice() {
+            _ if !locales.american() => false,
             [3, 3, 4] => self.separated("-. ") || text.contains(") ") || text.contains(')'),
             [1, 3, 3, 4] => self.digits[0] == 1,
             [1, 10] => self.digits[0] == 1 && !text.contains('.'),
@@ -284,9 +295,9 @@ impl Slice<'_> {
             let after = self.context.text[self.end..].trim_start_matches([' ', '(']);
             let named = |word: &&str| after.get(..word.len()).is_some_and(|a| a.eq_ignore_ascii_case(word));
             let behind = ["mobile", "office", "fax", "cell", "home", "desk", "work"].iter().any(named);
-            let enough = (7..=15).contains(&count) && (behind || self.names(context::PHONE));
-            let other = self.names(context::CARD) || self.names(context::NATIONAL);
-            (enough && (!other || self.names(&["phone", "call", "tel", "mobile"]))).then_some(0.6)?
+            let enough = (7..=15).contains(&count) && (behind || self.names(Words::Phone));
+            let other = self.names(Words::Card) || self.names(Words::National);
+            (enough && (!other || self.names(Words::Calls))).then_some(0.6)?
         };
         Some((Kind::Phone, self.start..self.with_extension(), score))
     }
@@ -324,15 +335,15 @@ impl Slice<'_> {
         let bytes = self.context.text.as_bytes();
         if let (Some(b'-'), Some(check)) = (bytes.get(self.end), bytes.get(self.end + 1)) {
             let form = matches!(self.lengths.as_slice(), [1 | 2, 3, 3])
-                || (self.lengths.len() == 1 && self.names(context::NATIONAL));
+                || (self.lengths.len() == 1 && self.names(Words::National));
             let free = !bytes.get(self.end + 2).is_some_and(u8::is_ascii_alphanumeric);
-            if form && free && national::chilean(&self.digits, *check) {
+            if form && free && self.has(Country::Cl) && national::chilean(&self.digits, *check) {
                 return Some((Kind::NationalId, range.start..self.end + 2, 0.85));
             }
         }
-        match national::digits(&self.digits, &self.lengths) {
+        match national::digits(&self.digits, &self.lengths, self.context.locales) {
             Some(Sure::Alone) => Some((Kind::NationalId, range, 0.8)),
-            Some(Sure::WithContext) if self.names(context::NATIONAL) => Some((Kind::NationalId, range, 0.8)),
+            Some(Sure::WithContext) if self.names(Words::National) => Some((Kind::NationalId, range, 0.8)),
             _ => None,
         }
     }
@@ -346,7 +357,7 @@ impl Slice<'_> {
         let free = |b: Option<&u8>| !b.is_some_and(u8::is_ascii_alphanumeric);
         let apart = free(start.checked_sub(1).and_then(|at| bytes.get(at))) && free(bytes.get(self.end + 2));
         let form = before[..2].iter().all(u8::is_ascii_uppercase) && before[2] == b' ';
-        (form && apart && (matches!(letter, b'A'..=b'D') || self.names(context::NATIONAL))).then_some(start)
+        (form && apart && (matches!(letter, b'A'..=b'D') || self.names(Words::National))).then_some(start)
     }
 
     /// Numbers that are what the words before them say, whatever their form.
@@ -354,25 +365,25 @@ impl Slice<'_> {
         let range = self.groups[0].start..self.end;
         let count = self.digits.len();
         let some = |kind| Some((kind, range.clone(), 0.6));
-        if (12..=19).contains(&count) && luhn(&self.digits) && self.names(context::CARD) {
+        if (12..=19).contains(&count) && luhn(&self.digits) && self.names(Words::Card) {
             return some(Kind::Card);
         }
         if !(6..=15).contains(&count) {
             return None;
         }
-        if (6..=10).contains(&count) && self.names(context::PASSPORT) {
+        if (6..=10).contains(&count) && self.names(Words::Passport) {
             return some(Kind::Passport);
         }
-        if self.names(context::LICENSE) {
+        if self.names(Words::License) {
             return some(Kind::DriverLicense);
         }
         if let Some(start) = self.british() {
             return Some((Kind::NationalId, start..self.end + 2, 0.7));
         }
-        if count == 9 && self.names(context::SSN) {
+        if count == 9 && self.names(Words::Ssn) {
             return some(Kind::Ssn);
         }
-        if (8..=14).contains(&count) && self.names(context::NATIONAL) {
+        if (8..=14).contains(&count) && self.names(Words::National) {
             return some(Kind::NationalId);
         }
         None

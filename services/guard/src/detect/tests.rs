@@ -1,7 +1,11 @@
 use super::*;
 
 fn found(text: &str) -> Vec<(&'static str, &str)> {
-    all(text).into_iter().map(|d| (DETECTORS[d.detector].id, &text[d.range])).collect()
+    found_in(text, Locales::ALL)
+}
+
+fn found_in(text: &str, locales: Locales) -> Vec<(&'static str, &str)> {
+    all(text, locales).into_iter().map(|d| (DETECTORS[d.detector].id, &text[d.range])).collect()
 }
 
 #[test]
@@ -45,6 +49,25 @@ fn leaves_what_only_looks_alike() {
 }
 
 #[test]
+fn locales_choose_whose_numbers_are_looked_for() {
+    for (text, id, country) in [
+        ("see 536-22-1234.", "pii.us_ssn", "us"),
+        ("see 415-555-2671 now", "pii.phone", "us"),
+        ("see 030 1234567 now", "pii.phone", "de"),
+        ("see 12345678Z.", "pii.national_id", "es"),
+        ("see 529.982.247-25", "pii.national_id", "br"),
+        ("A123456(3)", "pii.national_id", "hk"),
+    ] {
+        let here: Vec<&str> = found_in(text, Locales::of([country])).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(here, [id], "{text} in {country}");
+        let elsewhere = found_in(text, Locales::of([if country == "us" { "fr" } else { "us" }]));
+        assert!(elsewhere.iter().all(|(found, _)| *found != id), "{text}: {elsewhere:?}");
+    }
+    let anywhere = "ada@example.com, +49 30 1234567, card 4111 1111 1111 1111";
+    assert_eq!(found_in(anywhere, Locales::of(["jp"])).len(), 3);
+}
+
+#[test]
 fn response_ids_of_recordings_are_no_secrets() {
     let data = std::env::var("SIGNALBOX_DATA")
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data").into());
@@ -52,7 +75,8 @@ fn response_ids_of_recordings_are_no_secrets() {
         println!("SKIPPED: benign ids: set SIGNALBOX_DATA to the folder with pii/benign_ids_from_wire.jsonl");
         return;
     };
-    let is_hit = |row: &str| all(row).iter().any(|d| DETECTORS[d.detector].id.starts_with("secret."));
+    let is_hit =
+        |row: &str| all(row, Locales::ALL).iter().any(|d| DETECTORS[d.detector].id.starts_with("secret."));
     let (hits, total) = (rows.lines().filter(|row| is_hit(row)).count(), rows.lines().count());
     println!("{hits} of {total} ids taken for secrets");
     assert!(hits * 100 <= total, "{hits} of {total}");
@@ -117,7 +141,7 @@ proptest::proptest! {
     /// Whatever comes, it is read without a panic, and findings stand in order and apart.
     #[test]
     fn any_text_is_read(text in "(\\PC|[A-Z][a-zé]{1,8} |[0-9]{1,6}[ ./-]|\\\\n|é|@|://|:|'|password=|ul\\. |Street|sk-|-----BEGIN |Q~|, ){0,60}") {
-        let all = all(&text);
+        let all = all(&text, Locales::ALL);
         for pair in all.windows(2) {
             proptest::prop_assert!(pair[0].range.end <= pair[1].range.start);
         }

@@ -7,8 +7,9 @@ use ring::digest::{SHA256, digest};
 
 use super::{
     Detected, checks,
-    context::{self, Context},
+    context::{Context, Words},
     kinds::Kind,
+    locales::Country,
     national,
 };
 
@@ -197,26 +198,30 @@ fn token(context: Context<'_>, token: Range<usize>, found: &mut Found) {
     if after == Some(b'-') || after == Some(b'+') || t.len() == 11 && digits >= 9 {
         let whole = bytes.get(token.start..token.start + 11).unwrap_or_default();
         let free = !bytes.get(token.start + 11).is_some_and(u8::is_ascii_alphanumeric);
-        if free && national::finnish(whole) {
+        if free && context.locales.has(Country::Fi) && national::finnish(whole) {
             return push(found, Kind::NationalId, token.start..token.start + 11, 0.9);
         }
     }
     let hyphened = matches!(before, Some(b'-' | b'_' | b'/')) || matches!(after, Some(b'-' | b'_'));
-    if !hyphened && t.len() <= 18 && national::letters(t).is_some() {
+    if !hyphened && t.len() <= 18 && national::letters(t, context.locales).is_some() {
         return push(found, Kind::NationalId, token, 0.85);
     }
-    if (1..=2).contains(&(t.len() - digits)) && digits == 6 && after == Some(b'(') && hong_kong(bytes, &token)
+    if (1..=2).contains(&(t.len() - digits))
+        && digits == 6
+        && after == Some(b'(')
+        && context.locales.has(Country::Hk)
+        && hong_kong(bytes, &token)
     {
         return push(found, Kind::NationalId, token.start..token.end + 3, 0.9);
     }
     if (6..=20).contains(&t.len()) && digits >= 4 && t.iter().all(|b| !b.is_ascii_lowercase()) {
-        let window = context.window(token.start);
+        let mentions = context.mentions(token.start);
         for (words, kind) in [
-            (context::PASSPORT, Kind::Passport),
-            (context::LICENSE, Kind::DriverLicense),
-            (context::NATIONAL, Kind::NationalId),
+            (Words::Passport, Kind::Passport),
+            (Words::License, Kind::DriverLicense),
+            (Words::National, Kind::NationalId),
         ] {
-            if context::mentions(&window, words) {
+            if mentions.has(words) {
                 return push(found, kind, token, 0.7);
             }
         }
@@ -266,7 +271,7 @@ fn iban(context: Context<'_>, token: Range<usize>) -> Option<usize> {
             near = Some(end);
         }
     }
-    best.or_else(|| near.filter(|_| context.names(token.start, context::ACCOUNT)))
+    best.or_else(|| near.filter(|_| context.names(token.start, Words::Account)))
 }
 
 fn wallet(context: Context<'_>, t: &[u8], start: usize) -> bool {
@@ -286,7 +291,7 @@ fn wallet(context: Context<'_>, t: &[u8], start: usize) -> bool {
         (_, 32..=44) => {
             t.iter().all(|b| BITCOIN.contains(b))
                 && t.iter().any(u8::is_ascii_uppercase)
-                && context.names(start, context::WALLET)
+                && context.names(start, Words::Wallet)
         }
         _ => false,
     }

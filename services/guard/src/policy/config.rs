@@ -9,6 +9,7 @@ use serde::{
 use signalbox_proto::guard::v1::Action;
 
 use super::catalog::{CATALOG, group};
+use crate::detect::CODES;
 
 /// A policy in the configuration, `[guard.policies.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -57,6 +58,12 @@ pub struct Written {
     pub retrieval: Rules<false>,
     /// What is done about answers: values that the prompt did not contain, secrets, `leak`, `link`, `tool`.
     pub output: Rules<true>,
+    /// Countries, by their two letters (`["de", "us"]`), whose own identity and tax numbers are looked for, and phone numbers as they
+    /// are written there without a country's code. Fewer countries mean fewer false findings. Default: all that are known.
+    pub locales: Vec<Locale>,
+    /// What happens about what only a whole answer shows: names, places and street addresses, values in a disguise, topics.
+    /// Default `off`: they are not looked for in answers, which stream.
+    pub whole_answers: WholeAnswers,
     /// Values that are no finding, wherever they stand: whole values in any letter case; a `*` at either end stands for
     /// anything (`*@example.com`). Applies to `pii` and `secret`.
     pub allow: Vec<String>,
@@ -64,7 +71,7 @@ pub struct Written {
     pub deny: Vec<String>,
     /// Own patterns and word lists: detectors `own.NAME`.
     pub patterns: Vec<PatternConfig>,
-    /// Subjects of prompts, by examples: detectors `topic.NAME`. They need the embedding model.
+    /// Subjects of prompts and answers, by examples: detectors `topic.NAME`. They need the embedding model.
     pub topics: Vec<TopicConfig>,
     /// Hosts that links in answers may lead to, also with data; `*.example.com` stands for all below. Default: none.
     pub link_hosts: Vec<String>,
@@ -100,6 +107,8 @@ impl Default for Written {
             tool: Rules::default(),
             retrieval: Rules::default(),
             output: Rules::default(),
+            locales: Vec::new(),
+            whole_answers: WholeAnswers::Off,
             allow: Vec::new(),
             deny: Vec::new(),
             patterns: Vec::new(),
@@ -334,6 +343,23 @@ impl TryFrom<String> for Name {
     }
 }
 
+/// A country whose numbers are known, by its ISO 3166 code.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Locale(pub String);
+
+impl TryFrom<String> for Locale {
+    type Error = String;
+
+    fn try_from(code: String) -> Result<Self, String> {
+        let lower = code.to_ascii_lowercase();
+        if CODES.contains(&lower.as_str()) {
+            return Ok(Self(lower));
+        }
+        Err(format!("`{code}` is no country whose numbers are known; known: {}", CODES.join(", ")))
+    }
+}
+
 /// A regular expression that compiles.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -369,6 +395,14 @@ pub struct TopicConfig {
     /// What is done: `flag` or `block`. Default `block`.
     #[serde(default = "block")]
     pub action: ActionName,
+    /// Whose texts it is looked for in: `user`, `tool`, `retrieval`, and `output` where `whole_answers` is not off.
+    /// Default `["user"]`.
+    #[serde(default = "users")]
+    pub sources: BTreeSet<SourceName>,
+}
+
+fn users() -> BTreeSet<SourceName> {
+    BTreeSet::from([SourceName::User])
 }
 
 const fn close() -> Share {
@@ -412,6 +446,19 @@ pub enum OnInvalid {
     Error,
     /// The model is asked once more, with what is wrong; then as `error`. The answer is held back until it is whole.
     Retry,
+}
+
+/// What happens about what only a whole answer shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WholeAnswers {
+    /// It is not looked for.
+    #[default]
+    Off,
+    /// The answer streams; what is found is reported before its end.
+    Flag,
+    /// The answer is held back until it is whole; what is found is reported, replaced or blocks, as `output` says.
+    Hold,
 }
 
 /// What stands in for a value.

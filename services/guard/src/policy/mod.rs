@@ -10,15 +10,16 @@ use ring::digest;
 use signalbox_proto::{common::v1::Source, guard::v1::Action};
 
 pub use self::config::{
-    ActionName, Base, Expression, Judge, Mask, Name, OnInvalid, PatternConfig, PolicyConfig, Requests,
-    RuleConfig, Rules, Share, SourceName, TopicConfig, Unavailable, Validation, Written,
+    ActionName, Base, Expression, Judge, Locale, Mask, Name, OnInvalid, PatternConfig, PolicyConfig,
+    Requests, RuleConfig, Rules, Share, SourceName, TopicConfig, Unavailable, Validation, WholeAnswers,
+    Written,
 };
 use self::{
     catalog::{CATALOG, family, group},
     own::{Patterns, Pieces, Whole},
 };
 use crate::{
-    detect::{DETECTORS, needs_words},
+    detect::{DETECTORS, Locales, needs_words},
     injection::LEARNED,
 };
 
@@ -59,6 +60,8 @@ pub(crate) struct Policy {
     pub(crate) closed: bool,
     pub(crate) judge: Option<Judge>,
     requests: Requests,
+    pub(crate) locales: Locales,
+    pub(crate) whole_answers: WholeAnswers,
     reads_names: bool,
     digest: [u8; 16],
     /// Whether it does nothing at all about answers.
@@ -104,7 +107,8 @@ impl Policy {
         let reads_names = (0..DETECTORS.len()).any(|at| {
             needs_words(at) && rules[..ANSWERS].iter().any(|rules| rules[at].action != Action::Allow)
         });
-        let ignores_output = rules[ANSWERS].iter().all(|rule| rule.action == Action::Allow)
+        let ignores_output = config.whole_answers == WholeAnswers::Off
+            && rules[ANSWERS].iter().all(|rule| rule.action == Action::Allow)
             && patterns.output.is_none()
             && (validate.structured, validate.tools) == (OnInvalid::Off, OnInvalid::Off);
         let topic = |topic: &TopicConfig| TopicConfig {
@@ -126,6 +130,8 @@ impl Policy {
             closed: config.unavailable == Unavailable::Closed && !shadow,
             judge: config.judge.clone(),
             requests: config.requests.clone(),
+            whole_answers: whole_answers(config, shadow),
+            locales: Locales::of(config.locales.iter().map(|locale| locale.0.as_str())),
             reads_names,
             digest: digest_of(config, shadow),
             ignores_output,
@@ -202,6 +208,14 @@ const fn unreplaced(action: Action) -> Action {
     }
 }
 
+/// In shadow nothing is held back.
+fn whole_answers(config: &Written, shadow: bool) -> WholeAnswers {
+    match config.whole_answers {
+        WholeAnswers::Hold if shadow => WholeAnswers::Flag,
+        other => other,
+    }
+}
+
 /// In shadow nothing is held back or refused.
 fn validation(config: &Written, shadow: bool) -> Validation {
     let mut validate = config.validate.clone();
@@ -238,6 +252,13 @@ fn check(config: &Written) -> Result<(), String> {
         }
         if topic.action == ActionName::Redact {
             return Err(format!("topics.{name}: a subject cannot be redacted; block or flag it"));
+        }
+        if topic.sources.is_empty() || topic.sources.contains(&SourceName::System) {
+            return Err(format!("topics.{name}.sources may name user, tool, retrieval and output"));
+        }
+        if topic.sources.contains(&SourceName::Output) && config.whole_answers == WholeAnswers::Off {
+            let message = "has output, which needs `whole_answers = \"flag\"` or `\"hold\"`";
+            return Err(format!("topics.{name}.sources {message}"));
         }
     }
     if let Some(judge) = config.judge.as_ref().filter(|judge| judge.above.0 >= judge.below.0) {

@@ -34,6 +34,13 @@ fn groups_single_detectors_and_sources_are_set() {
 }
 
 #[test]
+fn locales_are_chosen_in_the_policy() {
+    let policies = compile("locales = ['DE', 'at']").unwrap();
+    assert_eq!(policies.get("own").unwrap().locales, Locales::of(["at", "de"]));
+    assert_eq!(policies.get("").unwrap().locales, Locales::ALL);
+}
+
+#[test]
 fn faults_are_named_with_their_line_and_column() {
     let refused = |text: &str, place: &str, words: &str| {
         let error = compile(text).unwrap_err();
@@ -49,6 +56,12 @@ fn faults_are_named_with_their_line_and_column() {
     refused("patterns = [{ name = 'x', pattern = 'a*' }]", "2:37:", "empty text");
     refused("patterns = [{ name = 'x' }]", "1:", "needs either pattern or words");
     refused("allow = ['a*b']", "1:", "at the ends only");
+    refused("locales = ['de', 'xx']", "2:", "`xx` is no country whose numbers are known; known: at, au");
+    refused(
+        "topics = [{ name = 'x', examples = ['a'], sources = ['output'] }]",
+        "1:",
+        "needs `whole_answers",
+    );
     refused("shadw = true", "2:1:", "did you mean `shadow`");
     let missing = compile("requests = { policies = ['none'] }").unwrap_err();
     assert!(missing.contains("own.requests.policies names `none`"), "{missing}");

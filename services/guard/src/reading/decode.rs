@@ -166,6 +166,12 @@ pub(super) fn letters(plain: &str) -> Option<Reading> {
     Some(Reading::new(String::from_utf8(text).ok()?, map))
 }
 
+/// A normalised text from its end to its start, where it shows the mark of one written backwards.
+pub(super) fn backwards(plain: &str) -> Option<String> {
+    const MARKS: [&str; 5] = ["erongi", "snoitcurtsni", "tpmorp", "suoiverp", "dragersid"];
+    MARKS.iter().any(|mark| plain.contains(mark)).then(|| plain.chars().rev().collect())
+}
+
 /// Two words or more in which digits stand between letters: one is a name, two are a habit.
 fn has_digits_for_letters(plain: &str) -> bool {
     let mixed = |word: &&str| {

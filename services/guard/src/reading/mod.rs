@@ -5,6 +5,7 @@
 
 mod decode;
 mod map;
+pub(crate) mod normalise;
 
 use std::ops::Range;
 
@@ -37,33 +38,62 @@ impl Reading {
     }
 }
 
-/// Readings in which values may be found: letters and digits of other scripts and forms as plain ones, invisible characters left
-/// out, escapes and encodings undone, two deep. Letter case and white space stay.
-pub(crate) fn of_values(text: &str) -> Vec<Reading> {
-    let folded = plain(text);
-    let mut readings = decode::all(text);
-    for at in 0..readings.len() {
-        let within = decode::all(&readings[at].text);
-        let outer = &readings[at];
-        let within: Vec<Reading> = within.into_iter().map(|reading| outer.again(reading)).collect();
-        readings.extend(within);
-    }
-    readings.extend(folded);
-    readings
+/// Bytes of a text up to which its disguises are looked through; what is longer is read as it is, and its start so.
+const DISGUISED: usize = 1 << 20;
+
+/// What a text says beside what stands there.
+#[derive(Debug, Default)]
+pub(crate) struct Readings {
+    /// Escapes and encodings undone, two deep.
+    decoded: Vec<Reading>,
+    /// Letters and digits of other scripts and forms as plain ones, invisible characters left out.
+    folded: Option<Reading>,
 }
 
-/// Readings in which words may be found: as those of values, then without letter case, accents and the space between letters.
-pub(crate) fn of_words(text: &str) -> Vec<Reading> {
-    let normal = crate::injection::normalise::read(text);
-    let mut readings: Vec<Reading> = of_values(text)
-        .iter()
-        .map(|reading| reading.again(crate::injection::normalise::read(&reading.text)))
-        .collect();
-    if let Some(letters) = decode::letters(&normal.text) {
-        readings.push(normal.again(letters));
+impl Readings {
+    /// Reads a text. Linear in its length.
+    pub(crate) fn of(text: &str) -> Self {
+        let text = start_of(text);
+        let mut decoded = decode::all(text);
+        for at in 0..decoded.len() {
+            let outer = &decoded[at];
+            let within: Vec<Reading> =
+                decode::all(&outer.text).into_iter().map(|reading| outer.again(reading)).collect();
+            decoded.extend(within);
+        }
+        Self { decoded, folded: plain(text) }
     }
-    readings.push(normal);
-    readings
+
+    /// Those in which values may be found: letter case and white space stay.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Reading> {
+        self.decoded.iter().chain(&self.folded)
+    }
+
+    /// Those in which words may be found, without letter case, accents and the space between letters, with the way back to
+    /// the text that they are of.
+    pub(crate) fn words(&self, text: &str) -> Vec<Reading> {
+        let normal = normalise::read(start_of(text));
+        let again = |reading: &Reading| reading.again(normalise::read(&reading.text));
+        let mut readings: Vec<Reading> = self.decoded.iter().map(again).collect();
+        readings.extend(decode::letters(&normal.text).map(|letters| normal.again(letters)));
+        readings.push(normal);
+        readings
+    }
+
+    /// The same without a way back, also backwards.
+    pub(crate) fn plain(&self, text: &str) -> Vec<String> {
+        let mut plain: Vec<String> =
+            self.decoded.iter().map(|reading| normalise::normalise(&reading.text)).collect();
+        let normal = normalise::normalise(text);
+        plain.extend(decode::letters(&normal).map(|reading| reading.text));
+        plain.extend(decode::backwards(&normal));
+        plain.push(normal);
+        plain
+    }
+}
+
+fn start_of(text: &str) -> &str {
+    &text[..text.floor_char_boundary(DISGUISED)]
 }
 
 /// Letters and digits of other scripts and forms as plain ones; `None` where nothing changes.
@@ -154,7 +184,7 @@ mod tests {
 
     /// What a value's readings show it as, and the stretch of the original that it comes from.
     fn shown(text: &str, value: &str) -> Option<String> {
-        of_values(text).iter().find_map(|reading| {
+        Readings::of(text).values().find_map(|reading| {
             let at = reading.text.find(value)?;
             Some(text[reading.original(at..at + value.len())].to_owned())
         })
@@ -175,8 +205,9 @@ mod tests {
         ] {
             assert_eq!(shown(text, value).as_deref(), Some(original), "{text}");
         }
-        assert_eq!(of_values("nothing to see, 100% sure & fine"), []);
-        assert_eq!(of_values("größe naïve"), []);
+        for harmless in ["nothing to see, 100% sure & fine", "größe naïve"] {
+            assert_eq!(Readings::of(harmless).values().next(), None, "{harmless}");
+        }
     }
 
     #[test]
@@ -195,7 +226,7 @@ mod tests {
             ("cebwrpg vtaber cebzcg", "ignore prompt", "vtaber cebzcg"),
             ("die GRÖSSE", "grosse", "GRÖSSE"),
         ] {
-            let found = of_words(text).iter().find_map(|reading| {
+            let found = Readings::of(text).words(text).iter().find_map(|reading| {
                 let at = reading.text.find(words)?;
                 Some(text[reading.original(at..at + words.len())].to_owned())
             });
@@ -210,7 +241,8 @@ mod tests {
             text in "(%[0-9a-f]{2}|%C3%BC|&#x?[0-9]{1,5};|\\\\u00[0-9a-f]{2}|а|ｆ|\u{200b}|é|[a-z] |[A-Za-z0-9+/]{16,24}| |\\PC){0,24}",
             from in 0usize..200, length in 0usize..40,
         ) {
-            for reading in of_values(&text).iter().chain(&of_words(&text)) {
+            let readings = Readings::of(&text);
+            for reading in readings.values().chain(&readings.words(&text)) {
                 let start = reading.text.floor_char_boundary(from.min(reading.text.len()));
                 let end = reading.text.floor_char_boundary((start + length).min(reading.text.len()));
                 let original = reading.original(start..end);

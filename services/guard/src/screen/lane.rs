@@ -15,11 +15,15 @@ use crate::{
     detect::{self, DETECTORS},
     naming,
     policy::{
-        Policy,
+        Policy, WholeAnswers,
         catalog::{self, CATALOG},
     },
+    reading::Readings,
     segment,
 };
+
+/// Bytes of a text that are looked through for what only the whole of it shows.
+pub(super) const WHOLE: usize = 1 << 20;
 
 /// The kinds of text that an answer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +47,13 @@ pub(super) struct By {
     pub(super) triples: HashSet<u32>,
     /// The mark in the system prompt; empty: none.
     pub(super) canary: String,
+}
+
+impl By {
+    /// Whether a value is personal data that the prompt held.
+    fn knows(&self, detector: usize, value: &str) -> bool {
+        DETECTORS[detector].id.starts_with("pii.") && self.known.contains(&contents::of_value(value))
+    }
 }
 
 /// Something in a text, by its place in it.
@@ -88,6 +99,10 @@ pub(super) struct Lane {
     pub(super) held: String,
     /// Where it begins in the text.
     pub(super) base: usize,
+    /// What was read since the last end, where only the whole shows something and the text streams; at most [`WHOLE`] bytes.
+    pub(super) whole: String,
+    /// Where it begins in the text.
+    begun: usize,
     /// Up to where segments were looked at.
     segmented: usize,
     /// What stood before that: the words that say what comes next.
@@ -110,6 +125,8 @@ impl Lane {
             kind,
             held: String::new(),
             base: 0,
+            whole: String::new(),
+            begun: 0,
             segmented: 0,
             before: String::new(),
             open: Open::default(),
@@ -124,6 +141,10 @@ impl Lane {
     /// Reads more of the text.
     pub(super) fn read(&mut self, by: &By, text: &str) {
         self.held.push_str(text);
+        if by.policy.whole_answers == WholeAnswers::Flag {
+            let room = WHOLE.saturating_sub(self.whole.len());
+            self.whole.push_str(&text[..text.floor_char_boundary(room)]);
+        }
         if let Some(own) = by.policy.own_output() {
             let mut hits = Vec::new();
             self.open.read(own, text, &mut hits);
@@ -152,6 +173,20 @@ impl Lane {
             self.run.end(&by.triples, self.segmented, &mut leaks);
         }
         self.leaks(by, leaks);
+        if by.policy.whole_answers == WholeAnswers::Hold {
+            let text = &self.held[..self.held.floor_char_boundary(WHOLE)];
+            let found = whole(by, text, self.base);
+            self.finds.extend(found);
+        }
+    }
+
+    /// What only the whole of a text shows that has left already: it can be reported, and nothing else.
+    pub(super) fn reported(&mut self, by: &By) -> Vec<Find> {
+        let text = std::mem::take(&mut self.whole);
+        let begun = std::mem::replace(&mut self.begun, self.base + self.held.len());
+        let mut found = if text.is_empty() { Vec::new() } else { whole(by, &text, begun) };
+        found.iter_mut().for_each(|find| find.action = Action::Flag);
+        found
     }
 
     fn own(&mut self, by: &By, hits: Vec<(Range<usize>, usize)>) {
@@ -182,14 +217,10 @@ impl Lane {
         let text = &held[start - base..start - base + length];
         let mut before = std::mem::take(&mut self.before);
         let here = self.finds.len();
-        for one in detect::in_segment(&before, text) {
+        for one in detect::in_segment(&before, text, by.policy.locales) {
             let value = &text[one.range.clone()];
             let action = by.policy.output(one.detector).of(one.score, 0.0);
-            let from_prompt = || {
-                DETECTORS[one.detector].id.starts_with("pii.")
-                    && by.known.contains(&contents::of_value(value))
-            };
-            if action != Action::Allow && !by.policy.allows(value) && !from_prompt() {
+            if action != Action::Allow && !by.policy.allows(value) && !by.knows(one.detector, value) {
                 self.known(one.detector, start + one.range.start..start + one.range.end, action, one.score);
             }
         }
@@ -281,6 +312,28 @@ impl Lane {
         self.finds = open;
         (text, begin, apart(settled))
     }
+}
+
+/// What only the whole of a text shows: names, places and addresses, and values in a disguise; `base` is where it begins.
+fn whole(by: &By, text: &str, base: usize) -> Vec<Find> {
+    let locales = by.policy.locales;
+    let mut found: Vec<(usize, Range<usize>, f64)> = detect::all(text, locales)
+        .into_iter()
+        .filter(|one| detect::needs_words(one.detector))
+        .map(|one| (one.detector, one.range, one.score))
+        .collect();
+    for reading in Readings::of(text).values() {
+        let detected = detect::structured(&reading.text, locales);
+        found.extend(detected.into_iter().map(|one| (one.detector, reading.original(one.range), one.score)));
+    }
+    let find = |(detector, range, score): (usize, Range<usize>, f64)| {
+        let action = by.policy.output(detector).of(score, 0.0);
+        let value = &text[range.clone()];
+        let counts = action != Action::Allow && !by.policy.allows(value) && !by.knows(detector, value);
+        let range = base + range.start..base + range.end;
+        counts.then_some(Find { range, what: What::Known(detector), action, score })
+    };
+    found.into_iter().filter_map(find).collect()
 }
 
 /// In order; of those that replace, where they overlap, the one of the higher rank, then the earlier one. A block also

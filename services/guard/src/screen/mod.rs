@@ -24,7 +24,7 @@ use self::lane::{By, Lane, LaneKind, What};
 use crate::{
     contents::{SystemPrompt, Values, WayBack},
     naming,
-    policy::{Policy, catalog::CATALOG},
+    policy::{Policy, SourceName, WholeAnswers, catalog::CATALOG},
     validate::{Fault, Form},
 };
 
@@ -46,6 +46,8 @@ pub(crate) struct Screen {
     /// The detector that blocked.
     blocked: Option<String>,
     form: Form,
+    /// What was said before the last seam, where subjects are looked for.
+    spoken: String,
     /// What waits for the whole answer, where it is held back.
     outbox: Vec<ScreenedEvent>,
     complete: bool,
@@ -105,6 +107,7 @@ impl Screen {
             restored: 0,
             blocked: None,
             form,
+            spoken: String::new(),
             outbox: Vec::new(),
             complete: false,
             redacted: false,
@@ -155,9 +158,53 @@ impl Screen {
         self.hand_over(ready, false, out);
     }
 
+    pub(crate) fn policy(&self) -> &Arc<Policy> {
+        &self.by.policy
+    }
+
+    /// Whether the policy has the answer wait until it is whole.
+    fn holds(&self) -> bool {
+        self.by.policy.whole_answers == WholeAnswers::Hold
+    }
+
+    /// Whether the answer waits, for whatever reason: one that breaks off never leaves.
+    pub(crate) fn waits(&self) -> bool {
+        self.holds() || self.form.holds_back()
+    }
+
+    /// What was said, where an event ends an answer whose subjects the policy looks for.
+    pub(crate) fn said(&self, event: &GenerateEvent) -> Option<String> {
+        let ends = matches!(event.kind, Some(Kind::Finished(_))) && !self.is_over();
+        (ends && self.looks_for_subjects()).then(|| {
+            let lanes = self.lanes.iter().filter(|lane| lane.kind == LaneKind::Text);
+            let texts = [self.spoken.as_str()].into_iter().chain(lanes.map(|lane| self.present(lane)));
+            texts.collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    fn looks_for_subjects(&self) -> bool {
+        self.by.policy.topics.iter().any(|topic| topic.sources.contains(&SourceName::Output))
+    }
+
+    /// What was read of a lane since its last end.
+    fn present<'a>(&self, lane: &'a Lane) -> &'a str {
+        if self.holds() { &lane.held } else { &lane.whole }
+    }
+
+    /// Notes a subject of the answer, or that none could be judged. It blocks where nothing has left yet.
+    pub(crate) fn subject(&mut self, id: &str, action: Action, score: f64) {
+        let action = if action == Action::Block && !self.holds() { Action::Flag } else { action };
+        let lane = self.lane(0, LaneKind::Text);
+        self.found(lane, id, action, score, 0..0);
+        if action == Action::Block {
+            self.outbox.clear();
+            self.blocked = Some(id.to_owned());
+        }
+    }
+
     /// Hands out what is ready, or keeps it until the answer is whole. Of a failed answer nothing that waits leaves.
     fn hand_over(&mut self, ready: Vec<ScreenedEvent>, whole: bool, out: &mut Vec<ScreenedEvent>) {
-        if !self.form.holds_back() {
+        if !self.form.holds_back() && !self.holds() {
             return out.extend(ready);
         }
         self.outbox.extend(ready);
@@ -194,8 +241,10 @@ impl Screen {
         let lane = self.lane(index, kind);
         self.lanes[lane].read(&self.by, text);
         let mut piece = Piece::default();
-        self.release(lane, &mut piece);
-        self.check(lane, &piece);
+        if !self.holds() {
+            self.release(lane, &mut piece);
+            self.check(lane, &piece);
+        }
         // The head of a tool call, and a signature, leave with the first piece even if it is empty.
         let head = match &content {
             Content::ToolCall(call) => call.id.is_some() || call.name.is_some(),
@@ -360,7 +409,17 @@ impl Screen {
 
     /// Releases all that is held of a lane.
     fn end(&mut self, lane: usize, out: &mut Vec<ScreenedEvent>) {
+        if self.looks_for_subjects() && self.lanes[lane].kind == LaneKind::Text {
+            let present = self.present(&self.lanes[lane]);
+            let room = lane::WHOLE.saturating_sub(self.spoken.len());
+            let present = present[..present.floor_char_boundary(room)].to_owned();
+            self.spoken.push_str(&present);
+        }
         self.lanes[lane].end(&self.by);
+        for find in self.lanes[lane].reported(&self.by) {
+            let id = lane::id(&self.by.policy, &find.what).to_owned();
+            self.found(lane, &id, find.action, find.score, find.range);
+        }
         let mut piece = Piece::default();
         self.release(lane, &mut piece);
         self.check(lane, &piece);

@@ -9,7 +9,10 @@ fn policy(name: &str) -> Arc<Policy> {
         patterns = [{ name = 'plan', words = ['secret plan', 'plan b'] }, { name = 'stop', words = ['red button'], action = 'block' }]\n\
         link_hosts = ['docs.example.com']\n\
         output = { link = 'redact', 'leak.system_prompt' = 'redact' }\n\
-        [guard.policies.cut]\noutput = { 'leak.system_prompt' = 'block' }\n";
+        [guard.policies.cut]\noutput = { 'leak.system_prompt' = 'block' }\n\
+        [guard.policies.told]\nwhole_answers = 'flag'\noutput = { pii = 'redact' }\n\
+        [guard.policies.held]\nwhole_answers = 'hold'\noutput = { pii = 'redact', 'pii.location' = 'allow' }\n\
+        [guard.policies.stopped]\nwhole_answers = 'hold'\noutput = { 'pii.person' = 'block' }\n";
     let config: crate::Config =
         signalbox_config::Document::parse(text, "t").unwrap().section("guard").unwrap();
     Arc::clone(Policies::compile(&config.policies).unwrap().get(name).unwrap())
@@ -253,5 +256,48 @@ proptest! {
         prop_assert_eq!((closed.verdict(), closed.storable), (whole.verdict(), whole.storable));
         // Glued to other words it is no key.
         prop_assert!(!stored.split(['\n', ' ']).any(|word| word == "AKIAIOSFODNN7EXAMPLE"));
+    }
+}
+
+/// Names, and an address in base64: `write to ada.lovelace@example.net`.
+const WHOLE: &str = "Please ask Dr. Margaret Whitfield about it; d3JpdGUgdG8gYWRhLmxvdmVsYWNlQGV4YW1wbGUubmV0 is the rest, or <EMAIL_1>.";
+
+#[test]
+fn names_and_disguises_of_answers_are_reported_at_the_end_where_they_stream() {
+    let (client, stored, closed) = screen(policy("told"), &[WHOLE]);
+    assert_eq!(client, WHOLE.replace("<EMAIL_1>", "ada@example.com"));
+    assert_eq!(stored, WHOLE);
+    let found: Vec<&str> = closed.findings.iter().map(|find| find.detector.as_str()).collect();
+    assert_eq!(found, ["pii.person", "pii.email"]);
+    assert!(!closed.storable, "what was not replaced is not stored");
+    assert_eq!(screen(policy("own"), &[WHOLE]).2.findings, []);
+}
+
+#[test]
+fn names_and_disguises_of_answers_are_replaced_where_these_are_held_back() {
+    let (mut screen, mut out) = (begin(policy("held")), Vec::new());
+    for piece in WHOLE.split_inclusive(' ') {
+        let delta = Delta { content: Some(Content::Text(piece.to_owned())), ..Delta::default() };
+        screen.take(GenerateEvent { sequence: 1, kind: Some(Kind::Delta(delta)) }, &mut out);
+    }
+    assert_eq!(out, [], "nothing leaves before the end");
+    let (client, stored, closed) = self::screen(policy("held"), &[WHOLE]);
+    assert_eq!(stored, "Please ask Dr. <PERSON> about it; <EMAIL> is the rest, or <EMAIL_1>.");
+    assert_eq!(client, stored.replace("<EMAIL_1>", "ada@example.com"));
+    assert!(closed.storable && closed.verdict() == Verdict::Redact);
+    let (client, _, closed) = self::screen(policy("stopped"), &[WHOLE]);
+    assert_eq!((client.as_str(), closed.verdict()), ("Please ask Dr. ", Verdict::Block));
+}
+
+proptest! {
+    /// What is held back until the end does not depend on the pieces either.
+    #[test]
+    fn whole_answers_do_not_depend_on_their_pieces(cuts in prop::collection::vec(0usize..160, 0..9), kind in 0usize..3) {
+        let policy = policy(["told", "held", "stopped"][kind]);
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(WHOLE.len())).collect();
+        cuts.extend([0, WHOLE.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&str> = cuts.windows(2).map(|pair| &WHOLE[pair[0]..pair[1]]).collect();
+        prop_assert_eq!(screen(Arc::clone(&policy), &pieces), screen(policy, &[WHOLE]));
     }
 }

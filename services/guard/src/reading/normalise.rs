@@ -2,7 +2,7 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::reading::{Map, Reading, Trace, is_invisible, look_alike};
+use super::{Map, Reading, Trace, is_invisible, look_alike};
 
 /// Folds what attackers vary: letter case, compatibility forms, accents, invisible characters, look-alikes, white space,
 /// letters spaced out.
