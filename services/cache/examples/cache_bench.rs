@@ -118,7 +118,7 @@ fn filling(lease_id: String) -> Vec<FillRequest> {
     let message = |kind| FillRequest { kind: Some(kind) };
     vec![
         message(Kind::Open(FillOpen { lease_id, ..FillOpen::default() })),
-        message(Kind::Events(CachedEvents { events })),
+        message(Kind::Events(CachedEvents { events, ..CachedEvents::default() })),
         message(Kind::Commit(FillCommit { cost_nanousd: 1_000 })),
     ]
 }

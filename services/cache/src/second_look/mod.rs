@@ -75,6 +75,17 @@ pub(crate) fn right(similarity: f32, a: &Features, b: &Features) -> Option<f64> 
     Some(probability(similarity, a, b))
 }
 
+/// Whether two short answers give the same numbers and deny as much.
+pub(crate) fn facts_agree(a: &Features, b: &Features) -> bool {
+    let values = |of: &Features| {
+        let mut values: Vec<&str> = of.numbers.iter().map(|number| &*number.value).collect();
+        values.sort_unstable();
+        values.dedup();
+        values.join(" ")
+    };
+    values(a) == values(b) && (a.negations > 0) == (b.negations > 0)
+}
+
 /// What the calibrated model sees of a pair beside its cosine.
 pub(crate) fn numbers(a: &Features, b: &Features) -> [f32; alignment::COUNT] {
     alignment::numbers(&a.wording, &b.wording)
