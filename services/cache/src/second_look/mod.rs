@@ -8,6 +8,7 @@
 //! calibrated model.
 
 mod alignment;
+mod direction;
 mod features;
 mod lexicon;
 #[cfg(test)]
@@ -65,8 +66,10 @@ pub(crate) fn agree(a: &Features, b: &Features) -> Result<(), Difference> {
     same(!alignment::opposed(&a.wording, &b.wording), Difference::Opposites)?;
     same(!reversed(&in_a, &in_b) && !reversed(&in_b, &in_a), Difference::Opposites)?;
     same(order::agrees(&a.wording, &b.wording), Difference::Order)?;
+    same(direction::agrees(&a.wording, &b.wording), Difference::Order)?;
     same(extent_agrees(a.words.len(), b.words.len()), Difference::Extent)?;
-    same(!a.wording.pointing && !b.wording.pointing, Difference::Pointing)
+    same(!a.wording.pointing && !b.wording.pointing, Difference::Pointing)?;
+    same(a.wording.shows == b.wording.shows, Difference::Pointing)
 }
 
 /// The probability that the answer to one question is right for the other; `None` if a rule refuses.

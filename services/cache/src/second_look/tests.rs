@@ -33,6 +33,12 @@ fn the_same_question_in_other_words_passes() {
         ("Which earphone is best under $50?", "Which is the best earphone under $50?"),
         ("What can one do to control anger?", "What can one do to control his/her anger?"),
         ("What are the most common mistakes of sellers?", "What are common mistakes of sellers?"),
+        ("Should I learn Node.js or Ruby on Rails?", "Should I learn Ruby on Rails or Node.js?"),
+        ("What is the national language of India?", "What is India's national language?"),
+        (
+            "What is the difference between assembly language and machine language?",
+            "What is the difference between machine language and assembly language?",
+        ),
         ("What time of the year is best to visit Rome?", "What is the best time of the year to visit Rome?"),
     ];
     for (a, b) in same {
@@ -86,6 +92,18 @@ fn what_an_encoder_does_not_see_is_seen() {
         ("Is wine made of water or fire?", "Is water made of wine or fire?", D::Order),
         ("Who sold the car to the bank?", "Who sold the bank to the car?", D::Order),
         ("How do you convert liters to kilograms?", "How do you convert kg to liters?", D::Order),
+        ("How do I transfer to the college?", "How do I transfer out of the college?", D::Order),
+        ("Which books are written by children?", "Which books are written for children?", D::Order),
+        ("What can I do for you?", "What can you do for me?", D::Order),
+        (
+            "What is the nicest thing a stranger has done for you?",
+            "What's the nicest thing you've done for a stranger?",
+            D::Order,
+        ),
+        ("What do birds build their nests with?", "How do birds build their nests?", D::Order),
+        ("How are violin strings made?", "What are violin strings made of?", D::Order),
+        ("Should I give tea or coffee to guests?", "Should I give guests or coffee to tea?", D::Order),
+        ("What are your thoughts on this painting?", "What are your thoughts on my painting?", D::Pointing),
         ("Where and how can I buy gold?", "Where can I buy gold?", D::Kind),
         ("Have you worked in rural Africa?", "Have you worked in urban Africa?", D::Opposites),
         ("How do buffalo and beef differ?", "How are buffalo and beef similar?", D::Opposites),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    lexicon, phrases,
+    direction, lexicon, phrases,
     phrases::{HOW_TO, Token},
     word_table,
     words::{LIGHT_WORDS, NIL_WORDS, PREPOSITIONS, QUANTITY_WORDS, UNIT_WORDS, bits},
@@ -58,6 +58,10 @@ pub(crate) struct Wording {
     pub(super) sentences: u16,
     /// Whether it points at something that is not in it: "this picture".
     pub(super) pointing: bool,
+    /// Whether `this` stands for something that is not in it.
+    pub(super) shows: bool,
+    /// Who does something and to whom it is done, by pronouns.
+    pub(super) roles: u16,
 }
 
 const PERSONS: [&str; 6] = [
@@ -94,6 +98,8 @@ impl Wording {
             ..Self::default()
         };
         phrases::rewrite(&mut tokens);
+        wording.shows = direction::shows(&tokens);
+        wording.roles = direction::roles(&tokens);
         wording.asked = asked(&tokens);
         wording.questions = questions(&tokens);
         for (at, token) in tokens.iter().enumerate() {
@@ -261,7 +267,7 @@ fn questions(tokens: &[Token]) -> u32 {
     bits(ASKING.iter().map(|words| (0..tokens.len()).any(|at| words.contains(&word(at)) && asks(at))))
 }
 
-const AUXILIARIES: &str =
+pub(super) const AUXILIARIES: &str =
     "is are was were do does did can could should would will has have am may might shall must had";
 
 fn asked(tokens: &[Token]) -> Asked {

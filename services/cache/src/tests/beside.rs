@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use signalbox_proto::{
-    cache::v1::{JudgeAnswer, LookupRequest},
+    cache::v1::{JudgeAnswer, LookupRequest, LookupResult, lookup_response::Kind},
     common::v1::{CachePolicy, CacheState, Part, cache_policy::Mode, part},
 };
 
@@ -12,6 +12,17 @@ use super::world::*;
 const FIRST: &str = "Why is the sky blue?";
 const SIMILAR: &str = "What makes the sky blue?";
 const STALE: &str = "[policies.default]\nttl_ms = 60_000\nstale_ms = 60_000";
+
+/// Asks as another request than those that the world makes: what a request wrote itself it cannot be judged by.
+async fn ask_as(world: &World, id: &str, request: LookupRequest) -> LookupResult {
+    let mut context = context("a");
+    context.set_request_id(id);
+    let mut stream = world.client().lookup(context.request(request)).await.unwrap().into_inner();
+    match stream.message().await.unwrap().unwrap().kind {
+        Some(Kind::Result(result)) => result,
+        other => panic!("{other:?}"),
+    }
+}
 
 fn with(text: &str, policy: CachePolicy) -> LookupRequest {
     LookupRequest { policy: Some(policy), ..question(text) }
@@ -74,10 +85,10 @@ async fn a_hit_in_the_shadow_is_compared_with_the_models_own_answer() {
     let world = World::blind("[policies.default]\nshadow_share = 1").await;
     world.ask("a", &question("How hot is boiling water?"), "It is 100 degrees.").await;
     let asked = "How hot is boiling water, please?";
-    let hit = world.lookup("a", question(asked)).await.unwrap();
-    assert_eq!((hit.state(), &*hit.text()), (CacheState::Semantic, "It is 100 degrees."));
-    assert!(hit.result.shadow && !hit.result.revalidate);
-    let lease = hit.result.lease.unwrap();
+    let hit = ask_as(&world, "request-2", question(asked)).await;
+    assert_eq!(hit.cache.unwrap().state(), CacheState::Semantic);
+    assert!(hit.shadow && !hit.revalidate);
+    let lease = hit.lease.unwrap();
     let again = world.lookup("a", question(asked)).await.unwrap();
     assert!(again.state() == CacheState::Semantic && again.result.lease.is_none(), "one at a time");
     world.fill("a", filling(&lease.id, "Water boils at 100 degrees.")).await.unwrap();
@@ -93,9 +104,9 @@ async fn a_hit_in_the_shadow_is_compared_with_the_models_own_answer() {
 async fn an_entry_whose_answer_differs_is_given_no_more() {
     let world = World::blind("[policies.default]\nshadow_share = 1").await;
     world.ask("a", &question("How hot is boiling water?"), "It is 90 degrees.").await;
-    let hit = world.lookup("a", question("How hot is boiling water, please?")).await.unwrap();
+    let hit = ask_as(&world, "request-2", question("How hot is boiling water, please?")).await;
     let error = world.stats("a").await.estimated_error.unwrap();
-    world.fill("a", filling(&hit.result.lease.unwrap().id, "It is 100 degrees.")).await.unwrap();
+    world.fill("a", filling(&hit.lease.unwrap().id, "It is 100 degrees.")).await.unwrap();
     let stats = world.stats("a").await;
     assert_eq!((stats.shadow_differed, stats.wrong_hits, stats.verified_hits), (1, 1, 1));
     assert!(stats.estimated_error.unwrap() > error);
@@ -114,7 +125,7 @@ async fn without_a_share_nobody_is_asked_beside() {
 
 /// Below what the model alone can give.
 fn strict(text: &str) -> LookupRequest {
-    with(text, CachePolicy { max_error: Some(0.001), mode: Mode::Read.into(), ..CachePolicy::default() })
+    with(text, CachePolicy { max_error: Some(0.005), mode: Mode::Read.into(), ..CachePolicy::default() })
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,7 +153,7 @@ async fn a_judge_opens_the_door_for_what_stands_the_second_look() {
     }
     let hit = world.lookup("a", answered("Yes.")).await.unwrap();
     assert_eq!((hit.state(), &*hit.text()), (CacheState::Semantic, "Rayleigh."));
-    assert!(hit.result.cache.unwrap().estimated_error.unwrap() <= 0.001);
+    assert!(hit.result.cache.unwrap().estimated_error.unwrap() <= 0.005);
     // Another tenant's entry, and another number, it cannot open.
     let token = asked.token.clone();
     let forged = JudgeAnswer { token, text: "yes".into() };
