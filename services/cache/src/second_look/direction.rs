@@ -34,7 +34,11 @@ const PRESENT: &str = "year month week weekend day morning evening night hour se
 
 /// Whether both questions point the same way.
 pub(super) fn agrees(a: &Wording, b: &Wording) -> bool {
-    ways_agree(a, b) && roles_agree(a.roles, b.roles) && stranded_agree(a, b) && stranded_agree(b, a)
+    ways_agree(a, b)
+        && balance_agrees(a, b)
+        && roles_agree(a.roles, b.roles)
+        && stranded_agree(a, b)
+        && stranded_agree(b, a)
 }
 
 fn is(list: &str, word: &str) -> bool {
@@ -59,6 +63,15 @@ fn way(wording: &Wording, at: usize) -> Option<Way> {
         ("by", _) => Some(Way::Agent),
         _ => None,
     }
+}
+
+/// Not one `from` here where there is one `to` more, whatever stands behind it; nor is `against` on one side alone.
+fn balance_agrees(a: &Wording, b: &Wording) -> bool {
+    let count = |of: &Wording, list: &str| of.words.iter().filter(|word| is(list, word)).count();
+    let (toward, away) = ("to into onto toward towards", "from off out");
+    let (to, from) = ((count(a, toward), count(b, toward)), (count(a, away), count(b, away)));
+    let turned = (from.0 > from.1 && to.0 < to.1) || (from.0 < from.1 && to.0 > to.1);
+    !turned && count(a, "against") == count(b, "against")
 }
 
 /// Nobody is only doer here and only receiver there.

@@ -55,7 +55,7 @@ pub(crate) fn agree(a: &Features, b: &Features) -> Result<(), Difference> {
     same(a.quotes == b.quotes, Difference::Quotes)?;
     same(a.identifiers == b.identifiers, Difference::Identifiers)?;
     same(a.negations == b.negations, Difference::Negation)?;
-    same(a.sides.agree(b.sides), Difference::Opposites)?;
+    same(a.sides.agree(&b.sides), Difference::Opposites)?;
     same(kinds_agree(&a.kinds, &b.kinds), Difference::Kind)?;
     same(questions_agree(a.wording.questions, b.wording.questions), Difference::Kind)?;
     same(a.wording.asks_alike(&b.wording), Difference::Kind)?;

@@ -94,6 +94,14 @@ fn what_an_encoder_does_not_see_is_seen() {
         ("How do you convert liters to kilograms?", "How do you convert kg to liters?", D::Order),
         ("How do I transfer to the college?", "How do I transfer out of the college?", D::Order),
         ("Which books are written by children?", "Which books are written for children?", D::Order),
+        ("Do women like men from another town?", "Do women like men to another town?", D::Order),
+        ("What evidence is there for the theory?", "What evidence is there against the theory?", D::Order),
+        ("What goes up but never comes down?", "What goes down but never comes down?", D::Opposites),
+        (
+            "Which is the best school? What makes it good?",
+            "Which is the worst school? What makes it good?",
+            D::Opposites,
+        ),
         ("What can I do for you?", "What can you do for me?", D::Order),
         (
             "What is the nicest thing a stranger has done for you?",

@@ -407,7 +407,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_of_partitions_takes_no_more_room_than_is_given() {
         let store = ExactScan::new(1_000, 500);
-        for id in 0..100_000u32 {
+        for id in 0..1_000_000u32 {
             let mut partition = Digest([0; 32]);
             partition.0[..4].copy_from_slice(&id.to_le_bytes());
             let tenant = if id % 3 == 0 { "a" } else { "b" };
