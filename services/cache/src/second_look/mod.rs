@@ -60,6 +60,7 @@ pub(crate) fn agree(a: &Features, b: &Features) -> Result<(), Difference> {
     same(questions_agree(a.wording.questions, b.wording.questions), Difference::Kind)?;
     same(a.wording.asks_alike(&b.wording), Difference::Kind)?;
     same(a.wording.extents_agree(&b.wording), Difference::Extent)?;
+    same(a.wording.superlatives_agree(&b.wording), Difference::Opposites)?;
     let (in_a, in_b) = (known(a), known(b));
     let names = |of: &Features, there: &HashSet<&str>| of.names.iter().all(|name| there.contains(&**name));
     same(names(a, &in_b) && names(b, &in_a), Difference::Names)?;

@@ -96,6 +96,10 @@ fn what_an_encoder_does_not_see_is_seen() {
         ("Which books are written by children?", "Which books are written for children?", D::Order),
         ("Do women like men from another town?", "Do women like men to another town?", D::Order),
         ("What evidence is there for the theory?", "What evidence is there against the theory?", D::Order),
+        ("What are the benefits of tea?", "What are the benefits and risks of tea?", D::Opposites),
+        ("Which is the cheapest phone?", "Which is the smallest phone?", D::Opposites),
+        ("Which is the cheapest train?", "Which is the fastest train?", D::Opposites),
+        ("How do I undo a change?", "How do I do a change?", D::Opposites),
         ("What goes up but never comes down?", "What goes down but never comes down?", D::Opposites),
         (
             "Which is the best school? What makes it good?",

@@ -60,6 +60,8 @@ pub(crate) struct Wording {
     pub(super) pointing: bool,
     /// Whether `this` stands for something that is not in it.
     pub(super) shows: bool,
+    /// Base forms of what is said in the superlative: `cheapest`.
+    superlatives: Vec<Box<str>>,
     /// Who does something and to whom it is done, by pronouns.
     pub(super) roles: u16,
 }
@@ -129,6 +131,11 @@ impl Wording {
         if word == HOW_TO {
             return;
         }
+        if let Some(quality) =
+            superlative(word).filter(|quality| !token.name && !LIGHT_WORDS.contains(&**quality))
+        {
+            self.superlatives.push(quality.into());
+        }
         if !token.name {
             let main_verb = last && matches!(base, "do" | "mean" | "like" | "have");
             if !main_verb && (NIL_WORDS.contains(word) || NIL_WORDS.contains(base)) {
@@ -157,6 +164,14 @@ impl Wording {
         STRONG.split_whitespace().all(|word| self.quantities.get(word) == other.quantities.get(word))
     }
 
+    /// Whether neither asks for the cheapest where the other asks for the fastest.
+    pub(super) fn superlatives_agree(&self, other: &Self) -> bool {
+        let more = |here: &Self, there: &Self| {
+            here.superlatives.iter().any(|word| !there.superlatives.contains(word))
+        };
+        !(more(self, other) && more(other, self))
+    }
+
     /// "Can I" is not "should I", nor "did it" "will it", where yes or no is the answer.
     pub(super) fn asks_alike(&self, other: &Self) -> bool {
         const FUTURE_AND_MUST: u32 = 0b110;
@@ -176,8 +191,21 @@ impl Wording {
     pub(super) fn size(&self) -> usize {
         let words: usize = self.words.iter().map(|word| word.len() + size_of::<Box<str>>()).sum();
         let content: usize = self.content.iter().map(|one| one.word.len() + size_of::<Content>()).sum();
-        words + content + 32 * self.quantities.len()
+        words + content + 32 * self.quantities.len() + 24 * self.superlatives.len()
     }
+}
+
+/// What `cheapest` is the most of: `cheap`.
+fn superlative(word: &str) -> Option<String> {
+    let stem = word.strip_suffix("est").filter(|stem| stem.len() > 2)?;
+    let mut forms = vec![stem.to_owned(), format!("{stem}e")];
+    forms.extend(stem.strip_suffix('i').map(|stem| format!("{stem}y")));
+    // `biggest`.
+    forms.extend(stem.chars().next_back().and_then(|last| stem.strip_suffix(last)).map(str::to_owned));
+    let quality = |form: &String| {
+        word_table::find(form).is_some_and(|index| lexicon::class(Some(index)) == lexicon::Class::Quality)
+    };
+    forms.into_iter().find(quality)
 }
 
 /// From 0 for what says little to 1 for a number or a word in no table.
@@ -325,6 +353,19 @@ mod tests {
         assert_eq!(only.quantities.keys().copied().collect::<Vec<_>>(), ["only"]);
         assert_eq!((only.sentences, only.asked), (2, Asked::Why));
         assert_eq!(only.persons, 0b1_0000);
+    }
+
+    #[test]
+    fn superlatives_are_known_by_their_quality() {
+        let of = |word: &str| superlative(word);
+        for (word, quality) in
+            [("cheapest", "cheap"), ("largest", "large"), ("biggest", "big"), ("happiest", "happy")]
+        {
+            assert_eq!(of(word).as_deref(), Some(quality));
+        }
+        for word in ["interest", "request", "forest", "test", "est", "best"] {
+            assert_eq!(of(word), None, "{word}");
+        }
     }
 
     #[test]

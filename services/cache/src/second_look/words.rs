@@ -104,7 +104,8 @@ const UNITS: &[&str] = &[
     "kmh km/h kph",
 ];
 
-/// Pairs of opposites: `up | down`. Lines that begin with `=` must be the same on both sides; in the others only opposite sides
+/// Pairs of opposites: `up | down`. Lines that begin with `=` must be the same on both sides, those with `+` where both say either; in the
+/// others only opposite sides
 /// are a difference, because one of two questions often says such a word and the other not.
 const OPPOSITES: &[&str] = &[
     "= before prior | after following",
@@ -143,9 +144,10 @@ const OPPOSITES: &[&str] = &[
     "and | or",
     "= first | last",
     "= only",
+    "= undo",
     "all every | some several",
     "best top good great better ideal | worst bad poor worse terrible",
-    "advantage advantages benefit benefits pro pros upside strengths strength positive positives | disadvantage disadvantages drawback \
+    "+ advantage advantages benefit benefits pro pros upside strengths strength positive positives | disadvantage disadvantages drawback \
        drawbacks con cons downside weaknesses weakness risk risks negative negatives harm harms",
     "enable enables enabling enabled activate activating turn-on on | disable disables disabling disabled deactivate deactivating off",
     "start starts starting started begin begins beginning launch | stop stops stopping stopped end ends ending finish quit cancel",
@@ -244,7 +246,7 @@ static SIDES: LazyLock<HashMap<&str, Vec<(u8, bool)>>> = LazyLock::new(|| {
     let mut sides: HashMap<&str, Vec<(u8, bool)>> = HashMap::new();
     for (pair, line) in (0..=u8::MAX).zip(OPPOSITES) {
         let (left, right) = line.split_once('|').unwrap_or((line, ""));
-        for (words, is_left) in [(left.trim_start_matches('='), true), (right, false)] {
+        for (words, is_left) in [(left.trim_start_matches(['=', '+']), true), (right, false)] {
             for word in words.split_whitespace() {
                 sides.entry(word).or_default().push((pair, is_left));
             }
@@ -276,7 +278,9 @@ impl Sides {
             let (here, there) = (of(self, *pair), of(other, *pair));
             // "What goes up and comes down" mentions both; with two downs it is another question.
             let turned = (here.0 > there.0 && here.1 < there.1) || (here.0 < there.0 && here.1 > there.1);
-            let strict = OPPOSITES[usize::from(*pair)].starts_with('=');
+            let line = OPPOSITES[usize::from(*pair)];
+            let said = |(left, right): (u8, u8)| left > 0 || right > 0;
+            let strict = line.starts_with('=') || (line.starts_with('+') && said(here) && said(there));
             let mentioned = |(left, right): (u8, u8)| (left > 0, right > 0);
             !turned && (!strict || mentioned(here) == mentioned(there))
         })
