@@ -15,6 +15,11 @@ use tokio::time::Instant;
 /// Events in one message of a replay; the replay's own `started` comes on top of the first.
 const BATCH: usize = 63;
 
+/// The number of the field `events` in [`CachedEvents`].
+const EVENTS: u32 = 1;
+/// Number of the field `offsets_ms`.
+const OFFSETS: u32 = 2;
+
 /// Why an answer is not kept (C2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
@@ -144,7 +149,7 @@ pub(crate) struct Recording {
     max_output_tokens: Option<u32>,
     bytes: usize,
     sequence: u64,
-    pending: CachedEvents,
+    pending: Pending,
     batches: Vec<Bytes>,
     models: Vec<Arc<str>>,
     route: Option<RouteInfo>,
@@ -163,7 +168,7 @@ impl Recording {
             max_output_tokens,
             bytes: 0,
             sequence: 1,
-            pending: CachedEvents::default(),
+            pending: Pending::default(),
             batches: Vec::new(),
             models: Vec::new(),
             route: None,
@@ -238,7 +243,7 @@ impl Recording {
     pub(crate) fn events_from(&self, seen: usize) -> Vec<GenerateEvent> {
         match self.batches.get(seen / BATCH) {
             Some(batch) => decoded(batch, seen % BATCH),
-            None => self.pending.events.get(seen % BATCH..).map(<[_]>::to_vec).unwrap_or_default(),
+            None => self.pending.events_from(seen % BATCH),
         }
     }
 
@@ -302,20 +307,49 @@ impl Recording {
         }
         let now = Instant::now();
         let offset = now.saturating_duration_since(*self.began.get_or_insert(now)).as_millis();
-        self.pending.events.push(event);
-        self.pending.offsets_ms.push(u32::try_from(offset).unwrap_or(u32::MAX));
-        if self.pending.events.len() == BATCH {
+        self.pending.push(&event, u32::try_from(offset).unwrap_or(u32::MAX));
+        if self.pending.ends.len() == BATCH {
             self.seal();
         }
         Ok(())
     }
 
     fn seal(&mut self) {
-        if !self.pending.events.is_empty() {
-            self.batches.push(self.pending.encode_to_vec().into());
-            self.pending.events.clear();
-            self.pending.offsets_ms.clear();
+        if !self.pending.ends.is_empty() {
+            self.batches.push(std::mem::take(&mut self.pending).whole().into());
         }
+    }
+}
+
+/// The events since the last batch: encoded at once, because a decoded event takes ten times the memory of its text.
+#[derive(Debug, Default)]
+struct Pending {
+    /// An encoded [`CachedEvents`].
+    bytes: Vec<u8>,
+    /// Where in it each event ends.
+    ends: Vec<usize>,
+    /// When each event came, in milliseconds after the first.
+    offsets_ms: Vec<u32>,
+}
+
+impl Pending {
+    fn push(&mut self, event: &GenerateEvent, offset_ms: u32) {
+        prost::encoding::message::encode(EVENTS, event, &mut self.bytes);
+        self.ends.push(self.bytes.len());
+        self.offsets_ms.push(offset_ms);
+    }
+
+    /// The batch: events, and when they came.
+    fn whole(mut self) -> Vec<u8> {
+        prost::encoding::uint32::encode_packed(OFFSETS, &self.offsets_ms, &mut self.bytes);
+        self.bytes
+    }
+
+    /// Events after the first so many.
+    fn events_from(&self, seen: usize) -> Vec<GenerateEvent> {
+        let begin = seen.checked_sub(1).map_or(Some(0), |last| self.ends.get(last).copied());
+        let rest = begin.and_then(|begin| self.bytes.get(begin..)).unwrap_or_default();
+        CachedEvents::decode(rest).map(|batch| batch.events).unwrap_or_default()
     }
 }
 
@@ -427,6 +461,21 @@ mod tests {
         assert_eq!((end.cost_nanousd, end.saved_nanousd, end.attempts), (0, 5, 0));
         assert_eq!(end.usage.unwrap().source(), UsageSource::Cached);
         assert_eq!(end.usage.unwrap().output_tokens, 200);
+    }
+
+    #[test]
+    fn followers_read_from_anywhere_while_it_is_recorded() {
+        let mut recording = Recording::new(10_000, None);
+        for count in 1..=2 * BATCH + 3 {
+            recording.push(text(&count.to_string())).unwrap();
+            for seen in 0..=count {
+                let found = recording.events_from(seen);
+                // A batch at most at a time, and the rest of it.
+                let expected = (seen..count).take(BATCH - seen % BATCH);
+                let expected: Vec<_> = expected.map(|index| index as u64 + 2).collect();
+                assert_eq!(found.iter().map(|event| event.sequence).collect::<Vec<_>>(), expected);
+            }
+        }
     }
 
     #[test]

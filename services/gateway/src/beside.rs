@@ -25,7 +25,7 @@ pub(crate) struct Beside {
 
 /// Asks the model what `call` asked. Its type is written out because the pipeline both begins it and is run by it.
 pub(crate) fn ask(mesh: &Arc<Mesh>, call: &Call, beside: Beside) -> BoxFuture<'static, ()> {
-    let (mesh, mut call) = (Arc::clone(mesh), call.clone());
+    let (mesh, mut call) = (Arc::clone(mesh), Call::clone(call));
     Box::pin(async move {
         let now = Instant::now();
         call.context.set_request_id(mesh.new_request_id());
@@ -39,7 +39,8 @@ pub(crate) fn ask(mesh: &Arc<Mesh>, call: &Call, beside: Beside) -> BoxFuture<'s
         call.beside = Some(beside);
         let deadline = call.deadline;
         let mut outlet = Outlet::whole(now);
-        let answered = tokio::time::timeout_at(deadline, pipeline::answer(&mesh, call, &mut outlet)).await;
+        let answered =
+            tokio::time::timeout_at(deadline, pipeline::answer(&mesh, Arc::new(call), &mut outlet)).await;
         if let Ok(Err(status)) = answered {
             tracing::debug!(code = ?status.code(), "nothing came of asking the model beside a hit");
         }

@@ -296,20 +296,26 @@ struct Teller {
 impl Teller {
     async fn tell(&mut self, event: GenerateEvent, entry: &mut Entry, outlet: &mut Outlet) {
         match event.kind {
+            // Boxed: they are rare, and a stream's memory would hold room for them all the time.
             Some(Kind::Started(source)) => {
                 if entry.bill.is_hit()
                     && let (Some(started), Some(route)) = (&mut self.started, source.route)
                 {
                     started.route = Some(route);
                 }
-                self.begin(source.model, outlet).await;
+                Box::pin(self.begin(source.model, outlet)).await;
             }
             Some(Kind::Finished(finished)) => {
-                self.begin(finished.model.clone(), outlet).await;
-                self.finish(finished, entry, outlet).await;
+                Box::pin(async {
+                    self.begin(finished.model.clone(), outlet).await;
+                    self.finish(finished, entry, outlet).await;
+                })
+                .await;
             }
             Some(kind) => {
-                self.begin(String::new(), outlet).await;
+                if self.started.is_some() {
+                    Box::pin(self.begin(String::new(), outlet)).await;
+                }
                 outlet.send(kind).await;
             }
             None => {}

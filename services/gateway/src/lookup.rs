@@ -31,7 +31,7 @@ pub(crate) enum Known {
 
 /// What the cache says to one call.
 enum Said {
-    Known(Known),
+    Known(Box<Known>),
     /// That is for a judge to say.
     Doubtful {
         question: Box<JudgeQuestion>,
@@ -59,7 +59,7 @@ pub(crate) async fn known(
     }
     let (question, vector) = match lookup(mesh, context, call, &entry.principal, inspected, None, log).await?
     {
-        Said::Known(known) => return Ok(known),
+        Said::Known(known) => return Ok(*known),
         Said::Doubtful { question, vector } => (question, vector),
     };
     let JudgeQuestion { model, chat, token } = *question;
@@ -69,11 +69,13 @@ pub(crate) async fn known(
     };
     let answer = Some((JudgeAnswer { token, text }, vector.clone()));
     match lookup(mesh, context, call, &entry.principal, inspected, answer, log).await? {
-        // A vector that was sent is not sent back.
-        Said::Known(Known::Miss { cache, lease, vector: fresh }) => {
-            Ok(Known::Miss { cache, lease, vector: fresh.or(vector) })
-        }
-        Said::Known(known) => Ok(known),
+        Said::Known(known) => Ok(match *known {
+            // A vector that was sent is not sent back.
+            Known::Miss { cache, lease, vector: fresh } => {
+                Known::Miss { cache, lease, vector: fresh.or(vector) }
+            }
+            hit @ Known::Hit { .. } => hit,
+        }),
         // One question is asked, not a series.
         Said::Doubtful { .. } => Ok(Known::Miss { cache: no_cache(CacheState::Miss), lease: None, vector }),
     }
@@ -96,11 +98,11 @@ async fn lookup(
     let policy = call.request.policies.as_ref().and_then(|p| p.cache.clone());
     // An unchecked prompt is neither answered from nor written to what others read.
     if inspected.unguarded || policy.as_ref().is_some_and(|p| p.mode() == cache_policy::Mode::Off) {
-        return Ok(Said::Known(Known::Miss {
+        return Ok(Said::Known(Box::new(Known::Miss {
             cache: no_cache(CacheState::Bypass),
             lease: None,
             vector: None,
-        }));
+        })));
     }
     let (judge_answer, vector) = judged.unzip();
     let begun = Instant::now();
@@ -123,7 +125,7 @@ async fn lookup(
         Err(status) if is_optional_loss(&status) && !only_if_cached(call) => {
             log.degraded("cache", "the cache is away; the model is asked");
             let cache = no_cache(CacheState::Unspecified);
-            Ok(Said::Known(Known::Miss { cache, lease: None, vector: None }))
+            Ok(Said::Known(Box::new(Known::Miss { cache, lease: None, vector: None })))
         }
         Err(status) => Err(status),
     }
@@ -150,9 +152,9 @@ fn read(result: LookupResult, stream: Streaming<LookupResponse>) -> Said {
     let cache = cache.unwrap_or_default();
     match (cache.state(), judge_needed) {
         (CacheState::Exact | CacheState::Semantic | CacheState::Follow, _) => {
-            Said::Known(Known::Hit { stream, cache, saved_nanousd, lease })
+            Said::Known(Box::new(Known::Hit { stream, cache, saved_nanousd, lease }))
         }
         (_, Some(question)) => Said::Doubtful { question: Box::new(question), vector },
-        _ => Said::Known(Known::Miss { cache, lease, vector }),
+        _ => Said::Known(Box::new(Known::Miss { cache, lease, vector })),
     }
 }

@@ -38,7 +38,7 @@ use crate::{
     relay::Source,
 };
 
-/// A request as it came in.
+/// A request as it came in: shared by all that its way needs, because it is large.
 #[derive(Clone)]
 pub(crate) struct Call {
     /// Id, deadline and trace; tenant and principal are added by admission.
@@ -100,7 +100,7 @@ impl Log {
 ///
 /// # Errors
 /// The status that the client gets; nothing of the answer is complete then.
-pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
+pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outlet) -> Result<(), Status> {
     let mut log = Log::default();
 
     // 1  Who calls, may they, and what is in the prompt.
@@ -195,7 +195,7 @@ pub(crate) async fn enter(
     mesh: &Mesh,
     call: &Call,
     log: &mut Log,
-) -> Result<(Entry, Result<Inspected, Status>), Status> {
+) -> Result<(Entry, Result<Box<Inspected>, Status>), Status> {
     if mesh.ledger.is_full() {
         return Err(parts::away("metering", "metering is away and the spool is full; retry when it is back"));
     }

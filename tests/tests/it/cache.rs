@@ -49,6 +49,7 @@ async fn asks_again_behind_a_stale_answer(topology: Topology) {
 }
 
 /// Whether there is an embedding model; else a visible line.
+#[expect(clippy::print_stdout, reason = "tests say what they leave out")]
 fn has_model(test: &str) -> bool {
     let there = cache_folder().join("models/all-MiniLM-L6-v2/model.onnx").is_file();
     if !there {
@@ -103,15 +104,15 @@ async fn asks_a_judge_about_a_candidate(topology: Topology) {
 }
 
 /// Two meshes, each with its own gateway and cache, that share a Redis and a provider.
+#[expect(clippy::print_stdout, reason = "tests say what they leave out")]
 async fn replicas(test: &str, models: &[&str]) -> Option<([Sandbox; 2], RedisServer)> {
     let folder = tempfile::tempdir().unwrap().keep();
     let redis = match RedisServer::start(&folder) {
-        Ok(redis) => redis,
         Err(RedisError::Missing) => {
             println!("SKIPPED: {test}: {}", RedisError::Missing);
             return None;
         }
-        Err(error) => panic!("{error}"),
+        started => started.unwrap(),
     };
     let provider = Arc::new(Provider::start(provider::Config::default()).await.unwrap());
     let config = format!(
