@@ -1,6 +1,6 @@
 //! A mesh for one test: in one process or as six, on free ports, with a temporary data folder and a simulated provider.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use signalbox_app::up;
 use signalbox_config::Document;
@@ -31,7 +31,7 @@ pub const SERVICES: [&str; 5] = ["guard", "cache", "router", "executor", "meteri
 /// A running mesh.
 pub struct Sandbox {
     /// The simulated provider.
-    pub provider: Provider,
+    pub provider: Arc<Provider>,
     /// Where the gateway listens.
     pub address: std::net::SocketAddr,
     /// The way to the gateway.
@@ -71,7 +71,17 @@ impl Sandbox {
 
     /// Starts a mesh with further models (`name`, or `alias>model|model`) and further configuration.
     pub async fn with(topology: Topology, extra_models: &[&str], config: &str) -> Self {
-        let provider = Provider::start(provider::Config::default()).await.unwrap();
+        let provider = Arc::new(Provider::start(provider::Config::default()).await.unwrap());
+        Self::before(provider, topology, extra_models, config).await
+    }
+
+    /// The same before a provider that others may stand before, too.
+    pub async fn before(
+        provider: Arc<Provider>,
+        topology: Topology,
+        extra_models: &[&str],
+        config: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = format!("{}\n{config}\n", models(&provider.base_url(), extra_models));
         let (runs, address) = match topology {

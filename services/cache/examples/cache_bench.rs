@@ -1,11 +1,11 @@
-//! Measures the cache: exact hits, memory per entry, search.
+//! Measures the cache: exact hits, memory per entry, search, and lookups by meaning beside the bare model.
 //!
 //! `cargo run --release -p signalbox-cache --example cache_bench [REDIS_URL]`. With an address (`redis://…`, or `redis+unix:///…`) exact
 //! hits are measured over that Redis too.
 
 use std::time::{Duration, Instant};
 
-use futures_util::stream;
+use futures_util::{future::join_all, stream};
 use signalbox_cache::{Config, bench::Search, build, embedder};
 use signalbox_config::{Live, Redis, Shared};
 use signalbox_embed::EmbedConfig;
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Failure> {
     for points in [10_000, ENTRIES] {
         search(points).await;
     }
-    Ok(())
+    meaning().await
 }
 
 /// Fills the cache with short answers, and finds them again one by one.
@@ -95,9 +95,73 @@ async fn search(points: usize) {
     ));
 }
 
+/// Lookups of questions that nobody asked before, in turn with the bare model on as many others: one by one, then many at a time.
+async fn meaning() -> Result<(), Failure> {
+    const EACH: usize = 400;
+    const AT_ONCE: usize = 16;
+    let embedding = embedder(true, EmbedConfig::default()).await;
+    let Some(model) = embedding.embedder().cloned() else {
+        say("by meaning: there is no embedding model");
+        return Ok(());
+    };
+    let environment = Environment::system("");
+    let mut config = Config::default();
+    config.semantic.embed_timeout_ms = 60_000;
+    let part: Part = build(Live::new(Shared::default()), config, embedding, environment.clone()).await?;
+    let channel = Channel::local(&part, &signalbox_mesh::Config::default(), &environment);
+    let client = signalbox_mesh::client!(CacheServiceClient, channel);
+    let context = RequestContext::background().with_principal("bench", "key");
+    let looked = async |number: usize| -> Result<bool, Failure> {
+        let mut answer = client.clone().lookup(context.request(question(number))).await?.into_inner();
+        let first = answer.message().await?.and_then(|message| message.kind);
+        Ok(matches!(first, Some(lookup_response::Kind::Result(result)) if result.vector.is_some()))
+    };
+    let text = |number: usize| asked(ENTRIES + number);
+    let (mut bare, mut whole) = (Vec::new(), Vec::new());
+    for number in 0..EACH {
+        let begun = Instant::now();
+        model.embed(&text(number)).await?;
+        bare.push(begun.elapsed());
+        let begun = Instant::now();
+        if !looked(number).await? {
+            return Err("a lookup came without a vector".into());
+        }
+        whole.push(begun.elapsed());
+    }
+    let ((bare, _), (whole, most)) = (percentiles(&mut bare), percentiles(&mut whole));
+    say(&format!(
+        "by meaning: p50 {whole:?}, p99 {most:?}, the bare model {bare:?}: {:.2} times",
+        whole.as_secs_f64() / bare.as_secs_f64()
+    ));
+    let (mut bare, mut whole) = (Duration::ZERO, Duration::ZERO);
+    for round in 0..EACH / AT_ONCE {
+        let some = || (round * AT_ONCE..).take(AT_ONCE).map(|number| EACH + number);
+        let begun = Instant::now();
+        join_all(some().map(|number| model.embed(text(number))))
+            .await
+            .into_iter()
+            .try_for_each(|one| one.map(drop))?;
+        bare += begun.elapsed();
+        let begun = Instant::now();
+        join_all(some().map(&looked)).await.into_iter().try_for_each(|one| one.map(drop))?;
+        whole += begun.elapsed();
+    }
+    say(&format!(
+        "by meaning, {AT_ONCE} at a time: {:.0}/s, the bare model {:.0}/s: {:.2} times",
+        EACH as f64 / whole.as_secs_f64(),
+        EACH as f64 / bare.as_secs_f64(),
+        bare.as_secs_f64() / whole.as_secs_f64()
+    ));
+    part.drain().await;
+    Ok(())
+}
+
+fn asked(number: usize) -> String {
+    format!("What is the answer to question number {number}, in one short sentence?")
+}
+
 fn question(number: usize) -> LookupRequest {
-    let text = format!("What is the answer to question number {number}, in one short sentence?");
-    let kind = Some(part::Kind::Text(Text { text }));
+    let kind = Some(part::Kind::Text(Text { text: asked(number) }));
     let parts = vec![Piece { kind, ..Piece::default() }];
     let messages = vec![Message { role: Role::User.into(), parts, ..Message::default() }];
     let chat = ChatRequest { model: "fast".into(), messages, ..ChatRequest::default() };
@@ -118,7 +182,7 @@ fn filling(lease_id: String) -> Vec<FillRequest> {
     let message = |kind| FillRequest { kind: Some(kind) };
     vec![
         message(Kind::Open(FillOpen { lease_id, ..FillOpen::default() })),
-        message(Kind::Events(CachedEvents { events })),
+        message(Kind::Events(CachedEvents { events, ..CachedEvents::default() })),
         message(Kind::Commit(FillCommit { cost_nanousd: 1_000 })),
     ]
 }

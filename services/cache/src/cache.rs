@@ -10,26 +10,33 @@ use std::{
 
 use signalbox_embed::Vector;
 use signalbox_mesh::{Clock, Environment, Random};
-use signalbox_proto::common::v1::{self, ChatRequest};
+use signalbox_proto::{
+    cache::v1::JudgeQuestion,
+    common::v1::{self, ChatRequest},
+};
 use tokio::time::{Instant, timeout};
 
 use crate::{
     backend::{
-        Away, Backend, Cover, Grant, Kept, LeaseId, Named, Pending, Stop, TakeOver, Wish, embedded::Embedded,
+        Away, Backend, Cover, Grant, Kept, LeaseId, Named, Pending, Shadow, Stop, TakeOver, Wish,
+        embedded::Embedded,
     },
     canonical::{Canonical, Identity},
     config::{Config, Semantic},
     embedding::Embedding,
-    entry::{Entry, EntryId, Question, Usage},
+    entry::{Entry, EntryId, Freshness, Question, Usage},
     error::Failure,
     fill::Held,
     flight::{Flight, Follower},
+    judge::{self, Opinion},
+    language,
     policy::Terms,
     question::{self, Skip},
     recording::Answer,
     second_look,
     standing::Standing,
     tenant::{Tenant, Tenants},
+    vault::Vault,
     vectors::{ExactScan, Point, Scope, VectorStore},
 };
 
@@ -59,16 +66,20 @@ pub(crate) struct Asked {
     pub(crate) redacted: bool,
     pub(crate) vector: Option<v1::Vector>,
     pub(crate) request_id: String,
+    /// What a judge model said of a candidate.
+    pub(crate) opinion: Option<Opinion>,
 }
 
 /// What is known.
 pub(crate) enum Found {
     /// The cache takes no part.
     Bypass { skip: Skip },
-    /// The very same request was answered.
-    Exact { entry: Arc<Entry> },
-    /// A question close in meaning was answered.
-    Semantic { close: Close, vector: Option<v1::Vector> },
+    /// The very same request was answered. `stale`: its time to live is over; with a lease the model is to be asked again.
+    Exact { entry: Arc<Entry>, stale: bool, lease: Option<Granted> },
+    /// A question close in meaning was answered. With a lease the model is to be asked as well, for comparison.
+    Semantic { close: Close, vector: Option<v1::Vector>, lease: Option<Granted> },
+    /// Perhaps one close in meaning was: a judge is to say.
+    Doubtful { question: Box<JudgeQuestion>, vector: Option<v1::Vector> },
     /// Nothing.
     Miss { lease: Option<Granted>, vector: Option<v1::Vector>, skip: Option<Skip> },
     /// The very same is being asked right now.
@@ -93,11 +104,19 @@ pub(crate) struct Granted {
 }
 
 /// The last turn, ready to be compared.
+#[derive(Clone)]
 struct Meaning {
     question: Question,
     vector: Vector,
     /// Whether it was computed here, and so is news to the caller.
     computed: bool,
+}
+
+/// What a search by meaning came to.
+enum Similar {
+    Hit(Close),
+    Ask(Box<JudgeQuestion>),
+    Nothing,
 }
 
 /// How long a lookup waits for its stores, all together.
@@ -142,7 +161,8 @@ impl Cache {
 
     /// A cache with everything in this process, and nothing on disk.
     pub(crate) fn embedded(config: Config, embedding: Embedding, environment: &Environment) -> Self {
-        let backend = Arc::new(Embedded::new(&config, &environment.random.fork()));
+        let vault = Arc::new(Vault::open_to_all(environment.random.fork()));
+        let backend = Arc::new(Embedded::new(&config, &environment.random.fork(), vault));
         let Semantic { max_entries, max_entries_per_tenant, .. } = config.semantic;
         let vectors = Arc::new(ExactScan::new(max_entries, max_entries_per_tenant));
         Self::new(config, embedding, backend, vectors, environment)
@@ -170,21 +190,35 @@ impl Cache {
         let mut budget = Budget { left: self.backend.deadline() };
         if terms.read
             && let Ok(Some(entry)) = budget.spend(self.backend.get(&tenant.name, canonical.key)).await
-            && entry.answers(self.clock.unix_ms(), terms.max_age_ms)
+            && let Some(how) = entry.fresh_or_stale(self.clock.unix_ms(), terms.max_age_ms, terms.stale)
         {
-            return Ok(self.hit(&asked, entry));
+            if how == Freshness::Fresh {
+                return Ok(self.hit(&asked, entry));
+            }
+            return Ok(self.stale_hit(&asked, canonical, entry, &mut budget).await);
         }
         let meaning = self.meaning(&asked, &canonical).await;
         let vector = meaning.as_ref().ok().filter(|meaning| meaning.computed);
         let vector = vector.and_then(|meaning| self.embedding.pack(Some(&meaning.vector)));
         if terms.read
             && let Ok(meaning) = &meaning
-            && let Some(close) = self.similar(tenant, meaning, terms, &mut budget).await
         {
-            tenant.figures.semantic_hit(1.0 - close.probability);
-            tenant.figures.saved_nanousd.fetch_add(close.entry.cost_nanousd, Ordering::Relaxed);
-            close.entry.standing.hit(&asked.request_id, close.model);
-            return Ok(Found::Semantic { close, vector });
+            match self.similar(&asked, meaning, &mut budget).await {
+                Similar::Hit(close) => {
+                    tenant.figures.semantic_hit(1.0 - close.probability);
+                    tenant.figures.saved_nanousd.fetch_add(close.entry.cost_nanousd, Ordering::Relaxed);
+                    close.entry.standing.hit(&asked.request_id, close.model);
+                    let lease = self.shadowed(&asked, canonical, meaning, &close, &mut budget).await;
+                    return Ok(Found::Semantic { close, vector, lease });
+                }
+                Similar::Ask(question) => {
+                    // The same lookup comes once more.
+                    tenant.figures.lookups.fetch_sub(1, Ordering::Relaxed);
+                    tenant.figures.judged_candidates.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Found::Doubtful { question, vector });
+                }
+                Similar::Nothing => {}
+            }
         }
         if terms.only_if_cached {
             return Err(Failure::NotCached);
@@ -213,7 +247,56 @@ impl Cache {
         figures.saved_nanousd.fetch_add(entry.cost_nanousd, Ordering::Relaxed);
         self.backend.used(&entry);
         entry.standing.hit(&asked.request_id, 1.0);
-        Found::Exact { entry }
+        Found::Exact { entry, stale: false, lease: None }
+    }
+
+    /// Answers with an entry whose time to live is over; one asker at a time gets the lease to ask the model again.
+    async fn stale_hit(
+        &self,
+        asked: &Asked,
+        canonical: Canonical,
+        entry: Arc<Entry>,
+        budget: &mut Budget,
+    ) -> Found {
+        let lease = if asked.terms.write {
+            let meaning = self.meaning(asked, &canonical).await.ok();
+            let wish = Wish { enough: None, ..self.wish(asked, canonical, meaning) };
+            self.lease_beside(wish, budget).await
+        } else {
+            None
+        };
+        asked.tenant.figures.stale_hits.fetch_add(1, Ordering::Relaxed);
+        self.hit(asked, Arc::clone(&entry));
+        Found::Exact { entry, stale: true, lease }
+    }
+
+    /// The lease to ask the model as well, for the stated share of hits by meaning.
+    async fn shadowed(
+        &self,
+        asked: &Asked,
+        canonical: Canonical,
+        meaning: &Meaning,
+        close: &Close,
+        budget: &mut Budget,
+    ) -> Option<Granted> {
+        if !asked.terms.write || self.random.f64() >= asked.terms.shadow_share {
+            return None;
+        }
+        let shadow = Shadow { of: close.entry.id, request_id: asked.request_id.clone(), model: close.model };
+        let mut wish = self.wish(asked, canonical, Some(meaning.clone()));
+        wish.enough = None;
+        wish.pending.shadow = Some(shadow);
+        let lease = self.lease_beside(wish, budget).await?;
+        asked.tenant.figures.shadow_checks.fetch_add(1, Ordering::Relaxed);
+        Some(lease)
+    }
+
+    /// A lease for a fill beside an answer that is given at once; `None` while somebody holds it, or without room.
+    async fn lease_beside(&self, wish: Wish, budget: &mut Budget) -> Option<Granted> {
+        match budget.spend(self.backend.grant(wish)).await {
+            Ok(Grant::Given(lease, entry_id)) => Some(self.granted(lease, entry_id)),
+            _ => None,
+        }
     }
 
     /// Prepares the last turn for comparison. At most one embedding.
@@ -234,32 +317,30 @@ impl Cache {
                 (self.embedding.embed(text, most).await?, true)
             }
         };
-        let question = Question::new(canonical.partition(&hash), text);
+        let question = Question::new(canonical.partition(&hash, language::of(text)), text);
         Ok(Meaning { question, vector, computed })
     }
 
-    /// The answer that is most probably right, of those that stand the second look and keep the stated error.
-    async fn similar(
-        &self,
-        tenant: &Tenant,
-        meaning: &Meaning,
-        terms: &Terms,
-        budget: &mut Budget,
-    ) -> Option<Close> {
+    /// The answer that is most probably right, of those that stand the second look and keep the stated error; else, where the policy has a
+    /// judge, the one that it could open the door for.
+    async fn similar(&self, asked: &Asked, meaning: &Meaning, budget: &mut Budget) -> Similar {
+        let Asked { tenant, terms, opinion, .. } = asked;
         let scope = Scope::Partition { tenant: &tenant.name, partition: meaning.question.partition };
         // Rounded up, so that no hit is below what was asked for.
         let at_least = next_above(terms.min_similarity);
         let search = self.vectors.search(scope, &meaning.vector, at_least, NEIGHBOURS);
-        let near = budget.spend(async { Ok(search.await) }).await.ok()?;
+        let Ok(near) = budget.spend(async { Ok(search.await) }).await else { return Similar::Nothing };
         let named: Vec<Named> = near.iter().map(|neighbour| neighbour.named).collect();
-        let known = if named.is_empty() {
-            Vec::new()
-        } else {
-            budget.spend(self.backend.resolve(&tenant.name, &named)).await.ok()?
+        if named.is_empty() {
+            return Similar::Nothing;
+        }
+        let Ok(known) = budget.spend(self.backend.resolve(&tenant.name, &named)).await else {
+            return Similar::Nothing;
         };
         let now = self.clock.unix_ms();
         let mut gone = Vec::new();
         let mut best: Option<Close> = None;
+        let mut doubtful: Option<Close> = None;
         for (neighbour, entry) in near.iter().zip(&known) {
             let Some((entry, question)) = entry.as_ref().and_then(|e| Some((e, e.question.as_ref()?))) else {
                 gone.push(neighbour.named.id);
@@ -274,17 +355,30 @@ impl Cache {
             else {
                 continue;
             };
-            let probability = entry.standing.probability(model);
-            let better = best.as_ref().is_none_or(|best| probability > best.probability);
-            if better && probability >= 1.0 - terms.max_error {
-                best = Some(Close { entry: Arc::clone(entry), similarity, model, probability });
+            let alone = entry.standing.probability(model);
+            let probability = opinion.map_or(alone, |opinion| opinion.applied(entry.id, alone));
+            let keeps = |probability: f64| probability >= 1.0 - terms.max_error;
+            let place = if keeps(probability) {
+                &mut best
+            } else if opinion.is_none() && terms.judge.is_some() && keeps(judge::with_a_yes(probability)) {
+                &mut doubtful
+            } else {
+                continue;
+            };
+            if place.as_ref().is_none_or(|best| probability > best.probability) {
+                *place = Some(Close { entry: Arc::clone(entry), similarity, model, probability });
             }
         }
         self.forget_points(&tenant.name, &gone).await;
-        if let Some(best) = &best {
+        if let Some(best) = best {
             self.backend.used(&best.entry);
+            return Similar::Hit(best);
         }
-        best
+        let question = doubtful.zip(terms.judge.as_ref()).and_then(|(close, judge)| {
+            let known = close.entry.question.as_ref()?;
+            Some(Box::new(judge::question(judge, close.entry.id, &known.text, &meaning.question.text)))
+        });
+        question.map_or(Similar::Nothing, Similar::Ask)
     }
 
     async fn forget_points(&self, tenant: &str, ids: &[EntryId]) {
@@ -305,6 +399,8 @@ impl Cache {
             question: meaning.map(|meaning| (meaning.question, meaning.vector)),
             max_output_tokens: sampling.and_then(|sampling| sampling.max_output_tokens),
             request_id: asked.request_id.clone(),
+            stale_ms: asked.terms.stale_ms,
+            shadow: None,
         };
         let (clock, max_age_ms) = (Arc::clone(&self.clock), asked.terms.max_age_ms);
         let enough = move |entry: &Entry| entry.answers(clock.unix_ms(), max_age_ms);
@@ -350,6 +446,7 @@ impl Cache {
             cost_nanousd,
             created_unix_ms: self.clock.unix_ms(),
             ttl_ms: pending.ttl_ms,
+            stale_ms: pending.stale_ms,
             tags: pending.tags.clone(),
             question,
             writer: pending.request_id.clone(),
@@ -364,6 +461,7 @@ impl Cache {
             vector,
             ends_unix_ms: entry.created_unix_ms.saturating_add_unsigned(entry.ttl_ms),
         });
+        let answer = Arc::clone(&entry.answer);
         let gone = self.backend.keep(claimed, Kept { entry, vector }).await?;
         if let Some(point) = point
             && !self.vectors.insert(point).await
@@ -371,6 +469,11 @@ impl Cache {
             tracing::debug!("an entry is kept for the very same request only: its vector was not");
         }
         self.forget_points(&pending.tenant, &gone).await;
+        if let Some(shadow) = &pending.shadow
+            && let Ok(tenant) = self.tenants.get(&pending.tenant)
+        {
+            self.check(&tenant, shadow, &answer).await;
+        }
         Ok(pending.entry_id)
     }
 

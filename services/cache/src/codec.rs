@@ -1,16 +1,19 @@
-//! Entries and what a fill needs to know as bytes, for stores outside this process. Fields are only added.
+//! Entries and what a fill needs to know as bytes, for stores outside this process, sealed where keys are configured. Fields are only
+//! added.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
 use prost::{Message, bytes::Bytes};
 use signalbox_embed::Vector;
+use signalbox_proto::common::v1::RouteInfo;
 
 use crate::{
-    backend::Pending,
+    backend::{Pending, Shadow},
     canonical::Digest,
     entry::{Entry, EntryId, Question, Usage},
     recording::Answer,
     standing::Standing,
+    vault::{Kind, Vault},
 };
 
 #[derive(Clone, PartialEq, Message)]
@@ -39,6 +42,10 @@ struct StoredEntry {
     question: Option<StoredQuestion>,
     #[prost(string, tag = "12")]
     writer: String,
+    #[prost(uint64, tag = "13")]
+    stale_ms: u64,
+    #[prost(message, optional, tag = "14")]
+    route: Option<RouteInfo>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -70,11 +77,25 @@ struct StoredPending {
     max_output_tokens: Option<u32>,
     #[prost(string, tag = "8")]
     request_id: String,
+    #[prost(uint64, tag = "9")]
+    stale_ms: u64,
+    #[prost(message, optional, tag = "10")]
+    shadow: Option<StoredShadow>,
 }
 
-/// The bytes of an entry.
-pub(crate) fn entry_bytes(entry: &Entry) -> Vec<u8> {
-    StoredEntry {
+#[derive(Clone, PartialEq, Message)]
+struct StoredShadow {
+    #[prost(bytes = "bytes", tag = "1")]
+    of: Bytes,
+    #[prost(string, tag = "2")]
+    request_id: String,
+    #[prost(double, tag = "3")]
+    model: f64,
+}
+
+/// The bytes of an entry. `None`: they cannot be sealed.
+pub(crate) fn entry_bytes(entry: &Entry, vault: &Vault) -> Option<Vec<u8>> {
+    let stored = StoredEntry {
         id: id_bytes(entry.id),
         tenant: entry.tenant.to_string(),
         key: key_bytes(entry.key),
@@ -87,22 +108,33 @@ pub(crate) fn entry_bytes(entry: &Entry) -> Vec<u8> {
         tags: strings(&entry.tags),
         question: entry.question.as_ref().map(|question| stored(question, None)),
         writer: entry.writer.clone(),
-    }
-    .encode_to_vec()
+        stale_ms: entry.stale_ms,
+        route: entry.answer.route.clone(),
+    };
+    vault.seal(Kind::Entry, &entry.tenant, &id_bytes(entry.id), stored.encode_to_vec())
 }
 
-/// Reads an entry; `None` if these are not the bytes of one.
-pub(crate) fn entry(bytes: Bytes, standing: impl FnOnce(EntryId) -> Arc<Standing>) -> Option<Entry> {
-    let stored = StoredEntry::decode(bytes).ok()?;
-    let id = id(&stored.id)?;
+/// Reads the entry of that id; `None` if these are not its bytes.
+pub(crate) fn entry(
+    bytes: Bytes,
+    of: EntryId,
+    vault: &Vault,
+    standing: impl FnOnce(EntryId) -> Arc<Standing>,
+) -> Option<Entry> {
+    let stored = StoredEntry::decode(vault.open(Kind::Entry, &id_bytes(of), bytes)?).ok()?;
+    let id = id(&stored.id).filter(|id| *id == of)?;
     Some(Entry {
         id,
         tenant: stored.tenant.into(),
         key: key(&stored.key)?,
-        answer: Arc::new(Answer::restore(stored.batches, shared(stored.models), stored.cut_by_request)),
+        answer: Arc::new(
+            Answer::restore(stored.batches, shared(stored.models), stored.cut_by_request)
+                .with_route(stored.route),
+        ),
         cost_nanousd: stored.cost_nanousd,
         created_unix_ms: stored.created_unix_ms,
         ttl_ms: stored.ttl_ms,
+        stale_ms: stored.stale_ms,
         tags: shared(stored.tags),
         question: match stored.question {
             Some(question) => Some(Question::new(key(&question.partition)?, &question.text)),
@@ -115,10 +147,10 @@ pub(crate) fn entry(bytes: Bytes, standing: impl FnOnce(EntryId) -> Arc<Standing
     })
 }
 
-/// The bytes of what a fill needs to know. Its key is not among them.
-pub(crate) fn pending_bytes(pending: &Pending) -> Vec<u8> {
+/// The bytes of what a fill needs to know. Its key is not among them. `None`: they cannot be sealed.
+pub(crate) fn pending_bytes(pending: &Pending, vault: &Vault) -> Option<Vec<u8>> {
     let question = pending.question.as_ref().map(|(question, vector)| stored(question, Some(vector)));
-    StoredPending {
+    let stored = StoredPending {
         tenant: pending.tenant.to_string(),
         entry_id: id_bytes(pending.entry_id),
         epoch: pending.epoch,
@@ -127,13 +159,19 @@ pub(crate) fn pending_bytes(pending: &Pending) -> Vec<u8> {
         question,
         max_output_tokens: pending.max_output_tokens,
         request_id: pending.request_id.clone(),
-    }
-    .encode_to_vec()
+        stale_ms: pending.stale_ms,
+        shadow: pending.shadow.as_ref().map(|shadow| StoredShadow {
+            of: id_bytes(shadow.of),
+            request_id: shadow.request_id.clone(),
+            model: shadow.model,
+        }),
+    };
+    vault.seal(Kind::Pending, &pending.tenant, &pending.key.0, stored.encode_to_vec())
 }
 
 /// Reads what a fill needs to know; `None` if these are not the bytes of it.
-pub(crate) fn pending(bytes: Bytes, of: Digest) -> Option<Pending> {
-    let stored = StoredPending::decode(bytes).ok()?;
+pub(crate) fn pending(bytes: Bytes, of: Digest, vault: &Vault) -> Option<Pending> {
+    let stored = StoredPending::decode(vault.open(Kind::Pending, &of.0, bytes)?).ok()?;
     let question = match stored.question {
         Some(StoredQuestion { partition, text, vector }) => {
             Some((Question::new(key(&partition)?, &text), Vector::from_unit(vector).ok()?))
@@ -150,6 +188,11 @@ pub(crate) fn pending(bytes: Bytes, of: Digest) -> Option<Pending> {
         question,
         max_output_tokens: stored.max_output_tokens,
         request_id: stored.request_id,
+        stale_ms: stored.stale_ms,
+        shadow: match stored.shadow {
+            Some(StoredShadow { of, request_id, model }) => Some(Shadow { of: id(&of)?, request_id, model }),
+            None => None,
+        },
     })
 }
 
@@ -187,6 +230,8 @@ fn shared(names: Vec<String>) -> Vec<Arc<str>> {
 
 #[cfg(test)]
 mod tests {
+    use signalbox_mesh::Random;
+
     use super::*;
 
     #[test]
@@ -203,8 +248,12 @@ mod tests {
             question: Some((question.clone(), vector)),
             max_output_tokens: Some(6),
             request_id: "r".into(),
+            stale_ms: 10,
+            shadow: Some(Shadow { of: EntryId(9), request_id: "q".into(), model: 0.9 }),
         };
-        let after = pending(pending_bytes(&before).into(), before.key).unwrap();
+        let vault = Vault::open_to_all(Random::seeded(1));
+        let bytes = pending_bytes(&before, &vault).unwrap();
+        let after = pending(bytes.into(), before.key, &vault).unwrap();
         assert_eq!(format!("{before:?}"), format!("{after:?}"));
 
         let before = Entry {
@@ -215,6 +264,7 @@ mod tests {
             cost_nanousd: 7,
             created_unix_ms: 8,
             ttl_ms: 9,
+            stale_ms: 10,
             tags: vec!["news".into()],
             question: Some(question),
             writer: "r".into(),
@@ -222,11 +272,13 @@ mod tests {
             usage: Usage::default(),
             dead: AtomicBool::new(false),
         };
-        let after = entry(entry_bytes(&before).into(), |_| Arc::default()).unwrap();
+        let bytes = Bytes::from(entry_bytes(&before, &vault).unwrap());
+        assert!(entry(bytes.clone(), EntryId(4), &vault, |_| Arc::default()).is_none(), "another's");
+        let after = entry(bytes, EntryId(3), &vault, |_| Arc::default()).unwrap();
         assert_eq!(format!("{before:?}"), format!("{after:?}"));
         for noise in [&b""[..], b"\xff\xff", b"\x0a\x01a"] {
-            assert!(entry(Bytes::from_static(noise), |_| Arc::default()).is_none());
-            assert!(pending(Bytes::from_static(noise), Digest([1; 32])).is_none());
+            assert!(entry(Bytes::from_static(noise), EntryId(3), &vault, |_| Arc::default()).is_none());
+            assert!(pending(Bytes::from_static(noise), Digest([1; 32]), &vault).is_none());
         }
     }
 }

@@ -102,6 +102,8 @@ pub(crate) struct Entry {
     pub(crate) cost_nanousd: i64,
     pub(crate) created_unix_ms: i64,
     pub(crate) ttl_ms: u64,
+    /// For how long after that it may still answer while the model is asked again.
+    pub(crate) stale_ms: u64,
     pub(crate) tags: Vec<Arc<str>>,
     /// Absent: answers the very same request only.
     pub(crate) question: Option<Question>,
@@ -111,6 +113,14 @@ pub(crate) struct Entry {
     pub(crate) usage: Usage,
     /// Invalidated, whatever store still holds it.
     pub(crate) dead: AtomicBool,
+}
+
+/// How good an entry that may answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    Fresh,
+    /// Its time to live is over: the model is to be asked again.
+    Stale,
 }
 
 /// What an entry costs besides its content: maps, counters, pointers.
@@ -124,8 +134,24 @@ impl Entry {
 
     /// Whether it may answer now.
     pub(crate) fn answers(&self, now_unix_ms: i64, max_age_ms: u64) -> bool {
+        self.fresh_or_stale(now_unix_ms, max_age_ms, false) == Some(Freshness::Fresh)
+    }
+
+    /// Whether it may answer now, and how: `None` if it may not.
+    pub(crate) fn fresh_or_stale(&self, now_unix_ms: i64, max_age_ms: u64, stale: bool) -> Option<Freshness> {
         let age = self.age_ms(now_unix_ms);
-        !self.dead.load(Ordering::Acquire) && age < self.ttl_ms && age <= max_age_ms
+        if self.dead.load(Ordering::Acquire) || age > max_age_ms {
+            None
+        } else if age < self.ttl_ms {
+            Some(Freshness::Fresh)
+        } else {
+            (stale && age < self.life_ms()).then_some(Freshness::Stale)
+        }
+    }
+
+    /// How long it is kept.
+    pub(crate) fn life_ms(&self) -> u64 {
+        self.ttl_ms.saturating_add(self.stale_ms)
     }
 
     pub(crate) fn kill(&self) {

@@ -62,7 +62,7 @@ impl Following {
                         let kind = Some(generate_event::Kind::Started(started));
                         events.insert(0, GenerateEvent { sequence: 1, kind });
                     }
-                    return Some(Kind::Events(CachedEvents { events }));
+                    return Some(Kind::Events(CachedEvents { events, ..CachedEvents::default() }));
                 }
                 Next::End => {
                     self.follower = None;

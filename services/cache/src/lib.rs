@@ -33,15 +33,20 @@ mod flight;
 mod follow;
 mod fuse;
 mod journal;
+mod judge;
+mod language;
 mod policy;
 mod question;
 mod recording;
+mod replay;
 mod second_look;
 mod service;
+mod shadow;
 mod standing;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod vault;
 mod vectors;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -52,12 +57,13 @@ use signalbox_proto::cache::v1::cache_service_server::CacheServiceServer;
 
 use crate::{
     backend::{Backend, embedded::Embedded, redis::Redis},
+    vault::Vault,
     vectors::{ExactScan, Qdrant, VectorStore},
 };
 pub use crate::{
     config::{
-        Config, DEFAULT_POLICY, Disk, Exact, Lease, Mode, Policy, Qdrant as QdrantConfig, SECTION, Semantic,
-        Shared as SharedStore,
+        Config, DEFAULT_POLICY, Disk, Encryption, Exact, Lease, Mode, Policy, Qdrant as QdrantConfig,
+        SECTION, Semantic, Shared as SharedStore,
     },
     embedding::{Embedding, embedder},
     error::Error,
@@ -78,11 +84,18 @@ pub async fn build(
     let health = HealthHandle::new();
     let shutdown = Shutdown::new();
     let random = environment.random.fork();
+    let vault = Arc::new(match &config.encryption.key_file {
+        Some(path) => Vault::of(path, random.fork())
+            .map_err(|what| Error::Config(format!("cache.encryption.key_file: {what}")))?,
+        None => Vault::open_to_all(random.fork()),
+    });
     let backend: Arc<dyn Backend> = match &shared.load().redis {
-        Some(redis) if config.shared.enabled => Arc::new(Redis::new(redis, &config, &random, &shutdown)?),
-        _ => Arc::new(embedded(&config, &environment)),
+        Some(redis) if config.shared.enabled => {
+            Arc::new(Redis::new(redis, &config, &random, &vault, &shutdown)?)
+        }
+        _ => Arc::new(embedded(&config, &environment, &vault)),
     };
-    let vectors = vectors(&config, &embedding, &environment, &shutdown)?;
+    let vectors = vectors(&config, &embedding, &environment, &vault, &shutdown)?;
     let stores = (Arc::clone(&backend), Arc::clone(&vectors));
     let every = Duration::from_millis(config.disk.flush_ms);
     shutdown.spawn(look_after(stores.clone(), every, health.clone(), shutdown.clone()));
@@ -119,8 +132,8 @@ async fn look_after(stores: Stores, every: Duration, health: HealthHandle, end: 
 }
 
 /// Entries in this process, with those of the last one.
-fn embedded(config: &Config, environment: &Environment) -> Embedded {
-    let backend = Embedded::new(config, &environment.random.fork());
+fn embedded(config: &Config, environment: &Environment, vault: &Arc<Vault>) -> Embedded {
+    let backend = Embedded::new(config, &environment.random.fork(), Arc::clone(vault));
     if let Some(folder) = folder(config, environment)
         && let Err(error) = backend.restore(&folder.join("entries"), environment.clock.unix_ms())
     {
@@ -140,6 +153,7 @@ fn vectors(
     config: &Config,
     embedding: &Embedding,
     environment: &Environment,
+    vault: &Arc<Vault>,
     shutdown: &Shutdown,
 ) -> Result<Arc<dyn VectorStore>, Error> {
     let semantic = &config.semantic;
@@ -148,18 +162,24 @@ fn vectors(
             let clock = Arc::clone(&environment.clock);
             Arc::new(Qdrant::new(&config.qdrant, &hash, dimensions, clock, shutdown)?)
         }
-        (_, Some(hash), _) => Arc::new(scan(config, &hash, environment)),
+        (_, Some(hash), _) => Arc::new(scan(config, &hash, environment, vault)),
         _ => Arc::new(ExactScan::new(semantic.max_entries, semantic.max_entries_per_tenant)),
     })
 }
 
 /// Vectors in this process, with those of the last one that had the same model.
-fn scan(config: &Config, model: &embedding::Hash, environment: &Environment) -> ExactScan {
+fn scan(
+    config: &Config,
+    model: &embedding::Hash,
+    environment: &Environment,
+    vault: &Arc<Vault>,
+) -> ExactScan {
     let Semantic { max_entries, max_entries_per_tenant, .. } = config.semantic;
     let restored = folder(config, environment).map(|folder| {
         let hash: String = model[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let path = folder.join(format!("vectors-{hash}"));
-        ExactScan::restored(max_entries, max_entries_per_tenant, &path, environment.clock.unix_ms())
+        let (now, vault) = (environment.clock.unix_ms(), Arc::clone(vault));
+        ExactScan::restored(max_entries, max_entries_per_tenant, &path, now, vault)
     });
     match restored {
         Some(Ok(scan)) => scan,

@@ -20,6 +20,14 @@ pub(crate) struct Terms {
     pub(crate) max_age_ms: u64,
     /// How long the answer is kept.
     pub(crate) ttl_ms: u64,
+    /// Whether an answer counts whose time to live is over.
+    pub(crate) stale: bool,
+    /// For how long after that the answer is kept.
+    pub(crate) stale_ms: u64,
+    pub(crate) replay_speed: f64,
+    /// The alias of the model that is asked about doubtful candidates.
+    pub(crate) judge: Option<Arc<str>>,
+    pub(crate) shadow_share: f64,
     pub(crate) semantic: bool,
     /// The highest probability of being wrong that a hit by meaning may have.
     pub(crate) max_error: f64,
@@ -63,6 +71,11 @@ impl Terms {
             only_if_cached: wishes.mode() == cache_policy::Mode::OnlyIfCached,
             max_age_ms: wishes.max_age_ms.unwrap_or(u64::MAX),
             ttl_ms,
+            stale: wishes.stale.unwrap_or(true),
+            stale_ms: policy.stale_ms,
+            replay_speed: speed(wishes.replay_speed)?.unwrap_or(policy.replay_speed),
+            judge: policy.judge.as_deref().map(Into::into),
+            shadow_share: policy.shadow_share,
             // Similarity is never certain.
             semantic: policy.semantic && wishes.semantic.unwrap_or(true) && max_error > 0.0,
             max_error,
@@ -126,6 +139,13 @@ pub(crate) fn merged_tags<'a>(
         }
     }
     Ok(merged)
+}
+
+fn speed(value: Option<f64>) -> Result<Option<f64>, Failure> {
+    if value.is_some_and(|value| !config::is_speed(value)) {
+        return Err(Failure::invalid("policy.replay_speed", "must be 0, or between 0.01 and 1,000"));
+    }
+    Ok(value)
 }
 
 fn fraction(field: &'static str, value: Option<f64>) -> Result<Option<f64>, Failure> {
@@ -213,6 +233,10 @@ mod tests {
         assert_eq!(
             wrong(CachePolicy { tags: vec!["x".into(); 17], ..CachePolicy::default() }),
             "policy.tags"
+        );
+        assert_eq!(
+            wrong(CachePolicy { replay_speed: Some(f64::NAN), ..CachePolicy::default() }),
+            "policy.replay_speed"
         );
         assert_eq!(wrong(CachePolicy { mode: 99, ..CachePolicy::default() }), "policy.mode");
         let unknown = Terms::of(&Config::default(), "gold", None).unwrap_err().to_string();

@@ -6,16 +6,19 @@ use prost::{Message as _, bytes::Bytes};
 use signalbox_proto::{
     cache::v1::CachedEvents,
     common::v1::{
-        CacheInfo, Delta, FinishReason, Finished, GenerateEvent, Seam, Started, Timings, Usage, UsageSource,
-        delta, generate_event::Kind, seam,
+        CacheInfo, Delta, FinishReason, Finished, GenerateEvent, RouteInfo, Seam, Started, Timings, Usage,
+        UsageSource, delta, generate_event::Kind, seam,
     },
 };
+use tokio::time::Instant;
 
 /// Events in one message of a replay; the replay's own `started` comes on top of the first.
 const BATCH: usize = 63;
 
 /// The number of the field `events` in [`CachedEvents`].
 const EVENTS: u32 = 1;
+/// Number of the field `offsets_ms`.
+const OFFSETS: u32 = 2;
 
 /// Why an answer is not kept (C2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,8 @@ pub(crate) struct Answer {
     batches: Vec<Bytes>,
     /// Who wrote it, as `provider/model`; several when it has seams. The first opened it.
     pub(crate) models: Vec<Arc<str>>,
+    /// How its first model was chosen. Absent: nobody said.
+    pub(crate) route: Option<RouteInfo>,
     /// Ended by the request's own output limit: right for this request, too short for a similar one.
     pub(crate) cut_by_request: bool,
 }
@@ -64,7 +69,12 @@ pub(crate) struct Answer {
 impl Answer {
     /// An answer that was stored: its batches as [`Self::stored`] gave them.
     pub(crate) fn restore(batches: Vec<Bytes>, models: Vec<Arc<str>>, cut_by_request: bool) -> Self {
-        Self { batches, models, cut_by_request }
+        Self { batches, models, route: None, cut_by_request }
+    }
+
+    /// The same, with how its first model was chosen.
+    pub(crate) fn with_route(self, route: Option<RouteInfo>) -> Self {
+        Self { route, ..self }
     }
 
     /// Encoded [`CachedEvents`], in order.
@@ -87,7 +97,31 @@ impl Answer {
         self.batches.get(seen / BATCH).map(|batch| decoded(batch, seen % BATCH)).unwrap_or_default()
     }
 
-    /// Decodes one message of a replay. `None` if there is no such message, or it cannot be decoded.
+    /// How long it took from its first event to its last, in milliseconds; 0 where that is unknown.
+    pub(crate) fn length_ms(&self) -> u32 {
+        let last = self.batches.last().and_then(|batch| CachedEvents::decode(batch.clone()).ok());
+        last.and_then(|batch| batch.offsets_ms.last().copied()).unwrap_or(0)
+    }
+
+    /// Its text, as far as it goes; a character is never cut.
+    pub(crate) fn text(&self, most_bytes: usize) -> String {
+        let mut text = String::new();
+        for batch in &self.batches {
+            for event in decoded(batch, 0) {
+                if let Some(Kind::Delta(Delta { content: Some(delta::Content::Text(piece)), .. })) =
+                    event.kind
+                {
+                    if text.len() + piece.len() > most_bytes {
+                        return text;
+                    }
+                    text.push_str(&piece);
+                }
+            }
+        }
+        text
+    }
+
+    /// Decodes one message of a replay, with its events' times. `None` if there is no such message, or it cannot be decoded.
     pub(crate) fn batch(
         &self,
         index: usize,
@@ -97,8 +131,11 @@ impl Answer {
         if index == 0 {
             let (request_id, cache) = opening();
             let model = self.models.first().map(ToString::to_string).unwrap_or_default();
-            let started = Started { request_id, model, cache: Some(cache), route: None };
+            let started = Started { request_id, model, cache: Some(cache), route: self.route.clone() };
             batch.events.insert(0, GenerateEvent { sequence: 1, kind: Some(Kind::Started(started)) });
+            if !batch.offsets_ms.is_empty() {
+                batch.offsets_ms.insert(0, 0);
+            }
         }
         Some(batch)
     }
@@ -115,6 +152,9 @@ pub(crate) struct Recording {
     pending: Pending,
     batches: Vec<Bytes>,
     models: Vec<Arc<str>>,
+    route: Option<RouteInfo>,
+    /// When its first event came.
+    began: Option<Instant>,
     finished: Option<Finished>,
     says_something: bool,
     /// Another leader goes on: its `started` is no new answer.
@@ -131,6 +171,8 @@ impl Recording {
             pending: Pending::default(),
             batches: Vec::new(),
             models: Vec::new(),
+            route: None,
+            began: None,
             finished: None,
             says_something: false,
             goes_on: false,
@@ -150,6 +192,8 @@ impl Recording {
             // A replay has a `started` of its own.
             Kind::Started(started) if self.sequence == 1 && self.models.is_empty() => {
                 self.model(&started.model);
+                self.bytes += started.route.as_ref().map_or(0, prost::Message::encoded_len);
+                self.route = started.route;
             }
             Kind::Started(started) if self.goes_on => {
                 self.goes_on = false;
@@ -223,7 +267,8 @@ impl Recording {
             ..finished
         }))?;
         self.seal();
-        Ok(Answer { batches: self.batches, models: self.models, cut_by_request })
+        let Self { batches, models, route, .. } = self;
+        Ok(Answer { batches, models, route, cut_by_request })
     }
 
     fn judge_end(&self, finished: &Finished) -> Result<(), Flaw> {
@@ -260,7 +305,9 @@ impl Recording {
         if self.bytes > self.most_bytes {
             return Err(Flaw::TooLarge);
         }
-        self.pending.push(&event);
+        let now = Instant::now();
+        let offset = now.saturating_duration_since(*self.began.get_or_insert(now)).as_millis();
+        self.pending.push(&event, u32::try_from(offset).unwrap_or(u32::MAX));
         if self.pending.ends.len() == BATCH {
             self.seal();
         }
@@ -269,7 +316,7 @@ impl Recording {
 
     fn seal(&mut self) {
         if !self.pending.ends.is_empty() {
-            self.batches.push(std::mem::take(&mut self.pending).bytes.into());
+            self.batches.push(std::mem::take(&mut self.pending).whole().into());
         }
     }
 }
@@ -281,12 +328,21 @@ struct Pending {
     bytes: Vec<u8>,
     /// Where in it each event ends.
     ends: Vec<usize>,
+    /// When each event came, in milliseconds after the first.
+    offsets_ms: Vec<u32>,
 }
 
 impl Pending {
-    fn push(&mut self, event: &GenerateEvent) {
+    fn push(&mut self, event: &GenerateEvent, offset_ms: u32) {
         prost::encoding::message::encode(EVENTS, event, &mut self.bytes);
         self.ends.push(self.bytes.len());
+        self.offsets_ms.push(offset_ms);
+    }
+
+    /// The batch: events, and when they came.
+    fn whole(mut self) -> Vec<u8> {
+        prost::encoding::uint32::encode_packed(OFFSETS, &self.offsets_ms, &mut self.bytes);
+        self.bytes
     }
 
     /// Events after the first so many.

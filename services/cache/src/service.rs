@@ -23,8 +23,10 @@ use crate::{
     entry::Entry,
     error::Failure,
     fill, follow,
+    judge::Opinion,
     policy::Terms,
     question::Skip,
+    replay,
     tenant::Tenant,
 };
 
@@ -51,9 +53,9 @@ impl CacheService for Service {
     async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<Messages>, Status> {
         let context = RequestContext::from_request(&request);
         let asked = self.asked(&context, request.into_inner())?;
-        let request_id = asked.request_id.clone();
+        let (request_id, speed) = (asked.request_id.clone(), asked.terms.replay_speed);
         let found = self.0.lookup(asked).await?;
-        Ok(Response::new(self.answer(found, request_id)))
+        Ok(Response::new(self.answer(found, request_id, speed)))
     }
 
     async fn fill(&self, request: Request<Streaming<FillRequest>>) -> Result<Response<FillResponse>, Status> {
@@ -125,7 +127,7 @@ impl Service {
             attribution,
             vector,
             redacted,
-            judge_answer: _,
+            judge_answer,
         } = request;
         let chat = checked(chat)?;
         let terms = Terms::of(&self.0.config, &policy_name, policy.as_ref())?;
@@ -143,27 +145,50 @@ impl Service {
             redacted,
             vector,
             request_id,
+            opinion: judge_answer.as_ref().map(Opinion::of),
         })
     }
 
     /// The messages of a lookup's answer. Events are decoded as they are read.
-    fn answer(&self, found: Found, request_id: String) -> Messages {
-        let none = || CacheInfo::default();
+    fn answer(&self, found: Found, request_id: String, speed: f64) -> Messages {
         match found {
-            Found::Bypass { skip } => alone(none(), CacheState::Bypass, None, None, Some(skip)),
-            Found::Miss { lease, vector, skip } => alone(none(), CacheState::Miss, lease, vector, skip),
-            Found::Follow { follower } => follow::stream(Arc::clone(&self.0), follower, request_id),
-            Found::Exact { entry } => {
-                let cache = self.about(&entry, CacheState::Exact);
-                replay(entry, cache, None, request_id)
+            Found::Bypass { skip } => alone(CacheState::Bypass, None, None, Some(skip)),
+            Found::Miss { lease, vector, skip } => alone(CacheState::Miss, lease, vector, skip),
+            Found::Doubtful { question, vector } => {
+                let result = LookupResult {
+                    cache: Some(CacheInfo { state: CacheState::Miss.into(), ..CacheInfo::default() }),
+                    vector,
+                    judge_needed: Some(*question),
+                    ..LookupResult::default()
+                };
+                Box::pin(stream::iter([Ok(LookupResponse { kind: Some(Kind::Result(result)) })]))
             }
-            Found::Semantic { close, vector } => {
+            Found::Follow { follower } => follow::stream(Arc::clone(&self.0), follower, request_id),
+            Found::Exact { entry, stale, lease } => {
+                let result = LookupResult {
+                    cache: Some(CacheInfo { stale, ..self.about(&entry, CacheState::Exact) }),
+                    saved_nanousd: entry.cost_nanousd,
+                    revalidate: lease.is_some(),
+                    lease: lease.map(Lease::from),
+                    ..LookupResult::default()
+                };
+                replay::stream(entry, result, request_id, speed)
+            }
+            Found::Semantic { close, vector, lease } => {
                 let cache = CacheInfo {
                     similarity: Some(close.similarity.into()),
                     estimated_error: Some(1.0 - close.probability),
                     ..self.about(&close.entry, CacheState::Semantic)
                 };
-                replay(close.entry, cache, vector, request_id)
+                let result = LookupResult {
+                    cache: Some(cache),
+                    vector,
+                    saved_nanousd: close.entry.cost_nanousd,
+                    shadow: lease.is_some(),
+                    lease: lease.map(Lease::from),
+                    ..LookupResult::default()
+                };
+                replay::stream(close.entry, result, request_id, speed)
             }
         }
     }
@@ -240,6 +265,12 @@ impl Service {
             estimated_error_low: estimate.map(|estimate| estimate.low),
             estimated_error_high: estimate.map(|estimate| estimate.high),
             verified_hits: figures.verified(),
+            shadow_checks: figures.shadow_checks.load(Ordering::Relaxed),
+            shadow_agreed: figures.shadow_agreed.load(Ordering::Relaxed),
+            shadow_differed: figures.shadow_differed.load(Ordering::Relaxed),
+            judged_candidates: figures.judged_candidates.load(Ordering::Relaxed),
+            stale_hits: figures.stale_hits.load(Ordering::Relaxed),
+            hit_rate: figures.hit_rate(),
             semantic_state: self.0.semantic_state().into(),
             model_hash: self.0.embedding.hash().map(|hash| hash.to_vec()).unwrap_or_default().into(),
         }
@@ -260,16 +291,10 @@ fn checked(chat: Option<ChatRequest>) -> Result<ChatRequest, Failure> {
     Ok(chat)
 }
 
-fn alone(
-    cache: CacheInfo,
-    state: CacheState,
-    lease: Option<Granted>,
-    vector: Option<Vector>,
-    skip: Option<Skip>,
-) -> Messages {
+fn alone(state: CacheState, lease: Option<Granted>, vector: Option<Vector>, skip: Option<Skip>) -> Messages {
     let lease = lease.map(Lease::from);
     let result = LookupResult {
-        cache: Some(CacheInfo { state: state.into(), ..cache }),
+        cache: Some(CacheInfo { state: state.into(), ..CacheInfo::default() }),
         lease,
         vector,
         semantic_skipped: skip.map(Skip::as_str).unwrap_or_default().into(),
@@ -282,20 +307,4 @@ impl From<Granted> for Lease {
     fn from(Granted { id, expires_unix_ms, entry_id }: Granted) -> Self {
         Self { id, expires_unix_ms, entry_id: entry_id.to_string() }
     }
-}
-
-fn replay(entry: Arc<Entry>, cache: CacheInfo, vector: Option<Vector>, request_id: String) -> Messages {
-    let result = LookupResult {
-        cache: Some(cache.clone()),
-        vector,
-        saved_nanousd: entry.cost_nanousd,
-        ..LookupResult::default()
-    };
-    let result = Ok(LookupResponse { kind: Some(Kind::Result(result)) });
-    let batches = (0..entry.answer.batches()).map(move |index| {
-        let batch = entry.answer.batch(index, || (request_id.clone(), cache.clone()));
-        let batch = batch.ok_or(Failure::Unreadable)?;
-        Ok(LookupResponse { kind: Some(Kind::Events(batch)) })
-    });
-    Box::pin(stream::iter(std::iter::once(result).chain(batches)))
 }

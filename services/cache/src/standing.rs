@@ -46,6 +46,14 @@ impl Standing {
         push(&mut self.0.lock(), Hit { request_id: request_id.to_owned(), probability, wrong: None });
     }
 
+    /// The same, unless it is known already.
+    pub(crate) fn hit_once(&self, request_id: &str, probability: f64) {
+        let known = self.0.lock().iter().any(|hit| hit.request_id == request_id);
+        if !known {
+            self.hit(request_id, probability);
+        }
+    }
+
     /// Takes a judgement. The last word on a request counts.
     pub(crate) fn judge(&self, request_id: &str, wrong: bool) -> Change {
         let mut hits = self.0.lock();

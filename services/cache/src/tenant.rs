@@ -36,6 +36,11 @@ pub(crate) struct Figures {
     pub(crate) refused: AtomicU64,
     pub(crate) saved_nanousd: AtomicI64,
     pub(crate) wrong_hits: AtomicI64,
+    pub(crate) stale_hits: AtomicU64,
+    pub(crate) judged_candidates: AtomicU64,
+    pub(crate) shadow_checks: AtomicU64,
+    pub(crate) shadow_agreed: AtomicU64,
+    pub(crate) shadow_differed: AtomicU64,
     /// What the model expects of all hits by meaning, in millionths.
     expected_wrong: AtomicU64,
     judged: AtomicI64,
@@ -59,6 +64,14 @@ impl Figures {
         self.wrong_hits.fetch_add(change.wrong, Ordering::Relaxed);
         self.judged.fetch_add(change.semantic, Ordering::Relaxed);
         self.judged_wrong.fetch_add(change.semantic_wrong, Ordering::Relaxed);
+    }
+
+    /// The share of lookups that were answered; `None` before the first.
+    pub(crate) fn hit_rate(&self) -> Option<f64> {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let lookups = of(&self.lookups);
+        let hits = of(&self.exact_hits) + of(&self.semantic_hits) + of(&self.follows);
+        (lookups > 0).then(|| hits as f64 / lookups as f64)
     }
 
     /// Hits by meaning that were judged.

@@ -49,14 +49,19 @@ impl Progress {
     /// Notes that an execution begins; `target` is the plan's first. An earlier one that was given up counts as cut.
     pub(crate) fn begin(&mut self, target: String, now_unix_ms: i64) {
         self.cut(now_unix_ms, AttemptKind::First);
-        self.earlier = self.attempts.len();
-        self.base = self.attempts.iter().map(|attempt| attempt.number).max().unwrap_or(0);
+        self.set_aside();
         self.running = Some(Running {
             target: Some(target),
             started_unix_ms: now_unix_ms,
             unreported: true,
             ..Running::default()
         });
+    }
+
+    /// Notes that all attempts so far were of earlier executions: whatever answers now is none of them.
+    pub(crate) fn set_aside(&mut self) {
+        self.earlier = self.attempts.len();
+        self.base = self.attempts.iter().map(|attempt| attempt.number).max().unwrap_or(0);
     }
 
     /// Notes an attempt that ended.

@@ -56,6 +56,7 @@ impl Caller {
             arrived: self.arrived,
             started_unix_ms: self.started_unix_ms,
             deadline,
+            beside: None,
         })
     }
 

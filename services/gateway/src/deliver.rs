@@ -219,6 +219,8 @@ async fn pass(
     outlet: &mut Outlet,
 ) -> Result<(), Status> {
     let progress = entry.bill.progress();
+    // The entry keeps how its model was chosen.
+    let route = teller.started.as_ref().and_then(|started| started.route.clone());
     while let Some(batch) = next(released, fill.as_mut())
         .await
         .map_err(|status| progress.lock().take_error().unwrap_or(status))?
@@ -233,7 +235,11 @@ async fn pass(
         for ScreenedEvent { client, stored, client_only } in batch {
             let Some(client) = client else { continue };
             if !client_only && (fill.is_some() || resume.follows) {
-                kept.extend(resume.new_part(stored.unwrap_or_else(|| client.clone()), fill.is_some()));
+                let mut stored = stored.unwrap_or_else(|| client.clone());
+                if let Some(Kind::Started(started)) = &mut stored.kind {
+                    started.route.clone_from(&route);
+                }
+                kept.extend(resume.new_part(stored, fill.is_some()));
             }
             teller.tell(client, entry, outlet).await;
         }
@@ -291,7 +297,14 @@ impl Teller {
     async fn tell(&mut self, event: GenerateEvent, entry: &mut Entry, outlet: &mut Outlet) {
         match event.kind {
             // Boxed: they are rare, and a stream's memory would hold room for them all the time.
-            Some(Kind::Started(source)) => Box::pin(self.begin(source.model, outlet)).await,
+            Some(Kind::Started(source)) => {
+                if entry.bill.is_hit()
+                    && let (Some(started), Some(route)) = (&mut self.started, source.route)
+                {
+                    started.route = Some(route);
+                }
+                Box::pin(self.begin(source.model, outlet)).await;
+            }
             Some(Kind::Finished(finished)) => {
                 Box::pin(async {
                     self.begin(finished.model.clone(), outlet).await;

@@ -83,7 +83,7 @@ impl Fill {
 
     /// Hands events on in their stored form.
     pub(crate) fn push(&mut self, events: Vec<GenerateEvent>) {
-        self.send(Kind::Events(CachedEvents { events }));
+        self.send(Kind::Events(CachedEvents { events, ..CachedEvents::default() }));
     }
 
     /// Completes the entry.

@@ -1,4 +1,4 @@
-//! The question that the guard has for a judge model: asked here, because services do not call each other.
+//! The questions that guard and cache have for a judge model: asked here, because services do not call each other.
 
 use std::time::Duration;
 
@@ -49,8 +49,8 @@ pub(crate) async fn decide(
     Ok(decided)
 }
 
-/// The judge's words; empty where there are none.
-async fn ask(
+/// The judge's words; empty where there are none: it could not be asked, or paid for.
+pub(crate) async fn ask(
     mesh: &Mesh,
     context: &RequestContext,
     entry: &mut Entry,
@@ -117,6 +117,7 @@ async fn ask(
         }
     }
     progress.cut(mesh.clock.unix_ms(), AttemptKind::Judge);
+    progress.set_aside();
     text
 }
 

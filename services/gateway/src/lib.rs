@@ -6,6 +6,7 @@
 
 mod admission;
 mod bell;
+mod beside;
 mod bill;
 mod caller;
 mod config;

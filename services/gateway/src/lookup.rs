@@ -1,10 +1,12 @@
-//! The question to the cache: known already?
+//! The question to the cache: known already? And the cache's own question to a judge model, asked here.
 
 use std::time::Duration;
 
 use signalbox_mesh::{RequestContext, error};
 use signalbox_proto::{
-    cache::v1::{Lease, LookupRequest, LookupResponse, LookupResult, lookup_response},
+    cache::v1::{
+        JudgeAnswer, JudgeQuestion, Lease, LookupRequest, LookupResponse, LookupResult, lookup_response,
+    },
     common::v1::{CacheInfo, CacheState, ErrorReason, Vector, cache_policy},
     metering::v1::Principal,
 };
@@ -14,16 +16,69 @@ use tonic::{Code, Status, Streaming};
 use crate::{
     Mesh,
     inspect::Inspected,
+    judge,
     parts::{self, is_optional_loss},
-    pipeline::{Call, Log, micros, no_cache, only_if_cached},
+    pipeline::{Call, Entry, Log, micros, no_cache, only_if_cached},
 };
 
 /// What the cache knows.
 pub(crate) enum Known {
-    /// An answer; its events follow in the stream.
-    Hit { stream: Streaming<LookupResponse>, cache: CacheInfo, saved_nanousd: i64 },
+    /// An answer; its events follow in the stream. With a lease the model is to be asked as well, in the background.
+    Hit { stream: Streaming<LookupResponse>, cache: CacheInfo, saved_nanousd: i64, lease: Option<Lease> },
     /// Nothing; perhaps with the right to fill.
     Miss { cache: CacheInfo, lease: Option<Lease>, vector: Option<Vector> },
+}
+
+/// What the cache says to one call.
+enum Said {
+    Known(Box<Known>),
+    /// That is for a judge to say.
+    Doubtful {
+        question: Box<JudgeQuestion>,
+        vector: Option<Vector>,
+    },
+}
+
+/// Finds out what the cache knows, and asks the judge that it names.
+///
+/// # Errors
+/// As [`lookup`].
+pub(crate) async fn known(
+    mesh: &Mesh,
+    context: &RequestContext,
+    call: &Call,
+    entry: &mut Entry,
+    inspected: &Inspected,
+    log: &mut Log,
+) -> Result<Known, Status> {
+    if let Some(beside) = &call.beside {
+        // What was redacted under another policy does not belong into that entry.
+        let lease = (beside.policy_digest == inspected.policy_digest).then(|| beside.lease.clone());
+        let lease = lease.ok_or_else(|| parts::away("guard", "the guard's policy has changed meanwhile"))?;
+        return Ok(Known::Miss { cache: no_cache(CacheState::Miss), lease: Some(lease), vector: None });
+    }
+    let (question, vector) = match lookup(mesh, context, call, &entry.principal, inspected, None, log).await?
+    {
+        Said::Known(known) => return Ok(*known),
+        Said::Doubtful { question, vector } => (question, vector),
+    };
+    let JudgeQuestion { model, chat, token } = *question;
+    let text = match chat {
+        Some(chat) => judge::ask(mesh, context, entry, &model, chat).await,
+        None => String::new(),
+    };
+    let answer = Some((JudgeAnswer { token, text }, vector.clone()));
+    match lookup(mesh, context, call, &entry.principal, inspected, answer, log).await? {
+        Said::Known(known) => Ok(match *known {
+            // A vector that was sent is not sent back.
+            Known::Miss { cache, lease, vector: fresh } => {
+                Known::Miss { cache, lease, vector: fresh.or(vector) }
+            }
+            hit @ Known::Hit { .. } => hit,
+        }),
+        // One question is asked, not a series.
+        Said::Doubtful { .. } => Ok(Known::Miss { cache: no_cache(CacheState::Miss), lease: None, vector }),
+    }
 }
 
 /// Asks the cache; without it, the request goes on as a miss.
@@ -31,19 +86,25 @@ pub(crate) enum Known {
 /// # Errors
 /// `NOT_CACHED` and the cache's judgement on a malformed request; `SERVICE_UNAVAILABLE` only for a request that wants
 /// nothing but the cache.
-pub(crate) async fn lookup(
+async fn lookup(
     mesh: &Mesh,
     context: &RequestContext,
     call: &Call,
     principal: &Principal,
     inspected: &Inspected,
+    judged: Option<(JudgeAnswer, Option<Vector>)>,
     log: &mut Log,
-) -> Result<Known, Status> {
+) -> Result<Said, Status> {
     let policy = call.request.policies.as_ref().and_then(|p| p.cache.clone());
     // An unchecked prompt is neither answered from nor written to what others read.
     if inspected.unguarded || policy.as_ref().is_some_and(|p| p.mode() == cache_policy::Mode::Off) {
-        return Ok(Known::Miss { cache: no_cache(CacheState::Bypass), lease: None, vector: None });
+        return Ok(Said::Known(Box::new(Known::Miss {
+            cache: no_cache(CacheState::Bypass),
+            lease: None,
+            vector: None,
+        })));
     }
+    let (judge_answer, vector) = judged.unzip();
     let begun = Instant::now();
     let request = context.request(LookupRequest {
         chat: Some(inspected.chat.clone()),
@@ -52,17 +113,19 @@ pub(crate) async fn lookup(
         guard_digest: inspected.policy_digest.clone(),
         attribution: call.request.attribution.clone(),
         redacted: inspected.redacted > 0,
-        ..LookupRequest::default()
+        vector: vector.flatten(),
+        judge_answer,
     });
     let limit_ms = mesh.config.load().steps.lookup_ms;
     let asked = tokio::time::timeout(Duration::from_millis(limit_ms), first(mesh, request)).await;
-    log.lookup_us = micros(begun);
+    log.lookup_us += micros(begun);
     let asked = asked.unwrap_or_else(|_| Err(parts::away("cache", "the cache did not answer in time")));
     match asked {
-        Ok((result, stream)) => Ok(known(result, stream)),
+        Ok((result, stream)) => Ok(read(result, stream)),
         Err(status) if is_optional_loss(&status) && !only_if_cached(call) => {
             log.degraded("cache", "the cache is away; the model is asked");
-            Ok(Known::Miss { cache: no_cache(CacheState::Unspecified), lease: None, vector: None })
+            let cache = no_cache(CacheState::Unspecified);
+            Ok(Said::Known(Box::new(Known::Miss { cache, lease: None, vector: None })))
         }
         Err(status) => Err(status),
     }
@@ -84,12 +147,14 @@ async fn first(
     }
 }
 
-fn known(result: LookupResult, stream: Streaming<LookupResponse>) -> Known {
-    let cache = result.cache.unwrap_or_default();
-    match cache.state() {
-        CacheState::Exact | CacheState::Semantic | CacheState::Follow => {
-            Known::Hit { stream, cache, saved_nanousd: result.saved_nanousd }
+fn read(result: LookupResult, stream: Streaming<LookupResponse>) -> Said {
+    let LookupResult { cache, lease, vector, saved_nanousd, judge_needed, .. } = result;
+    let cache = cache.unwrap_or_default();
+    match (cache.state(), judge_needed) {
+        (CacheState::Exact | CacheState::Semantic | CacheState::Follow, _) => {
+            Said::Known(Box::new(Known::Hit { stream, cache, saved_nanousd, lease }))
         }
-        _ => Known::Miss { cache, lease: result.lease, vector: result.vector },
+        (_, Some(question)) => Said::Doubtful { question: Box::new(question), vector },
+        _ => Said::Known(Box::new(Known::Miss { cache, lease, vector })),
     }
 }

@@ -23,6 +23,7 @@ use tonic::{Code, Status};
 use crate::{
     Mesh,
     admission::{Admission, Drawn},
+    beside::{self, Beside},
     bill::Bill,
     bill::Progress,
     deliver::{Answer, deliver},
@@ -38,6 +39,7 @@ use crate::{
 };
 
 /// A request as it came in: shared by all that its way needs, because it is large.
+#[derive(Clone)]
 pub(crate) struct Call {
     /// Id, deadline and trace; tenant and principal are added by admission.
     pub(crate) context: RequestContext,
@@ -53,6 +55,8 @@ pub(crate) struct Call {
     pub(crate) started_unix_ms: i64,
     /// By when it ends, whatever happens.
     pub(crate) deadline: Instant,
+    /// The entry that it fills, where it is asked beside a hit.
+    pub(crate) beside: Option<Beside>,
 }
 
 /// Durations of the steps before the answer, in microseconds, and what the caller is to be told.
@@ -111,12 +115,16 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outle
         }
 
         // 2  Known already?
-        let known = Box::pin(lookup::lookup(mesh, &context, &call, &entry.principal, &inspected, &mut log));
-        let known = known.await?;
+        let known = Box::pin(lookup::known(mesh, &context, &call, &mut entry, &inspected, &mut log)).await?;
 
         let answer = match known {
-            Known::Hit { stream, cache, saved_nanousd } => {
+            Known::Hit { stream, cache, saved_nanousd, lease } => {
                 entry.bill.cache(cache.state(), saved_nanousd);
+                if let Some(lease) = lease {
+                    let beside = Beside { lease, policy_digest: inspected.policy_digest.clone() };
+                    // Without room for another task the lease expires.
+                    let _has_room = mesh.tasks.spawn(beside::ask(mesh, &call, beside));
+                }
                 let source = if cache.state() == CacheState::Follow {
                     Source::Follow(Box::new(Following::new(
                         stream,

@@ -20,6 +20,7 @@ macro_rules! both {
     };
 }
 
+mod cache;
 mod failures;
 mod faults;
 mod guard;

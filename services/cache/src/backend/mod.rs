@@ -108,6 +108,21 @@ pub(crate) struct Pending {
     pub(crate) question: Option<(Question, Vector)>,
     pub(crate) max_output_tokens: Option<u32>,
     pub(crate) request_id: String,
+    /// For how long after its time to live the entry may still answer.
+    pub(crate) stale_ms: u64,
+    /// The hit that the answer is to be compared with.
+    pub(crate) shadow: Option<Shadow>,
+}
+
+/// A hit by meaning that is checked by asking the model as well.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Shadow {
+    /// The entry that answered.
+    pub(crate) of: EntryId,
+    /// The request that it answered.
+    pub(crate) request_id: String,
+    /// The model's probability that the hit is right.
+    pub(crate) model: f64,
 }
 
 /// Says whether an entry may answer.

@@ -21,6 +21,7 @@ use signalbox_proto::common::v1::{
 
 pub(crate) use self::writer::Digest;
 use self::writer::Writer;
+use crate::language::Language;
 
 const SETTING: &str = "signalbox cache 2026-11 setting";
 const KEY: &str = "signalbox cache 2026-11 key";
@@ -69,12 +70,13 @@ impl Canonical {
         Self { key, setting, frame: out.digest(FRAME) }
     }
 
-    /// Within which the last user turn's text may be compared by meaning, for vectors of one model.
-    pub(crate) fn partition(&self, model_hash: &[u8; 32]) -> Digest {
+    /// Within which the last user turn's text may be compared by meaning, for vectors of one model and answers in one language.
+    pub(crate) fn partition(&self, model_hash: &[u8; 32], language: Language) -> Digest {
         let mut out = Writer::new();
         out.digest_of(self.setting);
         out.digest_of(self.frame);
         out.bytes(model_hash);
+        out.text(language);
         out.digest(PARTITION)
     }
 }

@@ -232,7 +232,7 @@ fn every_field_counts() {
         }
         // Only the words of the last turn may be compared by meaning.
         let only_words = number == 0 || chat.messages.last().unwrap().parts.first() == Some(&text("how?"));
-        let same = canonical.partition(&[0; 32]) == Canonical::of(WHO, &full()).partition(&[0; 32]);
+        let same = canonical.partition(&[0; 32], "") == Canonical::of(WHO, &full()).partition(&[0; 32], "");
         assert_eq!(same, only_words, "change {number}");
     }
 }
@@ -254,10 +254,11 @@ fn who_asks_counts_in_key_and_partition() {
     for (i, a) in all.iter().enumerate() {
         for b in &all[i + 1..] {
             assert_ne!(a.key, b.key);
-            assert_ne!(a.partition(&[0; 32]), b.partition(&[0; 32]));
+            assert_ne!(a.partition(&[0; 32], ""), b.partition(&[0; 32], ""));
         }
     }
-    assert_ne!(all[0].partition(&[0; 32]), all[0].partition(&[1; 32]), "the encoder");
+    assert_ne!(all[0].partition(&[0; 32], ""), all[0].partition(&[1; 32], ""), "the encoder");
+    assert_ne!(all[0].partition(&[0; 32], ""), all[0].partition(&[0; 32], "fr"), "the answer's language");
 }
 
 #[test]

@@ -25,6 +25,7 @@ use crate::{
     config::Config,
     embedding::Embedding,
     error::Failure,
+    language,
     policy::Terms,
     question,
     second_look::{self, Features},
@@ -129,9 +130,11 @@ async fn judge(pairs: &[rows::Pair], embedder: &Embedder) -> Result<Vec<Judged>,
             _ => 0.0,
         };
         let admitted = question::admits(&pair.a, &terms, most).and(question::admits(&pair.b, &terms, most));
+        // Answers in two languages lie in two partitions.
+        let admitted = admitted.is_ok() && language::of(&pair.a) == language::of(&pair.b);
         let (a, b) = (Features::of(&pair.a), Features::of(&pair.b));
         let right = second_look::probability(similarity, &a, &b);
-        let (admitted, agreed) = (admitted.is_ok(), second_look::agree(&a, &b).is_ok());
+        let agreed = second_look::agree(&a, &b).is_ok();
         Judged {
             id: pair.id.clone(),
             same: pair.same,

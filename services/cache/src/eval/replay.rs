@@ -58,7 +58,7 @@ pub(super) async fn run(log: &[Request], embedding: Embedding) -> Result<Replaye
         let found = cache.lookup(asked(&cache, tenant, request)?).await?;
         let right = |id: EntryId| known.get(&id).is_some_and(|answer| **answer == *request.answer_id);
         match found {
-            Found::Exact { entry } => {
+            Found::Exact { entry, .. } => {
                 replayed.exact += 1;
                 replayed.wrong_exact += usize::from(!right(entry.id));
             }
@@ -100,6 +100,7 @@ fn asked(cache: &Cache, tenant: &str, request: &Request) -> Result<Asked, Failur
         redacted: false,
         vector: None,
         request_id: String::new(),
+        opinion: None,
     })
 }
 

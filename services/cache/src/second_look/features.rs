@@ -100,7 +100,12 @@ impl Features {
     pub(crate) fn size(&self) -> usize {
         let words = self.words.iter().chain(&self.names).chain(&self.identifiers).chain(&self.quotes);
         let text: usize = words.map(|word| word.len() + size_of::<Box<str>>()).sum();
-        size_of::<Self>() + text + 48 * self.numbers.len() + 8 * self.content.len() + self.wording.size()
+        size_of::<Self>()
+            + text
+            + 48 * self.numbers.len()
+            + 8 * self.content.len()
+            + 4 * self.sides.count()
+            + self.wording.size()
     }
 
     fn word(&mut self, lower: &str) {

@@ -8,6 +8,7 @@
 //! calibrated model.
 
 mod alignment;
+mod direction;
 mod features;
 mod lexicon;
 #[cfg(test)]
@@ -54,25 +55,39 @@ pub(crate) fn agree(a: &Features, b: &Features) -> Result<(), Difference> {
     same(a.quotes == b.quotes, Difference::Quotes)?;
     same(a.identifiers == b.identifiers, Difference::Identifiers)?;
     same(a.negations == b.negations, Difference::Negation)?;
-    same(a.sides.agree(b.sides), Difference::Opposites)?;
+    same(a.sides.agree(&b.sides), Difference::Opposites)?;
     same(kinds_agree(&a.kinds, &b.kinds), Difference::Kind)?;
     same(questions_agree(a.wording.questions, b.wording.questions), Difference::Kind)?;
     same(a.wording.asks_alike(&b.wording), Difference::Kind)?;
     same(a.wording.extents_agree(&b.wording), Difference::Extent)?;
+    same(a.wording.superlatives_agree(&b.wording), Difference::Opposites)?;
     let (in_a, in_b) = (known(a), known(b));
     let names = |of: &Features, there: &HashSet<&str>| of.names.iter().all(|name| there.contains(&**name));
     same(names(a, &in_b) && names(b, &in_a), Difference::Names)?;
     same(!alignment::opposed(&a.wording, &b.wording), Difference::Opposites)?;
     same(!reversed(&in_a, &in_b) && !reversed(&in_b, &in_a), Difference::Opposites)?;
     same(order::agrees(&a.wording, &b.wording), Difference::Order)?;
+    same(direction::agrees(&a.wording, &b.wording), Difference::Order)?;
     same(extent_agrees(a.words.len(), b.words.len()), Difference::Extent)?;
-    same(!a.wording.pointing && !b.wording.pointing, Difference::Pointing)
+    same(!a.wording.pointing && !b.wording.pointing, Difference::Pointing)?;
+    same(a.wording.shows == b.wording.shows, Difference::Pointing)
 }
 
 /// The probability that the answer to one question is right for the other; `None` if a rule refuses.
 pub(crate) fn right(similarity: f32, a: &Features, b: &Features) -> Option<f64> {
     agree(a, b).ok()?;
     Some(probability(similarity, a, b))
+}
+
+/// Whether two short answers give the same numbers and deny as much.
+pub(crate) fn facts_agree(a: &Features, b: &Features) -> bool {
+    let values = |of: &Features| {
+        let mut values: Vec<&str> = of.numbers.iter().map(|number| &*number.value).collect();
+        values.sort_unstable();
+        values.dedup();
+        values.join(" ")
+    };
+    values(a) == values(b) && (a.negations > 0) == (b.negations > 0)
 }
 
 /// What the calibrated model sees of a pair beside its cosine.

@@ -8,14 +8,16 @@ use crate::config::Config;
 
 /// Near misses are rarely closer to an encoder.
 const COSINE: f32 = 0.985;
+/// The same for another name in lower case and for a condition more, which an encoder sees: 0.8 to 0.9 mostly.
+const SEEN: f32 = 0.95;
 
 /// Tells the pairs that would hit.
-fn hits<'a>(pairs: impl Iterator<Item = (String, String)> + 'a) -> (usize, String) {
+fn hits<'a>(cosine: f32, pairs: impl Iterator<Item = (String, String)> + 'a) -> (usize, String) {
     let least = 1.0 - Config::default().semantic.max_error;
     let (mut count, mut told) = (0, String::new());
     for (a, b) in pairs {
         count += 1;
-        let probability = right(COSINE, &Features::of(&a), &Features::of(&b));
+        let probability = right(cosine, &Features::of(&a), &Features::of(&b));
         if a != b && probability.is_some_and(|probability| probability >= least) {
             let _ = writeln!(told, "{probability:?} {a} / {b}");
         }
@@ -35,7 +37,11 @@ fn filled<'a>(
 }
 
 fn none_hits(pairs: impl Iterator<Item = (String, String)>, at_least: usize) {
-    let (count, told) = hits(pairs);
+    none_hits_at(COSINE, pairs, at_least);
+}
+
+fn none_hits_at(cosine: f32, pairs: impl Iterator<Item = (String, String)>, at_least: usize) {
+    let (count, told) = hits(cosine, pairs);
     assert!(count >= at_least, "only {count} pairs");
     assert!(told.is_empty(), "{told}");
 }
@@ -300,7 +306,7 @@ fn names_and_times() {
         "Was kostet {} im Durchschnitt?",
         "Pourquoi {} est si populaire ?",
     ];
-    none_hits(filled(&forms, &names), 80);
+    none_hits_at(SEEN, filled(&forms, &names), 80);
 }
 
 #[test]
@@ -361,5 +367,5 @@ fn what_is_added() {
     let pairs = questions.iter().flat_map(|question| {
         added.iter().map(move |added| (format!("{question}?"), format!("{question} {added}?")))
     });
-    none_hits(pairs, 90);
+    none_hits_at(SEEN, pairs, 90);
 }

@@ -15,6 +15,8 @@ const BESIDE: &str = "and or versus vs the a an between";
 const ARTICLES: &str = "a an the my your his her its our their this that these those some any";
 /// Prepositions that join the parts of a compound.
 const JOINING: &str = "of in for on about with by";
+/// What makes the two sides of an `or` unequal.
+const POINTING: &str = "to from into onto by for than over after before until through against with without of not is are was were do does";
 /// Prepositions of place and means, which often stand for each other.
 const LOOSE: &str = "in on at using with by via for within inside";
 
@@ -34,7 +36,8 @@ pub(super) fn agrees(a: &Wording, b: &Wording) -> bool {
 /// Whether two words may change places: each with its place in either text.
 fn safe(a: &Places<'_>, b: &Places<'_>, x: (usize, usize), y: (usize, usize)) -> bool {
     let light = |at: usize| LIGHT_WORDS.contains(a.words[at]);
-    let beside = a.beside(x.0, y.0) && b.beside(y.1, x.1);
+    let beside =
+        (a.beside(x.0, y.0) && b.beside(y.1, x.1)) || (a.alternatives(x.0, y.0) && b.alternatives(y.1, x.1));
     // "On X with Y" is not "on Y with X": one loose preposition for another counts where the other word has none.
     let keeps_part = |one: (usize, usize), other: (usize, usize)| match (a.governor(one.0), b.governor(one.1))
     {
@@ -49,11 +52,14 @@ fn safe(a: &Places<'_>, b: &Places<'_>, x: (usize, usize), y: (usize, usize)) ->
         _ => false,
     };
     // `x y` here, `y of x` there, or the other way round.
-    let compound = |other: &Places<'_>, x: (usize, usize), y: (usize, usize)| {
-        y.0 == x.0 + 1
-            && other.governor(x.1).is_some_and(|governor| is(JOINING, governor))
-            && x.1 > y.1
-            && x.1 - y.1 <= 4
+    let compound = |own: &Places<'_>, other: &Places<'_>, x: (usize, usize), y: (usize, usize)| {
+        let joined = |list: &str| other.governor(x.1).is_some_and(|governor| is(list, governor));
+        // `India's national language`, `the national language of India`.
+        let taken_apart = y.0 == x.0 + 1 && joined(JOINING)
+            || (y.0 - x.0 <= 3
+                && joined("of in for")
+                && own.words[x.0 + 1..y.0].iter().all(|word| !is_preposition(word)));
+        taken_apart && x.1 > y.1 && x.1 - y.1 <= 4
     };
     let swapped = |(here, there): (usize, usize)| (there, here);
     light(x.0)
@@ -61,15 +67,20 @@ fn safe(a: &Places<'_>, b: &Places<'_>, x: (usize, usize), y: (usize, usize)) ->
         || beside
         || keeps_part(x, y)
         || keeps_part(y, x)
-        || compound(b, x, y)
-        || compound(a, swapped(y), swapped(x))
+        || compound(a, b, x, y)
+        || compound(b, a, swapped(y), swapped(x))
+}
+
+/// What governs the word behind it.
+fn is_preposition(word: &str) -> bool {
+    (PREPOSITIONS.contains_key(word) || is(LOOSE, word)) && !matches!(word, "and" | "or" | "but" | "if")
 }
 
 fn is(list: &str, word: &str) -> bool {
     list.split_whitespace().any(|known| known == word)
 }
 
-/// A text's words, and where those about the subject first stand.
+/// A text's words, and where those about the subject stand that are said once.
 struct Places<'a> {
     words: Vec<&'a str>,
     first: Vec<(&'a str, usize)>,
@@ -78,7 +89,9 @@ struct Places<'a> {
 impl<'a> Places<'a> {
     fn of(wording: &'a Wording) -> Self {
         let words = wording.words.iter().map(|word| &**word).collect();
-        let first = wording.content.iter().map(|one| (&*one.word, usize::from(one.at))).collect();
+        // What is said twice has no one place: "assembly language and machine language".
+        let once = wording.content.iter().filter(|one| one.count == 1);
+        let first = once.map(|one| (&*one.word, usize::from(one.at))).collect();
         Self { words, first }
     }
 
@@ -93,11 +106,17 @@ impl<'a> Places<'a> {
         joined && between.len() <= 3 && between.iter().all(|word| is(BESIDE, word))
     }
 
+    /// Whether two places lie in two things to choose from or to tell apart: `Ruby on Rails or Node`. Nothing that points from one to the
+    /// other stands between.
+    fn alternatives(&self, from: usize, to: usize) -> bool {
+        let between = self.words.get(from + 1..to).unwrap_or_default();
+        let joints = between.iter().filter(|word| matches!(**word, "and" | "or" | "versus" | "vs")).count();
+        joints == 1 && between.len() <= 4 && !between.iter().any(|word| is(POINTING, word))
+    }
+
     /// The preposition before a word and its article.
     fn governor(&self, at: usize) -> Option<&'a str> {
         let before = self.words[..at].iter().rev().find(|word| !is(ARTICLES, word))?;
-        (PREPOSITIONS.contains_key(before) || is(LOOSE, before))
-            .then_some(*before)
-            .filter(|word| !matches!(*word, "and" | "or" | "but" | "if"))
+        is_preposition(before).then_some(*before)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    lexicon, phrases,
+    direction, lexicon, phrases,
     phrases::{HOW_TO, Token},
     word_table,
     words::{LIGHT_WORDS, NIL_WORDS, PREPOSITIONS, QUANTITY_WORDS, UNIT_WORDS, bits},
@@ -58,6 +58,12 @@ pub(crate) struct Wording {
     pub(super) sentences: u16,
     /// Whether it points at something that is not in it: "this picture".
     pub(super) pointing: bool,
+    /// Whether `this` stands for something that is not in it.
+    pub(super) shows: bool,
+    /// Base forms of what is said in the superlative: `cheapest`.
+    superlatives: Vec<Box<str>>,
+    /// Who does something and to whom it is done, by pronouns.
+    pub(super) roles: u16,
 }
 
 const PERSONS: [&str; 6] = [
@@ -94,6 +100,8 @@ impl Wording {
             ..Self::default()
         };
         phrases::rewrite(&mut tokens);
+        wording.shows = direction::shows(&tokens);
+        wording.roles = direction::roles(&tokens);
         wording.asked = asked(&tokens);
         wording.questions = questions(&tokens);
         for (at, token) in tokens.iter().enumerate() {
@@ -123,6 +131,11 @@ impl Wording {
         if word == HOW_TO {
             return;
         }
+        if let Some(quality) =
+            superlative(word).filter(|quality| !token.name && !LIGHT_WORDS.contains(&**quality))
+        {
+            self.superlatives.push(quality.into());
+        }
         if !token.name {
             let main_verb = last && matches!(base, "do" | "mean" | "like" | "have");
             if !main_verb && (NIL_WORDS.contains(word) || NIL_WORDS.contains(base)) {
@@ -151,6 +164,14 @@ impl Wording {
         STRONG.split_whitespace().all(|word| self.quantities.get(word) == other.quantities.get(word))
     }
 
+    /// Whether neither asks for the cheapest where the other asks for the fastest.
+    pub(super) fn superlatives_agree(&self, other: &Self) -> bool {
+        let more = |here: &Self, there: &Self| {
+            here.superlatives.iter().any(|word| !there.superlatives.contains(word))
+        };
+        !(more(self, other) && more(other, self))
+    }
+
     /// "Can I" is not "should I", nor "did it" "will it", where yes or no is the answer.
     pub(super) fn asks_alike(&self, other: &Self) -> bool {
         const FUTURE_AND_MUST: u32 = 0b110;
@@ -170,8 +191,21 @@ impl Wording {
     pub(super) fn size(&self) -> usize {
         let words: usize = self.words.iter().map(|word| word.len() + size_of::<Box<str>>()).sum();
         let content: usize = self.content.iter().map(|one| one.word.len() + size_of::<Content>()).sum();
-        words + content + 32 * self.quantities.len()
+        words + content + 32 * self.quantities.len() + 24 * self.superlatives.len()
     }
+}
+
+/// What `cheapest` is the most of: `cheap`.
+fn superlative(word: &str) -> Option<String> {
+    let stem = word.strip_suffix("est").filter(|stem| stem.len() > 2)?;
+    let mut forms = vec![stem.to_owned(), format!("{stem}e")];
+    forms.extend(stem.strip_suffix('i').map(|stem| format!("{stem}y")));
+    // `biggest`.
+    forms.extend(stem.chars().next_back().and_then(|last| stem.strip_suffix(last)).map(str::to_owned));
+    let quality = |form: &String| {
+        word_table::find(form).is_some_and(|index| lexicon::class(Some(index)) == lexicon::Class::Quality)
+    };
+    forms.into_iter().find(quality)
 }
 
 /// From 0 for what says little to 1 for a number or a word in no table.
@@ -261,7 +295,7 @@ fn questions(tokens: &[Token]) -> u32 {
     bits(ASKING.iter().map(|words| (0..tokens.len()).any(|at| words.contains(&word(at)) && asks(at))))
 }
 
-const AUXILIARIES: &str =
+pub(super) const AUXILIARIES: &str =
     "is are was were do does did can could should would will has have am may might shall must had";
 
 fn asked(tokens: &[Token]) -> Asked {
@@ -319,6 +353,19 @@ mod tests {
         assert_eq!(only.quantities.keys().copied().collect::<Vec<_>>(), ["only"]);
         assert_eq!((only.sentences, only.asked), (2, Asked::Why));
         assert_eq!(only.persons, 0b1_0000);
+    }
+
+    #[test]
+    fn superlatives_are_known_by_their_quality() {
+        let of = |word: &str| superlative(word);
+        for (word, quality) in
+            [("cheapest", "cheap"), ("largest", "large"), ("biggest", "big"), ("happiest", "happy")]
+        {
+            assert_eq!(of(word).as_deref(), Some(quality));
+        }
+        for word in ["interest", "request", "forest", "test", "est", "best"] {
+            assert_eq!(of(word), None, "{word}");
+        }
     }
 
     #[test]

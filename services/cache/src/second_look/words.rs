@@ -104,7 +104,8 @@ const UNITS: &[&str] = &[
     "kmh km/h kph",
 ];
 
-/// Pairs of opposites: `up | down`. Lines that begin with `=` must be the same on both sides; in the others only opposite sides
+/// Pairs of opposites: `up | down`. Lines that begin with `=` must be the same on both sides, those with `+` where both say either; in the
+/// others only opposite sides
 /// are a difference, because one of two questions often says such a word and the other not.
 const OPPOSITES: &[&str] = &[
     "= before prior | after following",
@@ -143,9 +144,10 @@ const OPPOSITES: &[&str] = &[
     "and | or",
     "= first | last",
     "= only",
+    "= undo",
     "all every | some several",
     "best top good great better ideal | worst bad poor worse terrible",
-    "advantage advantages benefit benefits pro pros upside strengths strength positive positives | disadvantage disadvantages drawback \
+    "+ advantage advantages benefit benefits pro pros upside strengths strength positive positives | disadvantage disadvantages drawback \
        drawbacks con cons downside weaknesses weakness risk risks negative negatives harm harms",
     "enable enables enabling enabled activate activating turn-on on | disable disables disabling disabled deactivate deactivating off",
     "start starts starting started begin begins beginning launch | stop stops stopping stopped end ends ending finish quit cancel",
@@ -235,48 +237,58 @@ pub(super) static UNIT_WORDS: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| {
     UNITS.iter().flat_map(|unit| line(unit)).collect()
 });
 
-/// Which sides of which pairs of opposites a text mentions, one bit for each pair.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Sides {
-    left: u128,
-    right: u128,
-}
+/// How often a text mentions either side of each pair of opposites: the pair, its left, its right, by pair.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Sides(Vec<(u8, u8, u8)>);
 
-/// The bits of a word, for there are words in several pairs.
-static SIDES: LazyLock<HashMap<&str, Sides>> = LazyLock::new(|| {
-    let mut sides: HashMap<&str, Sides> = HashMap::new();
-    for (bit, pair) in OPPOSITES.iter().enumerate().take(128) {
-        let (left, right) = pair.split_once('|').unwrap_or((pair, ""));
-        for word in left.trim_start_matches('=').split_whitespace() {
-            sides.entry(word).or_default().left |= 1 << bit;
-        }
-        for word in right.split_whitespace() {
-            sides.entry(word).or_default().right |= 1 << bit;
+/// The pairs of a word, with the side on which it is; true: left. There are words in several pairs.
+static SIDES: LazyLock<HashMap<&str, Vec<(u8, bool)>>> = LazyLock::new(|| {
+    let mut sides: HashMap<&str, Vec<(u8, bool)>> = HashMap::new();
+    for (pair, line) in (0..=u8::MAX).zip(OPPOSITES) {
+        let (left, right) = line.split_once('|').unwrap_or((line, ""));
+        for (words, is_left) in [(left.trim_start_matches(['=', '+']), true), (right, false)] {
+            for word in words.split_whitespace() {
+                sides.entry(word).or_default().push((pair, is_left));
+            }
         }
     }
     sides
 });
 
-/// The pairs that must be the same on both sides.
-static STRICT: LazyLock<u128> = LazyLock::new(|| {
-    let strict = OPPOSITES.iter().enumerate().take(128).filter(|(_, pair)| pair.starts_with('='));
-    strict.fold(0, |bits, (bit, _)| bits | 1 << bit)
-});
-
 impl Sides {
     pub(super) fn note(&mut self, word: &str) {
-        if let Some(of_word) = SIDES.get(word) {
-            self.left |= of_word.left;
-            self.right |= of_word.right;
+        for (pair, is_left) in SIDES.get(word).into_iter().flatten() {
+            let at = self.0.binary_search_by_key(pair, |(pair, ..)| *pair).unwrap_or_else(|at| {
+                self.0.insert(at, (*pair, 0, 0));
+                at
+            });
+            let (_, left, right) = &mut self.0[at];
+            let side = if *is_left { left } else { right };
+            *side = side.saturating_add(1);
         }
     }
 
-    pub(super) fn agree(self, other: Self) -> bool {
-        let differ = (self.left ^ other.left) | (self.right ^ other.right);
-        let only_left = (self.left & !self.right, other.left & !other.right);
-        let only_right = (self.right & !self.left, other.right & !other.left);
-        let opposed = (only_left.0 & only_right.1) | (only_right.0 & only_left.1);
-        differ & *STRICT == 0 && opposed == 0
+    /// Whether no word stands for its opposite, and the same sides are mentioned where that must be so.
+    pub(super) fn agree(&self, other: &Self) -> bool {
+        let of = |sides: &Self, pair: u8| {
+            let at = sides.0.binary_search_by_key(&pair, |(pair, ..)| *pair);
+            at.map_or((0, 0), |at| (sides.0[at].1, sides.0[at].2))
+        };
+        self.0.iter().chain(&other.0).all(|(pair, ..)| {
+            let (here, there) = (of(self, *pair), of(other, *pair));
+            // "What goes up and comes down" mentions both; with two downs it is another question.
+            let turned = (here.0 > there.0 && here.1 < there.1) || (here.0 < there.0 && here.1 > there.1);
+            let line = OPPOSITES[usize::from(*pair)];
+            let said = |(left, right): (u8, u8)| left > 0 || right > 0;
+            let strict = line.starts_with('=') || (line.starts_with('+') && said(here) && said(there));
+            let mentioned = |(left, right): (u8, u8)| (left > 0, right > 0);
+            !turned && (!strict || mentioned(here) == mentioned(there))
+        })
+    }
+
+    /// How many pairs are mentioned.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -285,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_pair_has_a_bit() {
-        assert!(OPPOSITES.len() <= 128);
+    fn every_pair_has_a_number() {
+        assert!(OPPOSITES.len() <= 256);
     }
 }

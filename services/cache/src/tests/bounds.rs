@@ -24,7 +24,8 @@ async fn memory_is_bounded_and_figures_follow_evictions() {
 async fn nothing_is_left_of_an_evicted_entry() {
     let config: Config = toml::from_str("[exact]\nmax_bytes = 1").unwrap();
     let environment = Environment::manual(ManualClock::new(NOW), 1, "");
-    let backend = Arc::new(Embedded::new(&config, &environment.random));
+    let vault = Arc::new(crate::vault::Vault::open_to_all(environment.random.clone()));
+    let backend = Arc::new(Embedded::new(&config, &environment.random, vault));
     let vectors = Arc::new(ExactScan::new(10, 10));
     let moka = Arc::clone(&backend);
     let cache = Arc::new(Cache::new(config, Embedding::constant(), backend, vectors, &environment));

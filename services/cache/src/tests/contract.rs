@@ -1,6 +1,6 @@
 //! What every backend must do, on each of them, with two replicas; where it is shared, on real servers.
 
-use std::time::Duration;
+use std::{any::Any, time::Duration};
 
 use futures_util::future::join_all;
 use signalbox_config::Redis;
@@ -9,7 +9,7 @@ use signalbox_proto::{
     cache::v1::{FeedbackRequest, FollowCountRequest, LookupRequest, invalidate_request::By},
     common::v1::{CachePolicy, CacheState, ErrorReason, FinishReason},
 };
-use signalbox_testkit::redis::{RedisError, RedisServer};
+use signalbox_testkit::redis::{RedisCluster, RedisError, RedisServer};
 
 use super::{flights::*, world::*};
 
@@ -17,7 +17,8 @@ use super::{flights::*, world::*};
 struct Stand {
     worlds: Vec<World>,
     cluster: bool,
-    _server: Option<RedisServer>,
+    /// Held until the test is over.
+    _server: Box<dyn Any>,
 }
 
 impl Stand {
@@ -47,19 +48,41 @@ pub(super) fn redis(test: &str, cluster: bool) -> Option<(RedisServer, Redis)> {
     }
 }
 
+/// The same for a cluster of three servers.
+fn nodes(test: &str) -> Option<(RedisCluster, Redis)> {
+    let folder = tempfile::tempdir().unwrap().keep();
+    match RedisCluster::start(&folder) {
+        Ok(nodes) => {
+            let redis = Redis { url: Some(nodes.url()), ..Redis::default() };
+            Some((nodes, redis))
+        }
+        Err(RedisError::Missing) => {
+            println!("SKIPPED: {test}: {}", RedisError::Missing);
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
 async fn stand(backend: &str, config: &str) -> Option<Stand> {
     // A busy machine is no reason for a miss here; that deadlines are kept is tested elsewhere.
     let config = format!("{config}\n[shared]\ndeadline_ms = 600000\npatience_ms = 600000");
     if backend == "embedded" {
         let worlds = vec![World::exact(&config).await];
-        return Some(Stand { worlds, cluster: false, _server: None });
+        return Some(Stand { worlds, cluster: false, _server: Box::new(()) });
     }
-    let (server, redis) = redis(backend, backend == "cluster")?;
+    let (server, redis): (Box<dyn Any>, Redis) = if backend == "nodes" {
+        let (nodes, redis) = nodes(backend)?;
+        (Box::new(nodes), redis)
+    } else {
+        let (server, redis) = redis(backend, backend == "cluster")?;
+        (Box::new(server), redis)
+    };
     let mut worlds = Vec::new();
     for seed in [1, 2] {
         worlds.push(World::replica(&config, no_model(), Some(redis.clone()), seed).await);
     }
-    Some(Stand { worlds, cluster: backend == "cluster", _server: Some(server) })
+    Some(Stand { worlds, cluster: backend != "redis", _server: server })
 }
 
 /// Runs each of the contract's tests on each backend.
@@ -98,6 +121,24 @@ contract! {
     one_tenants_entries_are_bounded("[exact]\nmax_entries_per_tenant = 10");
     many_who_ask_at_once_cause_one_fill("[lease]\nttl_ms = 600000");
     a_refresh_replaces_the_entry("");
+}
+
+/// On three servers that share the slots, what one server that is a cluster cannot show: each entry elsewhere, word across the nodes.
+macro_rules! nodes {
+    ($($name:ident;)*) => {
+        mod redis_nodes {
+            $(#[tokio::test] async fn $name() {
+                if let Some(stand) = super::stand("nodes", "").await { super::$name(&stand).await; }
+            })*
+        }
+    };
+}
+
+nodes! {
+    what_one_keeps_all_find;
+    all_follow_one;
+    when_the_leader_fails_one_follower_anywhere_goes_on;
+    removed_is_gone_everywhere;
 }
 
 async fn state(world: &World, tenant: &str, request: &LookupRequest) -> CacheState {

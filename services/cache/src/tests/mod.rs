@@ -1,5 +1,6 @@
 //! The service as the gateway sees it, over a local channel.
 
+mod beside;
 mod bounds;
 mod contract;
 mod fills;
@@ -7,9 +8,11 @@ mod flights;
 mod hostile;
 mod lookups;
 mod meaning;
+mod pace;
 mod qdrant_server;
 mod quality;
 mod removal;
+mod sealed;
 mod separation;
 mod vector_stores;
 mod world;

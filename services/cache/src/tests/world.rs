@@ -217,7 +217,7 @@ pub(super) fn open(lease: &str) -> FillRequest {
 }
 
 pub(super) fn events(events: Vec<GenerateEvent>) -> FillRequest {
-    FillRequest { kind: Some(fill_request::Kind::Events(CachedEvents { events })) }
+    FillRequest { kind: Some(fill_request::Kind::Events(CachedEvents { events, ..CachedEvents::default() })) }
 }
 
 pub(super) fn commit() -> FillRequest {

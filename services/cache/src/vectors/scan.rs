@@ -15,7 +15,14 @@ use super::{
     Neighbour, Point, Scope, VectorStore,
     sketch::{self, Quantised, WORDS},
 };
-use crate::{backend::Named, canonical::Digest, codec, entry::EntryId, journal::Journal};
+use crate::{
+    backend::Named,
+    canonical::Digest,
+    codec,
+    entry::EntryId,
+    journal::Journal,
+    vault::{Kind, Vault},
+};
 
 /// Vectors in memory, those of a partition side by side.
 pub(crate) struct ExactScan {
@@ -28,8 +35,8 @@ pub(crate) struct ExactScan {
 struct State {
     tenants: HashMap<Arc<str>, Tenant>,
     places: HashMap<EntryId, Place>,
-    /// Where they are written down as well.
-    journal: Option<Arc<Journal>>,
+    /// Where they are written down as well, and what seals them.
+    journal: Option<(Arc<Journal>, Arc<Vault>)>,
 }
 
 /// A point as it is written down.
@@ -86,15 +93,16 @@ impl ExactScan {
         most_per_tenant: usize,
         path: &Path,
         now_unix_ms: i64,
+        vault: Arc<Vault>,
     ) -> io::Result<Self> {
         let this = Self::new(most, most_per_tenant);
         let mut ended = Vec::new();
-        let journal = Journal::open(path, |id, bytes| match restore(id, &bytes) {
+        let journal = Journal::open(path, |id, bytes| match restore(id, bytes, &vault) {
             Some(point) if point.ends_unix_ms > now_unix_ms => this.add(&point),
             _ => ended.push(id),
         })?;
         ended.into_iter().for_each(|id| journal.remove(id));
-        this.state.write().journal = Some(Arc::new(journal));
+        this.state.write().journal = Some((Arc::new(journal), vault));
         Ok(this)
     }
 
@@ -170,7 +178,7 @@ impl VectorStore for ExactScan {
 
     async fn flush(&self) {
         let journal = self.state.read().journal.clone();
-        if let Some(journal) = journal {
+        if let Some((journal, _)) = journal {
             journal.flush_aside().await;
         }
     }
@@ -178,8 +186,10 @@ impl VectorStore for ExactScan {
 
 impl State {
     fn insert(&mut self, point: &QuantisedPoint) {
-        if let Some(journal) = &self.journal {
-            journal.put(point.named.id, &stored(point));
+        if let Some((journal, vault)) = &self.journal
+            && let Some(bytes) = stored(point, vault)
+        {
+            journal.put(point.named.id, &bytes);
         }
         let tenant = self.tenants.entry(Arc::clone(&point.tenant)).or_default();
         let partition = tenant.partitions.entry(point.partition).or_default();
@@ -196,7 +206,7 @@ impl State {
 
     fn remove(&mut self, id: EntryId) {
         let Some(place) = self.places.remove(&id) else { return };
-        if let Some(journal) = &self.journal {
+        if let Some((journal, _)) = &self.journal {
             journal.remove(id);
         }
         let Some(tenant) = self.tenants.get_mut(&place.tenant) else { return };
@@ -237,18 +247,19 @@ struct QuantisedPoint {
     ends_unix_ms: i64,
 }
 
-fn stored(point: &QuantisedPoint) -> Vec<u8> {
-    StoredPoint {
+fn stored(point: &QuantisedPoint, vault: &Vault) -> Option<Vec<u8>> {
+    let stored = StoredPoint {
         tenant: point.tenant.to_string(),
         partition: point.partition.0.to_vec(),
         key: point.named.key.0.to_vec(),
         values: point.vector.values.iter().map(|value| value.cast_unsigned()).collect(),
         ends_unix_ms: point.ends_unix_ms,
-    }
-    .encode_to_vec()
+    };
+    vault.seal(Kind::Vector, &point.tenant, &codec::id_bytes(point.named.id), stored.encode_to_vec())
 }
 
-fn restore(id: EntryId, bytes: &[u8]) -> Option<QuantisedPoint> {
+fn restore(id: EntryId, bytes: Vec<u8>, vault: &Vault) -> Option<QuantisedPoint> {
+    let bytes = vault.open(Kind::Vector, &codec::id_bytes(id), bytes.into())?;
     let StoredPoint { tenant, partition, key, values, ends_unix_ms } = StoredPoint::decode(bytes).ok()?;
     Some(QuantisedPoint {
         named: Named { id, key: codec::key(&key)? },
@@ -396,7 +407,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_of_partitions_takes_no_more_room_than_is_given() {
         let store = ExactScan::new(1_000, 500);
-        for id in 0..100_000u32 {
+        for id in 0..1_000_000u32 {
             let mut partition = Digest([0; 32]);
             partition.0[..4].copy_from_slice(&id.to_le_bytes());
             let tenant = if id % 3 == 0 { "a" } else { "b" };
@@ -413,7 +424,8 @@ mod tests {
     async fn it_survives_a_restart_without_what_is_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vectors");
-        let store = ExactScan::restored(100, 100, &path, 0).unwrap();
+        let vault = || Arc::new(Vault::open_to_all(signalbox_mesh::Random::seeded(1)));
+        let store = ExactScan::restored(100, 100, &path, 0, vault()).unwrap();
         for id in 1..=4 {
             let ends_unix_ms = if id == 3 { 5 } else { 50 };
             store.insert(Point { ends_unix_ms, ..point(id, "a", 1, 0.1) }).await;
@@ -421,7 +433,7 @@ mod tests {
         store.remove("a", &[EntryId(2)]).await;
         store.flush().await;
         drop(store);
-        let store = ExactScan::restored(100, 100, &path, 10).unwrap();
+        let store = ExactScan::restored(100, 100, &path, 10, vault()).unwrap();
         let mut there = found(&store, "a", 1, 0.1).await;
         there.sort_unstable();
         assert_eq!((there, found(&store, "b", 1, 0.1).await), (vec![1, 4], vec![]));

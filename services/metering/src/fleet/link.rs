@@ -165,7 +165,7 @@ fn sentinel(nodes: Vec<String>, master: &str, login: &str) -> Option<SentinelCli
             redis::IntoConnectionInfo::into_connection_info(format!("redis://{login}host:6379")).ok()?;
         node = node.set_redis_connection_info(info.redis_settings().clone());
     }
-    SentinelClient::build(nodes, master.to_owned(), Some(node), SentinelServerType::Master).ok()
+    SentinelClient::build(nodes, master, Some(node), SentinelServerType::Master).ok()
 }
 
 #[cfg(test)]

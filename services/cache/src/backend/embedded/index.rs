@@ -14,6 +14,7 @@ use crate::{
     config::Exact,
     entry::{Entry, EntryId},
     journal::Journal,
+    vault::Vault,
 };
 
 /// Points without an entry that are remembered for removal; the others are found when a search meets them.
@@ -30,6 +31,8 @@ pub(super) struct Index {
     most_bytes: u64,
     most_bytes_of_one: u64,
     most_entries_of_one: usize,
+    /// Seals what is written down.
+    pub(super) vault: Arc<Vault>,
     state: Mutex<State>,
 }
 
@@ -145,13 +148,14 @@ impl State {
 }
 
 impl Index {
-    pub(super) fn new(exact: &Exact) -> Self {
+    pub(super) fn new(exact: &Exact, vault: Arc<Vault>) -> Self {
         // Below moka's own bound, so that fairness decides and not who asks most often.
         let most_bytes = exact.max_bytes - exact.max_bytes / 32;
         Self {
             most_bytes,
             most_bytes_of_one: exact.max_bytes_per_tenant.unwrap_or(most_bytes).min(most_bytes),
             most_entries_of_one: exact.max_entries_per_tenant,
+            vault,
             state: Mutex::default(),
         }
     }
@@ -183,8 +187,10 @@ impl Index {
             return None;
         }
         state.change(&entry.tenant, |tenant| tenant.add(entry));
-        if let Some(journal) = &state.journal {
-            journal.put(entry.id, &codec::entry_bytes(entry));
+        if let Some(journal) = &state.journal
+            && let Some(bytes) = codec::entry_bytes(entry, &self.vault)
+        {
+            journal.put(entry.id, &bytes);
         }
         let mut gone = Vec::new();
         loop {
@@ -276,6 +282,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use prost::bytes::Bytes;
+    use signalbox_mesh::Random;
 
     use super::*;
     use crate::{canonical::Digest, entry::Usage, recording::Answer};
@@ -290,6 +297,7 @@ mod tests {
             cost_nanousd: 0,
             created_unix_ms: 0,
             ttl_ms: 1,
+            stale_ms: 0,
             tags: vec!["news".into()],
             question: None,
             writer: String::new(),
@@ -310,7 +318,7 @@ mod tests {
     #[test]
     fn who_has_most_gives_and_what_is_used_least_goes() {
         let exact = Exact { max_bytes: 64_000, ..Exact::default() };
-        let index = Index::new(&exact);
+        let index = Index::new(&exact, Arc::new(Vault::open_to_all(Random::seeded(1))));
         for id in 0..4 {
             add(&index, &entry(id, "quiet", 1_000));
         }
@@ -331,7 +339,7 @@ mod tests {
     #[test]
     fn what_was_used_is_passed_by_as_often() {
         let exact = Exact { max_entries_per_tenant: 3, ..Exact::default() };
-        let index = Index::new(&exact);
+        let index = Index::new(&exact, Arc::new(Vault::open_to_all(Random::seeded(1))));
         let used = entry(1, "a", 10);
         used.usage.note();
         add(&index, &used);

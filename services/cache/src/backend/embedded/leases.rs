@@ -194,6 +194,8 @@ mod tests {
             question: None,
             max_output_tokens: None,
             request_id: String::new(),
+            stale_ms: 0,
+            shadow: None,
         }
     }
 

@@ -24,6 +24,7 @@ use crate::{
     flight::Flight,
     journal::Journal,
     recording::{Flaw, Recording},
+    vault::Vault,
 };
 
 /// Entries in memory. `moka` answers by key and forgets what has expired; the index knows who has how much.
@@ -39,7 +40,7 @@ struct ByPolicy;
 
 impl Expiry<Digest, Arc<Entry>> for ByPolicy {
     fn expire_after_create(&self, _: &Digest, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
-        Some(Duration::from_millis(entry.ttl_ms))
+        Some(Duration::from_millis(entry.life_ms()))
     }
 
     fn expire_after_update(
@@ -54,8 +55,8 @@ impl Expiry<Digest, Arc<Entry>> for ByPolicy {
 }
 
 impl Embedded {
-    pub(crate) fn new(config: &Config, random: &Random) -> Self {
-        let index = Arc::new(Index::new(&config.exact));
+    pub(crate) fn new(config: &Config, random: &Random, vault: Arc<Vault>) -> Self {
+        let index = Arc::new(Index::new(&config.exact, vault));
         let forgetting = Arc::clone(&index);
         let exact = sync::Cache::builder()
             .max_capacity(config.exact.max_bytes)
@@ -75,8 +76,9 @@ impl Embedded {
     pub(crate) fn restore(&self, path: &Path, now_unix_ms: i64) -> io::Result<()> {
         let mut gone = Vec::new();
         let journal = Journal::open(path, |id, bytes| {
-            let entry = codec::entry(bytes.into(), |_| Arc::default());
-            match entry.filter(|entry| entry.answers(now_unix_ms, u64::MAX)).map(Arc::new) {
+            let entry = codec::entry(bytes.into(), id, &self.index.vault, |_| Arc::default());
+            let lives = |entry: &Entry| entry.fresh_or_stale(now_unix_ms, u64::MAX, true).is_some();
+            match entry.filter(lives).map(Arc::new) {
                 Some(entry) => {
                     let crowded_out = self.index.add(&entry, self.index.epoch(), None).unwrap_or_default();
                     gone.extend(crowded_out.iter().map(|entry| entry.id));

@@ -96,7 +96,7 @@ impl Redis {
                 .arg(epoch)
                 .arg(&codec::id_bytes(entry.id)[..])
                 .arg(&codec::key_bytes(entry.key)[..])
-                .arg(entry.ttl_ms)
+                .arg(entry.life_ms())
                 .arg(entry.weight())
                 .arg(self.0.most_entries)
                 .arg(self.0.most_bytes);

@@ -9,17 +9,15 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use redis::{AsyncConnectionConfig, FromRedisValue, RedisError, aio::MultiplexedConnection};
+use redis::{FromRedisValue, RedisError};
 use tokio::{sync::Notify, time::timeout};
 
+use super::server::{CONNECT, Connection, FORMS, Server};
 use crate::{backend::Away, config::Shared, error::Error, fuse::Fuse};
-
-/// How long a connection may take to be made, beside those who wait for it.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// The way to Redis.
 pub(super) struct Link {
-    client: redis::Client,
+    server: Arc<Server>,
     fuse: Fuse,
     pub(super) deadline: Duration,
     patience: Duration,
@@ -28,7 +26,7 @@ pub(super) struct Link {
 
 #[derive(Default)]
 struct Connecting {
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<Connection>>,
     /// A task is making one.
     busy: AtomicBool,
     made: Notify,
@@ -47,14 +45,14 @@ impl Link {
     pub(super) fn new(redis: &signalbox_config::Redis, shared: &Shared) -> Result<Self, Error> {
         let url = redis.url().map_err(|problem| Error::Config(format!("redis: {problem}")))?;
         // The error may hold the address, and that a password.
-        let client = redis::Client::open(url.expose()).map_err(|_| {
-            Error::Config("redis.url: is no address of the form redis://[user:password@]host:6379/0".into())
-        })?;
+        let patience = Duration::from_millis(shared.patience_ms);
+        let server =
+            Server::of(url.expose(), patience).ok_or_else(|| Error::Config(format!("redis.url {FORMS}")))?;
         let link = Self {
-            client,
+            server: Arc::new(server),
             fuse: Fuse::new("redis", shared.failures, Duration::from_millis(shared.open_ms)),
             deadline: Duration::from_millis(shared.deadline_ms),
-            patience: Duration::from_millis(shared.patience_ms),
+            patience,
             state: Arc::default(),
         };
         link.connect();
@@ -74,7 +72,7 @@ impl Link {
         };
         let answer = timeout(most, async {
             let mut connection = self.connection().await;
-            command.query_async::<T>(&mut connection).await
+            connection.ask::<T>(command).await
         });
         match answer.await {
             Ok(Ok(answer)) => {
@@ -100,7 +98,7 @@ impl Link {
 
     /// A connection of its own for listening.
     pub(super) async fn listen(&self) -> Result<redis::aio::PubSub, Away> {
-        match timeout(CONNECT, self.client.get_async_pubsub()).await {
+        match timeout(CONNECT, self.server.listen()).await {
             Ok(Ok(listening)) => Ok(listening),
             Ok(Err(_)) | Err(_) => Err(Away),
         }
@@ -110,7 +108,7 @@ impl Link {
         self.fuse.is_open().then_some("redis does not answer: lookups are misses, fills are dropped")
     }
 
-    async fn connection(&self) -> MultiplexedConnection {
+    async fn connection(&self) -> Connection {
         loop {
             // Before looking, so that one that is made meanwhile is not missed.
             let made = self.state.made.notified();
@@ -133,14 +131,12 @@ impl Link {
         if self.state.busy.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (client, state) = (self.client.clone(), Arc::clone(&self.state));
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(self.patience));
+        let (server, state, patience) = (Arc::clone(&self.server), Arc::clone(&self.state), self.patience);
         tokio::spawn(async move {
-            let made = client.get_multiplexed_async_connection_with_config(&config).await;
-            let failed = made.is_err();
-            if let Ok(connection) = made {
+            // A cluster's nodes may each take as long.
+            let made = timeout(2 * CONNECT, server.connect(patience)).await;
+            let failed = !matches!(made, Ok(Ok(_)));
+            if let Ok(Ok(connection)) = made {
                 *state.connection.lock() = Some(connection);
             } else {
                 // Whoever waits asks at once for the next.

@@ -25,6 +25,7 @@ use crate::{
     entry::EntryId,
     flight::{Flight, Follower},
     recording::Recording,
+    vault::{Kind, Vault},
 };
 
 /// Records that are read at once.
@@ -242,7 +243,7 @@ impl Redis {
                 self.0.link.ask(&command, within).await?;
             let more = records.len() == BATCH;
             for record in records {
-                position.take(&record, flight).ok_or(Away)?;
+                position.take(&record, flight, &self.0.vault).ok_or(Away)?;
             }
             if more {
                 continue;
@@ -297,19 +298,20 @@ impl Redis {
 
 impl Position {
     /// Takes in a record, `[id, [field, value]]`.
-    fn take(&mut self, record: &Value, flight: &Flight) -> Option<()> {
+    fn take(&mut self, record: &Value, flight: &Flight, vault: &Vault) -> Option<()> {
         let (id, fields): (String, Vec<Vec<u8>>) = redis::from_redis_value_ref(record).ok()?;
         self.last = id;
         let [field, value] = <[Vec<u8>; 2]>::try_from(fields).ok()?;
         match &*field {
             b"pending" => {
                 let value = Bytes::from(value);
-                flight.limit(crate::codec::pending(value.clone(), flight.key)?.max_output_tokens);
+                flight.limit(crate::codec::pending(value.clone(), flight.key, vault)?.max_output_tokens);
                 self.pending = Some(value);
             }
             b"events" => {
                 // A flaw is the flight's own: whoever follows goes on alone.
-                let _flaw = flight.push(CachedEvents::decode(&*value).ok()?.events);
+                let events = vault.open(Kind::Events, &Redis::name_of(flight), value.into())?;
+                let _flaw = flight.push(CachedEvents::decode(events).ok()?.events);
             }
             b"done" => {
                 let cost = std::str::from_utf8(&value).ok()?.parse().ok()?;

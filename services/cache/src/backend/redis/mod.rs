@@ -13,6 +13,7 @@ mod keys;
 mod link;
 mod mirror;
 mod scripts;
+mod server;
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,6 +40,7 @@ use crate::{
     flight::Flight,
     recording::Flaw,
     standing::Standing,
+    vault::{Kind, Vault},
 };
 
 /// Entries whose history a replica remembers.
@@ -57,6 +59,7 @@ pub(crate) struct Redis(Arc<Inner>);
 struct Inner {
     link: Link,
     keys: Keys,
+    vault: Arc<Vault>,
     /// Tells this replica from the others.
     name: String,
     random: Random,
@@ -79,12 +82,14 @@ impl Redis {
         redis: &signalbox_config::Redis,
         config: &Config,
         random: &Random,
+        vault: &Arc<Vault>,
         shutdown: &Shutdown,
     ) -> Result<Self, Error> {
         let ttl = Duration::from_millis(config.lease.ttl_ms);
         let this = Self(Arc::new(Inner {
             link: Link::new(redis, &config.shared)?,
             keys: Keys::new(&redis.prefix),
+            vault: Arc::clone(vault),
             name: EntryId::draw(random).to_string(),
             random: random.clone(),
             ttl,
@@ -115,18 +120,19 @@ impl Redis {
         [&flight.key.0[..], &flight.entry_id.0.to_be_bytes()].concat()
     }
 
-    fn decode(&self, bytes: Vec<u8>, tenant: &str) -> Option<Arc<Entry>> {
+    fn decode(&self, bytes: Vec<u8>, tenant: &str, key: Digest) -> Option<Arc<Entry>> {
         let standing = |id| self.0.standings.get_with(id, Arc::default);
         // The id comes first, so that a script can compare it.
-        let entry = codec::entry(Bytes::from(bytes).slice(16..), standing)?;
-        (*entry.tenant == *tenant).then(|| Arc::new(entry))
+        let id = codec::id(bytes.get(..16)?)?;
+        let entry = codec::entry(Bytes::from(bytes).slice(16..), id, &self.0.vault, standing)?;
+        (*entry.tenant == *tenant && entry.key == key).then(|| Arc::new(entry))
     }
 
     async fn read(&self, tenant: &str, key: Digest, within: Within) -> Result<Option<Arc<Entry>>, Away> {
         let mut command = redis::cmd("GET");
         command.arg(self.0.keys.entry(key));
         let bytes: Option<Vec<u8>> = self.0.link.ask(&command, within).await?;
-        Ok(bytes.filter(|bytes| bytes.len() > 16).and_then(|bytes| self.decode(bytes, tenant)))
+        Ok(bytes.and_then(|bytes| self.decode(bytes, tenant, key)))
     }
 
     /// A command for a flight's scripts, with the keys `lease, flight, events, watchers` and then some.
@@ -148,6 +154,7 @@ impl Redis {
         enough: bool,
     ) -> Result<(LeaseId, String, Vec<u8>), Away> {
         let keys = &self.0.keys;
+        let about = codec::pending_bytes(pending, &self.0.vault).ok_or(Away)?;
         let lease = LeaseId { key: pending.key, token: EntryId::draw(&self.0.random) };
         let mut command = script(scripts::GRANT, 4);
         command
@@ -159,7 +166,7 @@ impl Redis {
             .arg(Self::token(&pending.tenant, lease))
             .arg(millis(self.0.ttl))
             .arg(pending.entry_id.to_string())
-            .arg(codec::pending_bytes(pending))
+            .arg(about)
             .arg(self.keep_ms());
         let (state, about): (String, Vec<u8>) = self.0.link.ask(&command, Within::Deadline).await?;
         Ok((lease, state, about))
@@ -175,7 +182,13 @@ impl Redis {
         let (flight, pending) = (&claimed.flight, &claimed.pending);
         let keys = &self.0.keys;
         let more = [keys.entry(flight.key), keys.tombstone(flight.key, flight.entry_id)];
-        let bytes = entry.map(|entry| [&codec::id_bytes(entry.id)[..], &codec::entry_bytes(entry)].concat());
+        let bytes = match entry {
+            Some(entry) => {
+                let bytes = codec::entry_bytes(entry, &self.0.vault).ok_or(Stop::Away)?;
+                [&codec::id_bytes(entry.id)[..], &bytes].concat()
+            }
+            None => Vec::new(),
+        };
         let mut command = self.flight_command(scripts::COMMIT, flight, &more);
         command
             .arg(Self::token(&pending.tenant, claimed.lease))
@@ -183,8 +196,8 @@ impl Redis {
             .arg(cost_nanousd)
             .arg(keys.channel())
             .arg(Self::name_of(flight))
-            .arg(bytes.unwrap_or_default())
-            .arg(pending.ttl_ms);
+            .arg(bytes)
+            .arg(pending.ttl_ms.saturating_add(pending.stale_ms));
         let answer = self.0.link.ask(&command, Within::Patience).await;
         let (outcome, before): (String, Vec<u8>) = answer.map_err(|_| Stop::Away)?;
         match &*outcome {
@@ -278,7 +291,7 @@ impl Backend for Redis {
         pending.epoch = self.epoch(&pending.tenant).await?;
         let (mut lease, mut state, mut about) = self.ask_for_lease(&pending, enough.is_some()).await?;
         if state == "known" {
-            let entry = self.decode(about, &pending.tenant);
+            let entry = self.decode(about, &pending.tenant, pending.key);
             if let Some(entry) = entry.filter(|entry| enough.is_some_and(|enough| enough(entry))) {
                 return Ok(Grant::Known(entry));
             }
@@ -303,7 +316,7 @@ impl Backend for Redis {
         let Some(mirror) = self.0.mirrors.lead(lease.key, id, &tenant.into()) else { return Ok(None) };
         let read = self.read_on(&mirror, "", Within::Patience).await;
         let pending = mirror.position().await.pending.clone();
-        let pending = pending.and_then(|bytes| codec::pending(bytes, lease.key));
+        let pending = pending.and_then(|bytes| codec::pending(bytes, lease.key, &self.0.vault));
         match pending {
             Some(pending) if read.is_ok() && *pending.tenant == *tenant => {
                 let flight = Arc::clone(&mirror.flight);
@@ -337,15 +350,19 @@ impl Backend for Redis {
 
     async fn write(&self, claimed: &Claimed, events: Vec<GenerateEvent>) -> Result<(), Stop> {
         let mirror = self.mirror_of(claimed)?;
-        let events = CachedEvents { events };
+        let events = CachedEvents { events, ..CachedEvents::default() };
+        let tenant = &claimed.pending.tenant;
+        let name = Self::name_of(&claimed.flight);
+        let sealed =
+            self.0.vault.seal(Kind::Events, tenant, &name, events.encode_to_vec()).ok_or(Stop::Away)?;
         let mut command = self.flight_command(scripts::APPEND, &claimed.flight, &[]);
         command
-            .arg(Self::token(&claimed.pending.tenant, claimed.lease))
+            .arg(Self::token(tenant, claimed.lease))
             .arg(millis(self.0.ttl))
             .arg(self.keep_ms())
-            .arg(events.encode_to_vec())
+            .arg(sealed)
             .arg(self.0.keys.channel())
-            .arg(Self::name_of(&claimed.flight));
+            .arg(name);
         // Held until it is taken in here as well: nobody reads it a second time.
         let mut position = mirror.position().await;
         let id: Option<String> = self.0.link.ask(&command, Within::Patience).await.map_err(|_| Stop::Away)?;

@@ -1,0 +1,127 @@
+//! Who does it to whom, and which way: what word order and opposites do not show.
+//!
+//! "Transfer to" a school is not "out of" it, a book "by" children is none "for" them, what "you did for a stranger" is not what "a stranger did
+//! for you", and what birds build nests "with" is not how they build them.
+
+use super::{
+    lexicon::{self, Class},
+    phrases::Token,
+    word_table,
+    wording::{AUXILIARIES, Asked, Wording},
+};
+
+/// Which way a preposition points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Toward,
+    Away,
+    Agent,
+}
+
+/// What may stand between a preposition and its word.
+const ARTICLES: &str = "a an the my your his her its our their this that these those some any";
+/// Prepositions that may stand alone at the end of a question, whose object is what is asked for.
+const STRANDED: &str = "for with to from by against about of";
+/// Prepositions that have a pronoun as their object.
+const BEFORE_OBJECTS: &str = "for to by from at with on of about against";
+/// Adverbs between a subject and its verb.
+const ADVERBS: &str =
+    "ever never always usually often still actually really personally also just even already not";
+/// Who helps or tells is no part of the matter: "help me", "show me".
+const OFFERS: &str = "tell give show help let teach explain get find recommend suggest advise send";
+/// What `this` is followed by when it points at nothing.
+const PRESENT: &str = "year month week weekend day morning evening night hour season century decade time way world planet country";
+
+/// Whether both questions point the same way.
+pub(super) fn agrees(a: &Wording, b: &Wording) -> bool {
+    ways_agree(a, b)
+        && balance_agrees(a, b)
+        && roles_agree(a.roles, b.roles)
+        && stranded_agree(a, b)
+        && stranded_agree(b, a)
+}
+
+fn is(list: &str, word: &str) -> bool {
+    list.split_whitespace().any(|known| known == word)
+}
+
+/// No word that both have stands behind `to` here and behind `from` or `by` there.
+fn ways_agree(a: &Wording, b: &Wording) -> bool {
+    a.content.iter().all(|one| {
+        let other = b.content.iter().find(|other| other.word == one.word);
+        let ways = other.and_then(|other| Some((way(a, one.at.into())?, way(b, other.at.into())?)));
+        ways.is_none_or(|(here, there)| here == there || (here != Way::Toward && there != Way::Toward))
+    })
+}
+
+fn way(wording: &Wording, at: usize) -> Option<Way> {
+    let mut before =
+        wording.words.get(..at)?.iter().rev().map(|word| &**word).skip_while(|word| is(ARTICLES, word));
+    match (before.next()?, before.next()) {
+        ("to" | "into" | "onto" | "toward" | "towards" | "for", _) => Some(Way::Toward),
+        ("from" | "off", _) | ("of", Some("out" | "off")) => Some(Way::Away),
+        ("by", _) => Some(Way::Agent),
+        _ => None,
+    }
+}
+
+/// Not one `from` here where there is one `to` more, whatever stands behind it; nor is `against` on one side alone.
+fn balance_agrees(a: &Wording, b: &Wording) -> bool {
+    let count = |of: &Wording, list: &str| of.words.iter().filter(|word| is(list, word)).count();
+    let (toward, away) = ("to into onto toward towards", "from off out");
+    let (to, from) = ((count(a, toward), count(b, toward)), (count(a, away), count(b, away)));
+    let turned = (from.0 > from.1 && to.0 < to.1) || (from.0 < from.1 && to.0 > to.1);
+    !turned && count(a, "against") == count(b, "against")
+}
+
+/// Nobody is only doer here and only receiver there.
+fn roles_agree(a: u16, b: u16) -> bool {
+    (0..PERSONS.len()).all(|person| {
+        let (here, there) = ((a >> (2 * person)) & 3, (b >> (2 * person)) & 3);
+        here == 0 || there == 0 || here & there != 0
+    })
+}
+
+/// What a question ends in is said by the other, too.
+fn stranded_agree(here: &Wording, there: &Wording) -> bool {
+    let Some(last) = here.words.last().filter(|_| here.words.len() > 2) else { return true };
+    // "How long do dogs live for?"
+    let of_time = &**last == "for" && here.asked == Asked::HowMuch;
+    !is(STRANDED, last) || of_time || there.words.contains(last)
+}
+
+/// Pronouns by person: as doer, as receiver. `you` is both.
+const PERSONS: [(&str, &str); 4] = [("i we", "me us"), ("you", "you"), ("he", "him"), ("they", "them")];
+
+/// Who does something and to whom it is done: two bits for each person.
+pub(super) fn roles(tokens: &[Token]) -> u16 {
+    let word = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map_or("", |token| &*token.word);
+    let mut roles = 0;
+    for (person, (doer, receiver)) in PERSONS.iter().enumerate() {
+        for at in 0..tokens.len() {
+            let (before, here, behind) = (word(at.checked_sub(1)), word(Some(at)), word(Some(at + 1)));
+            let both = doer == receiver && is(doer, here);
+            let acts = if both {
+                let verb = lexicon::class(word_table::find(behind)) == Class::Verb;
+                let turned = is(AUXILIARIES, before) || is(AUXILIARIES, behind);
+                !is(BEFORE_OBJECTS, before) && (turned || is(ADVERBS, behind) || verb)
+            } else {
+                is(doer, here)
+            };
+            let receives = if both {
+                is(BEFORE_OBJECTS, before)
+            } else {
+                is(receiver, here) && !is(OFFERS, lexicon::base_of(before))
+            };
+            roles |= (u16::from(acts) | u16::from(receives) << 1) << (2 * person);
+        }
+    }
+    roles
+}
+
+/// Whether `this` or `these` stands for something that is not in the text.
+pub(super) fn shows(tokens: &[Token]) -> bool {
+    let next = |at: usize| tokens.get(at + 1).map_or("", |token| &*token.word);
+    (0..tokens.len())
+        .any(|at| matches!(&*tokens[at].word, "this" | "these") && !is(PRESENT, lexicon::base_of(next(at))))
+}
