@@ -13,7 +13,7 @@ async fn main() -> Result<(), Failure> {
     let embedder = if vectors { Some(Embedder::load(EmbedConfig::default())?) } else { None };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if let Some(embedder) = &embedder {
-        eprintln!("{}", embedder.model_hash());
+        writeln!(std::io::stderr().lock(), "{}", embedder.model_hash())?;
     }
     for line in std::io::stdin().lock().lines() {
         let text: String = serde_json::from_str(&line?)?;
