@@ -19,7 +19,7 @@ pub struct Config {
     pub auto_policy: String,
     /// The way in which each alias orders its targets, by alias. Default: `fixed`, as configured.
     pub aliases: BTreeMap<String, String>,
-    /// Named policies, besides the built-in `fixed` and `lowest_cost`.
+    /// Named policies, besides the built-in ones, which have the names of the ways.
     pub policies: BTreeMap<String, Policy>,
     /// Output tokens assumed for the predicted cost of a request that sets no limit. Default 512, about what chats use.
     pub assumed_output_tokens: u64,
@@ -45,10 +45,10 @@ impl Default for Config {
 }
 
 /// A named policy.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// How targets are ordered.
+    /// How targets are ordered where no rule holds.
     pub way: Way,
     /// Targets that may be used, as `provider/model`, `provider` or a pattern with a trailing `*`. Empty: all.
     #[serde(default)]
@@ -56,6 +56,103 @@ pub struct Policy {
     /// Targets that may not be used.
     #[serde(default)]
     pub deny: Vec<String>,
+    /// Rules that come before the way; the first that holds decides.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// For `weighted`: the share of requests by target pattern. Targets that no pattern covers have none and come last.
+    #[serde(default)]
+    pub weights: BTreeMap<String, f64>,
+    /// For `lowest_latency` and `balanced`: which time counts. Default `first_output`.
+    #[serde(default)]
+    pub latency: Latency,
+    /// For `balanced`: how much each side counts. Default: cost 1, latency 1, errors 2.
+    #[serde(default)]
+    pub balance: Balance,
+    /// For `complexity`: the targets that are asked what is simple, as patterns. Empty: all but the dearest.
+    #[serde(default)]
+    pub small: Vec<String>,
+    /// For `complexity`: the share of the large model's quality to keep, 0 to 1; a request may state its own. Default 0.95.
+    #[serde(default = "quality")]
+    pub quality: f64,
+    /// For `sticky`: what keeps requests together. Default `conversation`.
+    #[serde(default)]
+    pub stick_to: StickTo,
+}
+
+fn quality() -> f64 {
+    0.95
+}
+
+impl Policy {
+    pub(crate) fn of(way: Way) -> Self {
+        Self {
+            way,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            rules: Vec::new(),
+            weights: BTreeMap::new(),
+            latency: Latency::default(),
+            balance: Balance::default(),
+            small: Vec::new(),
+            quality: quality(),
+            stick_to: StickTo::default(),
+        }
+    }
+}
+
+/// A condition, and the targets that go first where it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// A CEL expression over `tenant`, `user`, `feature`, `conversation`, `model` (as asked for), `tags` (a map), `tokens`, `turns`,
+    /// `tools` (whether there are any), `hour` (UTC, 0 to 23) and `weekday` (1 is Monday). One that cannot be evaluated, because it
+    /// asks for a tag that is not there, does not hold.
+    pub when: String,
+    /// Targets in the order in which they are tried, as patterns. The others come behind them.
+    pub targets: Vec<String>,
+}
+
+/// Which time counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Latency {
+    /// To the first piece of output.
+    #[default]
+    FirstOutput,
+    /// To the end.
+    Total,
+}
+
+/// How much each side of a balanced score counts, as weights of 0 or more. Cost and latency are shares of the dearest and slowest
+/// candidate's, errors the share of recent attempts that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Balance {
+    /// Predicted cost.
+    pub cost: f64,
+    /// Latency as reported.
+    pub latency: f64,
+    /// Failures as reported.
+    pub errors: f64,
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Self { cost: 1.0, latency: 1.0, errors: 2.0 }
+    }
+}
+
+/// What keeps requests at one target, so that the provider's prompt cache hits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StickTo {
+    /// The conversation's id, else as `prefix`.
+    #[default]
+    Conversation,
+    /// The system prompt and the names of the tools.
+    Prefix,
+    /// The end user.
+    User,
 }
 
 /// How targets are ordered.
@@ -66,16 +163,47 @@ pub enum Way {
     Fixed,
     /// By predicted cost, cheapest first; unknown prices last.
     LowestCost,
+    /// By latency as reported, a peak-sensitive average; those never asked first, so that theirs becomes known.
+    LowestLatency,
+    /// By a weighted sum of cost, latency and errors.
+    Balanced,
+    /// By shares, the same for the same request id.
+    Weighted,
+    /// What needs no large model goes to a small one.
+    Complexity,
+    /// Requests that belong together stay together.
+    Sticky,
 }
 
 impl Way {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Fixed,
+        Self::LowestCost,
+        Self::LowestLatency,
+        Self::Balanced,
+        Self::Weighted,
+        Self::Complexity,
+        Self::Sticky,
+    ];
+
     /// The name in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fixed => "fixed",
             Self::LowestCost => "lowest_cost",
+            Self::LowestLatency => "lowest_latency",
+            Self::Balanced => "balanced",
+            Self::Weighted => "weighted",
+            Self::Complexity => "complexity",
+            Self::Sticky => "sticky",
         }
+    }
+
+    /// Whether a policy of that name exists without being configured. Shares cannot be guessed.
+    const fn is_built_in(self) -> bool {
+        !matches!(self, Self::Weighted)
     }
 }
 
@@ -83,10 +211,18 @@ impl Config {
     /// The policy of a name: configured, or built in.
     #[must_use]
     pub fn policy(&self, name: &str) -> Option<Policy> {
-        let built_in = |way: Way| Policy { way, allow: Vec::new(), deny: Vec::new() };
-        self.policies.get(name).cloned().or_else(|| {
-            [Way::Fixed, Way::LowestCost].into_iter().find(|way| way.name() == name).map(built_in)
-        })
+        let built_in = || Way::ALL.into_iter().find(|way| way.name() == name && way.is_built_in());
+        self.policies.get(name).cloned().or_else(|| built_in().map(Policy::of))
+    }
+
+    /// Whether any request may be ordered by complexity, so that an embedding model is of use. Every policy can be named by a
+    /// request, but the built-in one works without vectors; a model is loaded only where the configuration names it.
+    #[must_use]
+    pub fn wants_complexity(&self) -> bool {
+        let named = |name: &str| self.policy(name).is_some_and(|policy| policy.way == Way::Complexity);
+        named(&self.auto_policy)
+            || self.aliases.values().any(|name| named(name))
+            || self.policies.values().any(|policy| policy.way == Way::Complexity)
     }
 
     /// Checks that names fit together; `aliases` are the configured ones.
@@ -125,9 +261,16 @@ impl Config {
             return Ok(());
         }
         Err(format!(
-            "{key} names the policy `{name}`, which is not one of fixed, lowest_cost or [router.policies]"
+            "{key} names the policy `{name}`, which is neither under [router.policies] nor one of {}",
+            built_in_names()
         ))
     }
+}
+
+/// The policies that need no configuration, for a message.
+pub(crate) fn built_in_names() -> String {
+    let names: Vec<&str> = Way::ALL.into_iter().filter(|way| way.is_built_in()).map(Way::name).collect();
+    names.join(", ")
 }
 
 #[cfg(test)]

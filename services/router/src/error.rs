@@ -22,7 +22,8 @@ pub enum Error {
     },
     /// The policy does not exist.
     #[error(
-        "the route policy `{0}` does not exist; configure it under [router.policies], or use fixed or lowest_cost"
+        "the route policy `{0}` does not exist; configure it under [router.policies], or use one of {built_in}",
+        built_in = crate::config::built_in_names()
     )]
     NoPolicy(String),
     /// No window is large enough.

@@ -1,5 +1,7 @@
 //! From a request to an ordered plan: resolve, filter, order. Pure.
 
+use std::borrow::Cow;
+
 use signalbox_catalog::{Capability, Catalog, Cost, Price, TargetInfo, Usage};
 use signalbox_proto::{
     common::v1::RoutePolicy,
@@ -10,7 +12,10 @@ use crate::{
     config::{Config, Policy, Way},
     error::Error,
     needs::Needs,
+    order::{Basis, order},
     pattern::{covers, covers_target},
+    rules::Facts,
+    setup::Setup,
 };
 
 /// What is asked of the router.
@@ -24,39 +29,80 @@ pub(crate) struct Question<'a> {
     pub(crate) policy: &'a str,
     /// What the principal may use; empty: all.
     pub(crate) allowed: &'a [String],
+    /// What rules may ask for.
+    pub(crate) facts: Facts<'a>,
+}
+
+/// The policy that decides, before anything is known of its candidates.
+pub(crate) struct Chosen<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) policy: Cow<'a, Policy>,
+    /// The rule that holds, by its place.
+    rule: Option<usize>,
+}
+
+impl Chosen<'_> {
+    /// Whether the order depends on how much the prompt needs a large model.
+    pub(crate) fn by_complexity(&self) -> bool {
+        self.rule.is_none() && self.policy.way == Way::Complexity
+    }
+}
+
+/// Chooses the policy, and the rule of it that holds.
+///
+/// # Errors
+/// A policy that does not exist.
+pub(crate) fn choose<'a>(setup: &'a Setup, question: &'a Question<'_>) -> Result<Chosen<'a>, Error> {
+    let name = policy_name(&setup.config, question);
+    let policy = match setup.config.policies.get(name) {
+        Some(policy) => Cow::Borrowed(policy),
+        None => Cow::Owned(setup.config.policy(name).ok_or_else(|| Error::NoPolicy(name.to_owned()))?),
+    };
+    let rule = setup.rules.get(name).and_then(|rules| rules.first(&question.facts));
+    Ok(Chosen { name, policy, rule })
 }
 
 /// Makes the plan.
 ///
 /// # Errors
-/// Nothing of that name, a policy that does not exist, or no candidate left, with the reason for each.
+/// Nothing of that name, or no candidate left, with the reason for each.
 pub(crate) fn plan(
-    catalog: &Catalog,
-    config: &Config,
+    setup: &Setup,
     question: &Question<'_>,
+    chosen: &Chosen<'_>,
+    basis: &Basis<'_>,
 ) -> Result<PlanResponse, Error> {
-    let targets = resolve(catalog, config, question.model)?;
-    let (name, policy) = choose_policy(config, question)?;
-    let judge = |target: &&TargetInfo| refusal(target, question, &policy);
-    let (kept, filtered): (Vec<&TargetInfo>, Vec<&TargetInfo>) =
+    let Chosen { name, policy, rule } = chosen;
+    let targets = resolve(&setup.catalog, &setup.config, question.model)?;
+    let judge = |target: &&TargetInfo| refusal(target, question, policy);
+    let (mut kept, filtered): (Vec<&TargetInfo>, Vec<&TargetInfo>) =
         targets.into_iter().partition(|t| judge(t).is_none());
-    let rejected: Vec<Rejected> = filtered.iter().filter_map(judge).collect();
+    let mut rejected: Vec<Rejected> = filtered.iter().filter_map(judge).collect();
+    // Whoever's breaker is open is left out only while somebody else can answer.
+    let is_open = |target: &&TargetInfo| basis.stats.is_open(&target.id, question.facts.unix_ms);
+    if kept.iter().any(|target| !is_open(target)) {
+        kept.retain(|target| {
+            let open = is_open(target);
+            if open {
+                let detail = "its breaker was reported open a moment ago".to_owned();
+                rejected.push(Rejected {
+                    target_id: target.id.clone(),
+                    reason: "breaker_open".into(),
+                    detail,
+                });
+            }
+            !open
+        });
+    }
     if kept.is_empty() {
         return Err(Error::none_left(question.model, question.needs.input_tokens, rejected));
     }
     let mut candidates: Vec<Candidate> =
-        kept.into_iter().map(|target| candidate(target, &question.needs, config)).collect();
-    if policy.way == Way::LowestCost {
-        // Stable: targets of one price stay in configured order; unknown prices come last.
-        candidates.sort_by_key(|c| c.predicted_cost_nanousd.unwrap_or(i64::MAX));
-    }
-    let count = candidates.len();
-    for (place, candidate) in candidates.iter_mut().enumerate() {
-        candidate.score = f64::from(u32::try_from(count - place).unwrap_or(0));
-        candidate.reason = reason(policy.way, place, candidate);
-    }
+        kept.into_iter().map(|target| candidate(target, &question.needs, &setup.config)).collect();
+    let rule = rule.and_then(|at| Some((at + 1, &*policy.rules.get(at)?.targets)));
+    order(&mut candidates, policy, rule, basis);
     let reason = candidates.first().map(|first| first.reason.clone()).unwrap_or_default();
-    Ok(PlanResponse { candidates, rejected, policy: name, reason, ..PlanResponse::default() })
+    Ok(PlanResponse { candidates, rejected, policy: (*name).to_owned(), reason, ..PlanResponse::default() })
 }
 
 fn resolve<'a>(catalog: &'a Catalog, config: &Config, model: &str) -> Result<Vec<&'a TargetInfo>, Error> {
@@ -76,18 +122,15 @@ fn resolve<'a>(catalog: &'a Catalog, config: &Config, model: &str) -> Result<Vec
 }
 
 /// The request's policy, else the tenant's, else the alias's, else the way of `auto`, else as configured.
-fn choose_policy(config: &Config, question: &Question<'_>) -> Result<(String, Policy), Error> {
+fn policy_name<'a>(config: &'a Config, question: &'a Question<'_>) -> &'a str {
     let own = question.wishes.name.as_deref().filter(|name| !name.is_empty());
-    let name =
-        own.or_else(|| Some(question.policy).filter(|name| !name.is_empty())).unwrap_or_else(|| {
-            match (config.aliases.get(question.model), question.model) {
-                (Some(policy), _) => policy,
-                (None, "auto") => &config.auto_policy,
-                (None, _) => Way::Fixed.name(),
-            }
-        });
-    let policy = config.policy(name).ok_or_else(|| Error::NoPolicy(name.to_owned()))?;
-    Ok((name.to_owned(), policy))
+    own.or_else(|| Some(question.policy).filter(|name| !name.is_empty())).unwrap_or_else(|| {
+        match (config.aliases.get(question.model), question.model) {
+            (Some(policy), _) => policy,
+            (None, "auto") => &config.auto_policy,
+            (None, _) => Way::Fixed.name(),
+        }
+    })
 }
 
 /// Why a target cannot answer; the first reason found.
@@ -151,14 +194,5 @@ fn candidate(target: &TargetInfo, needs: &Needs, config: &Config) -> Candidate {
         context_window_tokens: target.context_window,
         prefill: target.capabilities.contains(&Capability::Prefill),
         ..Candidate::default()
-    }
-}
-
-fn reason(way: Way, place: usize, candidate: &Candidate) -> String {
-    match (way, candidate.predicted_cost_nanousd) {
-        (Way::Fixed, _) => format!("configured at place {} among those that can answer", place + 1),
-        (Way::LowestCost, Some(_)) if place == 0 => "cheapest that can answer".into(),
-        (Way::LowestCost, Some(_)) => format!("at place {} by predicted cost", place + 1),
-        (Way::LowestCost, None) => "its price is unknown, so it comes last".into(),
     }
 }

@@ -35,7 +35,6 @@ fn problems(text: &str, name: &str) -> Vec<ConfigError> {
     };
     let mut problems = document.shared_problems();
     let shared = document.shared().unwrap_or_default();
-    let aliases: Vec<&str> = shared.models.keys().map(String::as_str).collect();
     problems.extend(check(&document, signalbox_mesh::SECTION, |c: &signalbox_mesh::Config| {
         c.validate().map_err(|error| error.to_string())
     }));
@@ -44,7 +43,7 @@ fn problems(text: &str, name: &str) -> Vec<ConfigError> {
     problems.extend(check(&document, signalbox_guard::SECTION, signalbox_guard::Config::validate));
     problems.extend(check(&document, signalbox_cache::SECTION, signalbox_cache::Config::validate));
     problems.extend(check(&document, signalbox_router::SECTION, |c: &signalbox_router::Config| {
-        c.validate(aliases.iter().copied())
+        signalbox_router::check(&shared, c)
     }));
     problems.extend(check(&document, signalbox_executor::SECTION, signalbox_executor::Config::check));
     problems.extend(check(&document, signalbox_metering::SECTION, signalbox_metering::Config::validate));

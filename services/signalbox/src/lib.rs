@@ -11,6 +11,7 @@ mod client;
 mod cost;
 mod guard;
 mod print;
+mod route;
 mod tokens;
 pub mod up;
 mod usage;
@@ -48,6 +49,9 @@ enum Command {
     /// Measures the cache.
     #[command(subcommand)]
     Cache(cache::Command),
+    /// Measures the router.
+    #[command(subcommand)]
+    Route(route::Command),
     /// Measures how tokens are counted.
     #[command(subcommand)]
     Tokens(tokens::Command),
@@ -101,6 +105,7 @@ async fn run(command: Command) -> Ended {
         }
         Command::Guard(command) => guard::run(command).await,
         Command::Cache(command) => cache::run(command).await,
+        Command::Route(command) => route::run(command).await,
         Command::Tokens(command) => tokens::run(command).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Completions { shell } => {

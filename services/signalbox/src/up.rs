@@ -64,14 +64,16 @@ pub async fn build(
     let guard: signalbox_guard::Config = document.section(signalbox_guard::SECTION)?;
     let cache: signalbox_cache::Config = document.section(signalbox_cache::SECTION)?;
     let embed = document.section(signalbox_embed::SECTION)?;
-    // One model for both; none where neither wants it.
-    let embedding = signalbox_cache::embedder(cache.semantic.enabled || guard.learned, embed).await;
+    let router: signalbox_router::Config = document.section(signalbox_router::SECTION)?;
+    // One model for all three; none where nobody wants it.
+    let wanted = cache.semantic.enabled || guard.learned || router.wants_complexity();
+    let embedding = signalbox_cache::embedder(wanted, embed).await;
+    let routing = embedding.embedder().filter(|_| router.wants_complexity()).cloned();
     let model = embedding.embedder().filter(|_| guard.learned).cloned();
     let env = || environment.clone();
     let guard = signalbox_guard::build(shared.clone(), guard, model, env()).await?;
     let cache = signalbox_cache::build(shared.clone(), cache, embedding, env()).await?;
-    let router =
-        signalbox_router::build(shared.clone(), document.section(signalbox_router::SECTION)?, env()).await?;
+    let router = signalbox_router::build(shared.clone(), router, routing, env()).await?;
     let executor =
         signalbox_executor::build(shared.clone(), document.section(signalbox_executor::SECTION)?, env())
             .await?;
