@@ -94,7 +94,7 @@ impl Answer {
         if index == 0 {
             let (request_id, cache) = opening();
             let model = self.models.first().map(ToString::to_string).unwrap_or_default();
-            let started = Started { request_id, model, cache: Some(cache), route: None };
+            let started = Started { request_id, model, cache: Some(cache), ..Started::default() };
             batch.events.insert(0, GenerateEvent { sequence: 1, kind: Some(Kind::Started(started)) });
         }
         Some(batch)

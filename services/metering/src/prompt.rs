@@ -31,7 +31,20 @@ pub(crate) fn of(chat: &ChatRequest) -> Prompt<'_> {
         schema,
         must_call,
         thinks: chat.reasoning.is_some(),
+        untold: false,
     }
+}
+
+/// Whether something of a request is to be kept in the provider's cache for an hour (`cache_control` of Anthropic's dialect).
+pub(crate) fn is_kept_an_hour(chat: &ChatRequest) -> bool {
+    let parts = chat.messages.iter().flat_map(|message| &message.parts);
+    parts.filter_map(|part| part.extra.as_ref()).chain(&chat.extra).any(|extra| {
+        let control = extra.fields.get("cache_control").and_then(|value| match &value.kind {
+            Some(Kind::StructValue(control)) => control.fields.get("ttl"),
+            _ => None,
+        });
+        matches!(control.and_then(|ttl| ttl.kind.as_ref()), Some(Kind::StringValue(ttl)) if ttl == "1h")
+    })
 }
 
 fn turn(message: &Message) -> Turn<'_> {

@@ -20,6 +20,7 @@ macro_rules! both {
     };
 }
 
+mod budgets;
 mod failures;
 mod faults;
 mod guard;

@@ -31,6 +31,8 @@ pub struct Prompt<'a> {
     pub must_call: bool,
     /// Whether the model is asked to think first.
     pub thinks: bool,
+    /// Whether only the texts are known, and nothing of what else was asked for.
+    pub untold: bool,
 }
 
 /// A message.
