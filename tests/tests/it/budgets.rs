@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use signalbox_proto::{
-    common::v1::{Attribution, ErrorReason, FinishReason, notice},
+    common::v1::{Attribution, ErrorReason, FinishReason, Finished, notice},
     gateway::v1::{CompleteRequest, GenerateRequest},
     metering::v1::{
         Budget, ListBudgetsRequest, QueryUsageRequest, metering_service_client::MeteringServiceClient,
@@ -28,6 +28,9 @@ const LEARNED: usize = 20;
 /// In pieces of four words, some milliseconds apart.
 const MODEL: &str = "sim-echo+drip=4+chunks=75";
 
+/// The same, slow enough for something to happen meanwhile.
+const SLOW: &str = "sim-echo+drip=20+chunks=75";
+
 /// Words of one token and four bytes each, to the simulator, to the gateway and to a client.
 fn words(count: usize) -> String {
     let some = ["one", "two", "six", "ten", "red", "sky", "sun", "sea"];
@@ -52,11 +55,15 @@ fn by(user: &str, mut request: GenerateRequest) -> GenerateRequest {
 
 /// A mesh with a budget whose feature's answers are short so far. No allowance, which would stay reserved for its whole life.
 async fn learned(topology: Topology, budget: &str) -> Sandbox {
+    learned_with(topology, budget, false).await
+}
+
+async fn learned_with(topology: Topology, budget: &str, allowance: bool) -> Sandbox {
     let config = format!(
-        "[tenants.local]\nbudgets = [{budget}]\n[metering.allowance]\nenabled = false\n\
+        "[tenants.local]\nbudgets = [{budget}]\n[metering.allowance]\nenabled = {allowance}\n\
          [metering.grants]\nmin_output_tokens = 8\n"
     );
-    let sandbox = Sandbox::with(topology, &[MODEL], &config).await;
+    let sandbox = Sandbox::with(topology, &[MODEL, SLOW], &config).await;
     for asked in 1..=LEARNED {
         complete(sandbox.ask(by("wide", uncached("sim-echo", "one two six"))).await);
         // Until something is known all of the output is reserved, and so it is until it is settled.
@@ -67,10 +74,11 @@ async fn learned(topology: Topology, budget: &str) -> Sandbox {
     sandbox
 }
 
+/// Requests in the ledger; 0 while metering is away.
 async fn settled(sandbox: &Sandbox) -> u64 {
     let mut metering = signalbox_mesh::client!(MeteringServiceClient, sandbox.channel);
-    let usage = metering.query_usage(QueryUsageRequest::default()).await.unwrap().into_inner();
-    usage.rows.first().map_or(0, |row| row.requests)
+    let Ok(usage) = metering.query_usage(QueryUsageRequest::default()).await else { return 0 };
+    usage.into_inner().rows.first().map_or(0, |row| row.requests)
 }
 
 async fn budget(sandbox: &Sandbox) -> Budget {
@@ -166,4 +174,35 @@ async fn does_not_cut_a_follower_by_the_budget_of_its_leader(topology: Topology)
     let again = complete(sandbox.ask(by("wide", question(MODEL, &text))).await);
     assert_eq!(again.text, text, "what is kept is whole");
     finish(sandbox, LEARNED as u64 + 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn goes_on_within_the_allowance_while_metering_is_away() {
+    // One part in a hundred is 10,000,000 nano-dollars; the answer costs less than a tenth of that.
+    let limit = "{ limit_usd = \"1\", period = \"total\" }";
+    for allowance in [true, false] {
+        let mut sandbox = learned_with(Topology::SixProcesses, limit, allowance).await;
+        let text = words(300);
+        let asked = sandbox.gateway().generate(by("wide", uncached(SLOW, &text))).await.unwrap();
+        let (mut seen, mut stream) = (Seen::default(), asked.into_inner());
+        while seen.deltas == 0 {
+            assert!(seen.next(&mut stream).await, "{:?}", seen.error);
+        }
+        sandbox.kill("metering").await;
+        while seen.next(&mut stream).await {}
+        if allowance {
+            assert_eq!(complete(seen).text, text, "output past the grant is drawn from the allowance");
+        } else {
+            assert_eq!(seen.reason(), Some(ErrorReason::AllowanceExhausted), "{:?}", seen.error);
+            assert_eq!(seen.finished.as_ref().map(Finished::finish_reason), Some(FinishReason::Budget));
+            assert!(text.starts_with(&seen.text) && seen.text != text, "{}", seen.text.len());
+        }
+        sandbox.revive("metering").await;
+        while settled(&sandbox).await <= LEARNED as u64 {
+            tokio::task::yield_now().await;
+        }
+        let spent = budget(&sandbox).await.spent;
+        assert!((1..1_000_000_000).contains(&spent), "what was used is paid, once: {spent}");
+        sandbox.finish(async |_| {}).await;
+    }
 }
