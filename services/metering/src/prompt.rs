@@ -18,7 +18,9 @@ pub(crate) fn of(chat: &ChatRequest) -> Prompt<'_> {
         Some(response_format::Kind::JsonSchema(format)) => format.schema.as_ref().map(value),
         _ => None,
     };
-    let tools = chat.tools.iter().map(|tool| Tool {
+    // A provider's own tool has no name: it stands whole among the fields that are passed through.
+    let (named, own): (Vec<_>, Vec<_>) = chat.tools.iter().partition(|tool| !tool.name.is_empty());
+    let tools = named.into_iter().map(|tool| Tool {
         name: &tool.name,
         description: tool.description.as_deref().unwrap_or_default(),
         parameters: tool.parameters.as_ref().map_or(Value::Null, value),
@@ -28,6 +30,7 @@ pub(crate) fn of(chat: &ChatRequest) -> Prompt<'_> {
     Prompt {
         turns: chat.messages.iter().map(turn).collect(),
         tools: tools.collect(),
+        own_tools: own.len() as u64,
         schema,
         must_call,
         thinks: chat.reasoning.is_some(),

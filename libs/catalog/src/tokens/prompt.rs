@@ -25,6 +25,8 @@ pub struct Prompt<'a> {
     pub turns: Vec<Turn<'a>>,
     /// What may be called.
     pub tools: Vec<Tool<'a>>,
+    /// Tools that the provider runs itself, such as a search of the web: what they find goes into the prompt, and is billed.
+    pub own_tools: u64,
     /// The schema that the answer keeps to.
     pub schema: Option<Value>,
     /// Whether a tool must be called.

@@ -54,6 +54,9 @@ fn only_what_is_sure_is_called_exact() {
         let later = count(&model(name), &prompt(&answered));
         assert!(!later.exact && later.margin >= 3, "{name}: {later:?}");
     }
+    let searching = Prompt { own_tools: 1, ..prompt(&asked) };
+    let found = count(&model("gpt-4o"), &searching);
+    assert!(!found.exact && found.margin > 10_000, "what a search will find is not known: {found:?}");
     let told = prompt(&asked);
     let untold = Prompt { untold: true, ..told.clone() };
     let margin = |prompt: &Prompt<'_>| count(&model("claude-sonnet-4-5"), prompt).margin;
