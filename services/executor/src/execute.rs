@@ -150,7 +150,7 @@ impl Execution {
             policy,
             hedge,
             state,
-            queue: VecDeque::with_capacity(4),
+            queue: VecDeque::new(),
             sequence: 0,
             tally: Tally::default(),
             number: 0,

@@ -167,8 +167,10 @@ impl Events {
         if self.ready.is_empty() && self.source.is_some() {
             return Poll::Pending;
         }
-        let count = self.ready.len().min(BATCH);
-        Poll::Ready((count > 0).then(|| self.ready.drain(..count).collect()))
+        let rest = self.ready.split_off(self.ready.len().min(BATCH));
+        // As it is: nothing is copied, and a stream that waits keeps no room for what has left.
+        let batch = Vec::from(std::mem::replace(&mut self.ready, rest));
+        Poll::Ready((!batch.is_empty()).then_some(batch))
     }
 }
 

@@ -113,7 +113,7 @@ fn cut(mut whole: CompleteResponse, status: &Status) -> Option<CompleteResponse>
 }
 
 /// Runs the pipeline within the request's deadline.
-async fn run(mesh: &Arc<Mesh>, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
+async fn run(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outlet) -> Result<(), Status> {
     let deadline = call.deadline;
     match tokio::time::timeout_at(deadline, pipeline::answer(mesh, call, outlet)).await {
         Ok(ended) => ended,
@@ -136,7 +136,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    fn new(mesh: Arc<Mesh>, call: Call) -> Self {
+    fn new(mesh: Arc<Mesh>, call: Arc<Call>) -> Self {
         let queue = Queue::default();
         let mut outlet = Outlet::stream(Arc::clone(&queue), call.arrived);
         let (leading, held) = (outlet.leading(), Arc::clone(&mesh));
