@@ -86,6 +86,12 @@ impl Rates {
         ways.into_iter().flatten().fold(self.input_nanousd_per_mtok, i64::max)
     }
 
+    /// The same, where the request asks for input to be kept in the provider's cache for an hour.
+    #[must_use]
+    pub fn dearest_input_kept(&self) -> i64 {
+        self.cache_write_1h_nanousd_per_mtok.unwrap_or(0).max(self.dearest_input())
+    }
+
     /// The dearest way in which a token of text may be billed as output.
     #[must_use]
     pub fn dearest_output(&self) -> i64 {

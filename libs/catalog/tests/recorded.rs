@@ -27,6 +27,7 @@ fn ours(row: &Value, provider: &str, dialect: Dialect, at: i64) -> Option<i64> {
         output_tokens: usage.output_tokens - usage.unbilled_output_tokens,
         cached_input_tokens: usage.cached_input_tokens,
         cache_write_tokens: usage.cache_write_tokens,
+        cache_write_1h_tokens: usage.cache_write_1h_tokens,
         audio_input_tokens: usage.audio_input_tokens,
         audio_output_tokens: usage.audio_output_tokens,
         ..Usage::default()

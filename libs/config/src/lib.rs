@@ -8,6 +8,7 @@ mod live;
 mod money;
 mod places;
 mod prices;
+mod reload;
 mod secret;
 mod shared;
 
@@ -17,6 +18,7 @@ pub use crate::{
     money::Usd,
     places::{cache_dir, data_dir},
     prices::{LongPrice, Price, Prices, UnknownPrice},
+    reload::PriceWatch,
     secret::{Secret, SecretError},
     shared::{
         Budget, BudgetPeriod, Dialect, Guarding, LogFormat, ModelAlias, Only, RateLimit, RatePeriod, Redis,

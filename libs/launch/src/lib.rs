@@ -2,12 +2,13 @@
 //!
 //! A service's `main.rs` is one call of [`main`] with a function that builds its part.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use serde::de::DeserializeOwned;
-use signalbox_config::{Document, Live, Shared};
+use signalbox_config::{Document, Live, PriceWatch, Shared};
 use signalbox_mesh::{ContextTrust, Environment, Part, Server};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::TcpIncoming;
 
 /// The allocator of every binary, the whole mesh in one process included.
@@ -78,7 +79,7 @@ where
         Err(error) => return explain(name, &error.into()),
     };
     let ended = runtime.block_on(run(name, args, build));
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_secs(1));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => explain(name, &error),
@@ -107,11 +108,37 @@ where
     signalbox_telemetry::init(name, &shared.telemetry);
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir)?);
     let server = Server::new(&mesh.server, &environment);
-    let context = Context { document, shared: Live::new(shared), mesh, environment, listen: args.listen };
+    let shared = Live::new(shared);
+    let _prices = follow_prices(args.config, &shared);
+    let context = Context { document, shared, mesh, environment, listen: args.listen };
     let Built { part, listen, trust } = build(context).await?;
     let listener = bind(&listen).await?;
     announce(&format!("signalbox-{name}"), listener.local_addr()?);
     Ok(server.trust(trust).part(part).serve(listener, signalbox_mesh::shutdown_signal()).await?)
+}
+
+/// How often the files in which prices stand are looked at.
+const PRICES_TICK: Duration = Duration::from_secs(10);
+
+/// Takes over prices when the configuration file, or the file of prices that it names, was changed; ends when it is dropped.
+pub fn follow_prices(config: Option<PathBuf>, shared: &Live<Shared>) -> AbortOnDropHandle<()> {
+    let (mut watch, shared) = (PriceWatch::new(config, &shared.load()), shared.clone());
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(PRICES_TICK).await;
+            let live = shared.clone();
+            let looked = tokio::task::spawn_blocking(move || (watch.look(&live), watch)).await;
+            let Ok((looked, again)) = looked else { return };
+            watch = again;
+            match looked {
+                Ok(true) => tracing::info!("prices were read again"),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, "prices stay as they were; the configuration file is at fault");
+                }
+            }
+        }
+    }))
 }
 
 /// Binds an address, `host:port`.

@@ -18,6 +18,7 @@ impl AddAssign<&Usage> for Usage {
             source: _,
             unbilled_input_tokens,
             unbilled_output_tokens,
+            cache_write_1h_tokens,
         } = more;
         self.input_tokens += input_tokens;
         self.output_tokens += output_tokens;
@@ -28,6 +29,7 @@ impl AddAssign<&Usage> for Usage {
         self.audio_output_tokens += audio_output_tokens;
         self.unbilled_input_tokens += unbilled_input_tokens;
         self.unbilled_output_tokens += unbilled_output_tokens;
+        self.cache_write_1h_tokens += cache_write_1h_tokens;
     }
 }
 
@@ -49,6 +51,7 @@ mod tests {
             source: UsageSource::Reported.into(),
             unbilled_input_tokens: 9,
             unbilled_output_tokens: 10,
+            cache_write_1h_tokens: 11,
         };
         let mut sum = Usage { source: UsageSource::Estimated.into(), ..Usage::default() };
         sum += &one;

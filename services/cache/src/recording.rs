@@ -131,7 +131,13 @@ impl Answer {
         if index == 0 {
             let (request_id, cache) = opening();
             let model = self.models.first().map(ToString::to_string).unwrap_or_default();
-            let started = Started { request_id, model, cache: Some(cache), route: self.route.clone() };
+            let started = Started {
+                request_id,
+                model,
+                cache: Some(cache),
+                route: self.route.clone(),
+                ..Started::default()
+            };
             batch.events.insert(0, GenerateEvent { sequence: 1, kind: Some(Kind::Started(started)) });
             if !batch.offsets_ms.is_empty() {
                 batch.offsets_ms.insert(0, 0);

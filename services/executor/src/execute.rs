@@ -208,12 +208,8 @@ impl Execution {
         if self.sequence > 0 {
             return;
         }
-        let started = Started {
-            request_id: self.request_id.clone(),
-            model: target.id.clone(),
-            cache: None,
-            route: None,
-        };
+        let started =
+            Started { request_id: self.request_id.clone(), model: target.id.clone(), ..Started::default() };
         self.emit(generate_event::Kind::Started(started));
         let failed = self.tally.attempts + late;
         if failed > 0 {

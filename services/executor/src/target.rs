@@ -175,6 +175,7 @@ impl Target {
             output_tokens: usage.output_tokens.saturating_sub(usage.unbilled_output_tokens),
             cached_input_tokens: usage.cached_input_tokens,
             cache_write_tokens: usage.cache_write_tokens,
+            cache_write_1h_tokens: usage.cache_write_1h_tokens,
             reasoning_tokens: usage.reasoning_tokens,
             audio_input_tokens: usage.audio_input_tokens,
             audio_output_tokens: usage.audio_output_tokens,

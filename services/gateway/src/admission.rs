@@ -10,10 +10,13 @@ use std::{
 
 use moka::sync::Cache;
 use ring::digest;
-use signalbox_mesh::Clock;
-use signalbox_proto::metering::v1::{AdmitRequest, AdmitResponse, Principal, Reservation};
+use signalbox_mesh::{Clock, error};
+use signalbox_proto::{
+    common::v1::ErrorReason,
+    metering::v1::{AdmitRequest, AdmitResponse, Principal, RateStatus, Reservation},
+};
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::{
     config::Config,
@@ -37,6 +40,10 @@ pub(crate) struct Admission {
     pub(crate) low_budgets: Vec<String>,
     /// Present when metering is away.
     pub(crate) allowance: Option<Drawn>,
+    /// For output while metering is away.
+    pub(crate) standby: Option<Arc<Allowance>>,
+    /// Rate limits after this request.
+    pub(crate) rates: Vec<RateStatus>,
 }
 
 /// What is remembered of a credential.
@@ -45,10 +52,30 @@ struct Known {
     seen: Instant,
     allowance: Option<Arc<Allowance>>,
     /// The largest reservation seen: the measure of a draw while metering is away.
-    usual_nanousd: i64,
+    usual: Usual,
 }
 
-struct Allowance {
+/// What a request is given.
+#[derive(Clone, Copy, Default)]
+struct Usual {
+    nanousd: i64,
+    /// 0: no bound.
+    output_tokens: u64,
+}
+
+impl Usual {
+    /// A reservation as if all of it had been granted at once.
+    fn of(reservation: &Reservation) -> Self {
+        let output_tokens = reservation.granted_output_tokens.max(reservation.most_output_tokens);
+        let more = i128::from(output_tokens - reservation.granted_output_tokens);
+        let more = (more * i128::from(reservation.output_picousd) + 999) / 1_000;
+        let more = i64::try_from(more).unwrap_or(i64::MAX);
+        Self { nanousd: reservation.amount_nanousd.saturating_add(more), output_tokens }
+    }
+}
+
+/// Money that may be spent while metering is away.
+pub(crate) struct Allowance {
     reservation_id: String,
     left_nanousd: AtomicI64,
     expires_unix_ms: i64,
@@ -80,6 +107,11 @@ impl Drop for Drawn {
 }
 
 impl Allowance {
+    /// Spends an amount for good; false, and nothing, where there is not so much.
+    pub(crate) fn spend(self: &Arc<Self>, nanousd: i64, now_unix_ms: i64) -> bool {
+        self.draw(nanousd, now_unix_ms).is_some()
+    }
+
     /// Takes an amount, never below zero.
     fn draw(self: &Arc<Self>, nanousd: i64, now_unix_ms: i64) -> Option<Drawn> {
         if now_unix_ms >= self.expires_unix_ms {
@@ -159,8 +191,10 @@ impl Admissions {
                 expires_unix_ms: new.expires_unix_ms,
             }),
         });
-        let usual_nanousd = before.map_or(0, |k| k.usual_nanousd).max(reservation.amount_nanousd);
-        let known = Known { principal: principal.clone(), seen: Instant::now(), allowance, usual_nanousd };
+        let (usual, this) = (before.map_or(Usual::default(), |k| k.usual), Usual::of(&reservation));
+        let usual = if this.nanousd >= usual.nanousd { this } else { usual };
+        let standby = allowance.clone();
+        let known = Known { principal: principal.clone(), seen: Instant::now(), allowance, usual };
         self.known.insert(key, Arc::new(known));
         Ok(Admission {
             principal,
@@ -168,32 +202,39 @@ impl Admissions {
             input_tokens: answer.input_tokens,
             low_budgets: answer.low_budgets,
             allowance: None,
+            standby,
+            rates: answer.rates,
         })
     }
 
     fn on_allowance(&self, key: Fingerprint, away: Status) -> Result<Admission, Status> {
         let known = self.known.get(&key).filter(|known| known.seen.elapsed() <= self.grace).ok_or(away)?;
-        let drawn = known.allowance.as_ref().and_then(|a| a.draw(known.usual_nanousd, self.clock.unix_ms()));
-        let drawn = drawn.ok_or_else(|| {
-            let message = "metering is away and what was set aside for that is used up or expired; retry when it is back";
-            Status::from(
-                signalbox_mesh::error::status(
-                    tonic::Code::Unavailable,
-                    signalbox_proto::common::v1::ErrorReason::AllowanceExhausted,
-                    message,
-                )
-                .with_metadata("service", "metering")
-                .with_retry(Duration::from_secs(5)),
-            )
-        })?;
+        let drawn = known.allowance.as_ref().and_then(|a| a.draw(known.usual.nanousd, self.clock.unix_ms()));
+        let drawn = drawn.ok_or_else(allowance_exhausted)?;
         Ok(Admission {
             principal: known.principal.clone(),
-            reservation: Reservation::default(),
+            // The provider keeps to what was drawn.
+            reservation: Reservation {
+                granted_output_tokens: known.usual.output_tokens,
+                ..Reservation::default()
+            },
             input_tokens: 0,
             low_budgets: Vec::new(),
             allowance: Some(drawn),
+            standby: None,
+            rates: Vec::new(),
         })
     }
+}
+
+/// The status of what the allowance does not cover.
+pub(crate) fn allowance_exhausted() -> Status {
+    let message =
+        "metering is away and what was set aside for that is used up or expired; retry when it is back";
+    error::status(Code::Unavailable, ErrorReason::AllowanceExhausted, message)
+        .with_metadata("service", "metering")
+        .with_retry(Duration::from_secs(5))
+        .into()
 }
 
 /// Credentials are not kept: only their digest is.
@@ -221,5 +262,21 @@ mod tests {
         drop(first);
         assert!(allowance.draw(90, 999).is_some());
         assert!(allowance.draw(1, 1_000).is_none(), "expired");
+        assert!(!allowance.spend(1, 0), "what was drawn is spent unless it is said otherwise");
+    }
+
+    #[test]
+    fn a_first_slice_is_measured_as_if_all_had_been_granted() {
+        let reservation = Reservation {
+            amount_nanousd: 1_000,
+            granted_output_tokens: 100,
+            most_output_tokens: 300,
+            output_picousd: 1_500,
+            ..Reservation::default()
+        };
+        let usual = Usual::of(&reservation);
+        assert_eq!((usual.nanousd, usual.output_tokens), (1_300, 300));
+        let whole = Usual::of(&Reservation { most_output_tokens: 0, ..reservation });
+        assert_eq!((whole.nanousd, whole.output_tokens), (1_000, 100));
     }
 }

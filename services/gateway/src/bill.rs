@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use signalbox_mesh::Clock;
 use signalbox_proto::{
     common::v1::{
-        Attempt, AttemptKind, AttemptOutcome, CacheState, ErrorReason, Timings, Usage, UsageSource,
-        generate_event::Kind,
+        Attempt, AttemptKind, AttemptOutcome, CacheState, ErrorReason, FinishReason, Finished, Timings,
+        Usage, UsageSource, generate_event::Kind,
     },
     common::v1::{GenerateEvent, delta::Content},
     metering::v1::{RequestOutcome, Settlement},
@@ -22,6 +22,7 @@ use crate::{follow::Turn, ledger::Ledger, parts::is_away};
 #[derive(Default)]
 struct Running {
     target: Option<String>,
+    pieces: u64,
     output_bytes: u64,
     started_unix_ms: i64,
     /// Whether nothing was reported of it yet: true until an attempt's report, and again from the next output on.
@@ -41,6 +42,10 @@ pub(crate) struct Progress {
     base: u32,
     running: Option<Running>,
     error: Option<Status>,
+    /// Whether any output was seen.
+    delivered: bool,
+    /// The number of the newest event.
+    sequence: u64,
     /// A follow that became this request's own execution.
     turn: Option<Turn>,
 }
@@ -48,6 +53,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// Notes that an execution begins; `target` is the plan's first. An earlier one that was given up counts as cut.
     pub(crate) fn begin(&mut self, target: String, now_unix_ms: i64) {
+        self.delivered = false;
         self.cut(now_unix_ms, AttemptKind::First);
         self.set_aside();
         self.running = Some(Running {
@@ -70,7 +76,7 @@ impl Progress {
         if attempt.outcome() == AttemptOutcome::Ok {
             self.running = None;
         } else if let Some(running) = &mut self.running {
-            running.output_bytes = 0;
+            (running.pieces, running.output_bytes) = (0, 0);
             running.unreported = false;
             running.started_unix_ms = attempt.started_unix_ms.saturating_add_unsigned(attempt.duration_ms);
         }
@@ -79,12 +85,15 @@ impl Progress {
 
     /// Notes an event of the answer.
     pub(crate) fn event(&mut self, event: &GenerateEvent) {
+        self.sequence = event.sequence;
+        self.delivered |= matches!(event.kind, Some(Kind::Delta(_)));
         let Some(running) = &mut self.running else { return };
         running.unreported = true;
         match &event.kind {
             Some(Kind::Started(started)) => running.target = Some(started.model.clone()),
             Some(Kind::Seam(seam)) => running.target = Some(seam.to_model.clone()),
             Some(Kind::Delta(delta)) => {
+                running.pieces += 1;
                 running.output_bytes += delta.content.as_ref().map_or(0, output_bytes);
             }
             Some(Kind::Finished(_)) => self.running = None,
@@ -102,6 +111,47 @@ impl Progress {
         self.error = Some(status);
     }
 
+    /// Ends the answer where the money does: the attempt under way is cut, and its client is told so by a last event. `None` where
+    /// nothing of it was delivered.
+    pub(crate) fn spent(
+        &mut self,
+        why: Status,
+        now_unix_ms: i64,
+        cost_nanousd: i64,
+    ) -> Option<GenerateEvent> {
+        self.running.take_if(|running| !running.unreported);
+        let target = self.running.as_ref().and_then(|running| running.target.clone());
+        let cut = self.running.is_some();
+        self.cut(now_unix_ms, AttemptKind::First);
+        if let Some(attempt) = self.attempts.last_mut().filter(|_| cut) {
+            attempt.cost_nanousd = cost_nanousd;
+        }
+        self.error = Some(why);
+        if !self.delivered {
+            return None;
+        }
+        let attempts = &self.attempts[self.earlier.min(self.attempts.len())..];
+        let mut finished = Finished {
+            finish_reason: FinishReason::Budget.into(),
+            model: target
+                .or_else(|| attempts.last().map(|attempt| attempt.target_id.clone()))
+                .unwrap_or_default(),
+            attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
+            ..Finished::default()
+        };
+        let mut used = Usage::default();
+        for attempt in attempts {
+            finished.cost_nanousd = finished.cost_nanousd.saturating_add(attempt.cost_nanousd);
+            finished.price_unknown |= attempt.price_unknown;
+            if let Some(usage) = &attempt.usage {
+                used += usage;
+            }
+        }
+        used.set_source(UsageSource::Partial);
+        finished.usage = Some(used);
+        Some(GenerateEvent { sequence: self.sequence + 1, kind: Some(Kind::Finished(finished)) })
+    }
+
     /// Notes that the execution was refused: there is no attempt that nobody reported.
     pub(crate) fn refuse(&mut self) {
         self.running = None;
@@ -117,8 +167,8 @@ impl Progress {
         &self.attempts[..self.earlier.min(self.attempts.len())]
     }
 
-    /// An attempt that is under way and that nobody will report: the provider bills it, so it is counted from what was seen, at
-    /// the usual four bytes a token, and marked partial.
+    /// An attempt that is under way and that nobody will report: the provider bills it, so it is counted from what was seen
+    /// ([`tokens`]) and marked partial.
     pub(crate) fn cut(&mut self, now_unix_ms: i64, kind: AttemptKind) {
         let Some(running) = self.running.take() else { return };
         let target = running.target.unwrap_or_default();
@@ -130,7 +180,7 @@ impl Progress {
             outcome: AttemptOutcome::Cancelled.into(),
             usage: Some(Usage {
                 input_tokens: self.input_tokens,
-                output_tokens: running.output_bytes.div_ceil(4),
+                output_tokens: tokens(running.pieces, running.output_bytes),
                 source: UsageSource::Partial.into(),
                 ..Usage::default()
             }),
@@ -159,7 +209,12 @@ impl Progress {
     }
 }
 
-fn output_bytes(content: &Content) -> u64 {
+/// Output tokens by what was seen of them: a piece has at least one, and a token has four bytes as usual.
+pub(crate) fn tokens(pieces: u64, bytes: u64) -> u64 {
+    pieces.max(bytes.div_ceil(4))
+}
+
+pub(crate) fn output_bytes(content: &Content) -> u64 {
     let text = match content {
         Content::Text(text) | Content::Refusal(text) => text.len(),
         Content::Reasoning(reasoning) => reasoning.text.len(),
@@ -243,7 +298,7 @@ impl Bill {
             .map(|r| r.as_str_name().trim_start_matches("ERROR_REASON_").to_owned())
             .unwrap_or_default();
         self.outcome(match reason {
-            Some(ErrorReason::BudgetExhausted) => RequestOutcome::Budget,
+            Some(ErrorReason::BudgetExhausted | ErrorReason::AllowanceExhausted) => RequestOutcome::Budget,
             Some(ErrorReason::PromptBlocked) => RequestOutcome::Blocked,
             Some(ErrorReason::OutputBlocked) => RequestOutcome::OutputBlocked,
             Some(ErrorReason::DeadlineExceeded) => RequestOutcome::Deadline,

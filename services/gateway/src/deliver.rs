@@ -144,7 +144,14 @@ pub(crate) async fn deliver(
     let mut resume = Resume { follows: matches!(source, Source::Follow(_)), ..Resume::default() };
     let progress = entry.bill.progress();
     let mut events = Events::new(source, progress.clone(), entry.grant.take());
-    let mut teller = Teller { started: Some(started), log, saved_nanousd, cost_nanousd: 0, finished: false };
+    let mut teller = Teller {
+        started: Some(started),
+        log,
+        saved_nanousd,
+        cost_nanousd: 0,
+        finished: false,
+        capped: false,
+    };
     let mut corrected = false;
 
     let closed = loop {
@@ -176,6 +183,10 @@ pub(crate) async fn deliver(
         }
         teller.blocked(closed.blocked_by.unwrap_or_default(), entry, outlet).await;
         return Ok(());
+    }
+    if teller.capped {
+        // Without a commit the entry is given back, and whoever followed goes on for itself.
+        return Err(capped(entry));
     }
     if !teller.finished {
         return Err(broken("the answer ended without a finish reason; what was delivered is incomplete"));
@@ -234,7 +245,9 @@ async fn pass(
         let mut kept = Vec::new();
         for ScreenedEvent { client, stored, client_only } in batch {
             let Some(client) = client else { continue };
-            if !client_only && (fill.is_some() || resume.follows) {
+            // What a budget cut short is nobody else's answer.
+            let cut = matches!(&client.kind, Some(Kind::Finished(finished)) if entry.is_cut(finished));
+            if !client_only && !cut && (fill.is_some() || resume.follows) {
                 let mut stored = stored.unwrap_or_else(|| client.clone());
                 if let Some(Kind::Started(started)) = &mut stored.kind {
                     started.route.clone_from(&route);
@@ -291,6 +304,8 @@ struct Teller {
     saved_nanousd: i64,
     cost_nanousd: i64,
     finished: bool,
+    /// Whether the provider ended it at the output limit that the budget had set.
+    capped: bool,
 }
 
 impl Teller {
@@ -343,7 +358,8 @@ impl Teller {
             self.saved_nanousd = self.saved_nanousd.max(finished.saved_nanousd);
             finished.saved_nanousd = self.saved_nanousd;
             entry.bill.saved(self.saved_nanousd);
-        } else if finished.finish_reason() == FinishReason::Length && entry.capped(&finished) {
+        } else if entry.is_cut(&finished) {
+            self.capped = finished.finish_reason() == FinishReason::Length;
             finished.set_finish_reason(FinishReason::Budget);
             entry.bill.outcome(RequestOutcome::Budget);
         }
@@ -408,12 +424,29 @@ impl Teller {
 }
 
 impl Entry {
-    /// Whether the reservation, not the request, set the output limit that was reached.
-    fn capped(&self, finished: &Finished) -> bool {
+    /// Whether the budget ended the answer: on its way, or because the reservation, not the request, set the output limit that was
+    /// reached.
+    fn is_cut(&self, finished: &Finished) -> bool {
+        match finished.finish_reason() {
+            FinishReason::Budget => return true,
+            FinishReason::Length if !self.bill.is_hit() => {}
+            _ => return false,
+        }
         let used = finished.usage.map_or(0, |u| u.output_tokens);
         let granted = self.granted_output_tokens;
         granted > 0 && used >= granted && self.asked_output_tokens.is_none_or(|asked| granted < asked)
     }
+}
+
+/// The status behind an answer that ended at the output limit which its budgets and limits allowed.
+fn capped(entry: &Entry) -> Status {
+    let (tenant, granted) = (&entry.principal.tenant, entry.granted_output_tokens);
+    let message = format!(
+        "the answer ended at {granted} output tokens, which is what the budgets and limits of {tenant} left for it"
+    );
+    error::status(Code::ResourceExhausted, ErrorReason::BudgetExhausted, message.clone())
+        .with_quota(format!("tenant:{tenant}/output_tokens"), message)
+        .into()
 }
 
 fn invalid_output(message: &str) -> Status {

@@ -1,11 +1,13 @@
 //! The money of a request under way: renewed while the answer flows, raised before anything more is spent.
 //!
-//! Admission reserves what one complete attempt may cost. Each further one is paid for by then: what a failed attempt cost is
-//! added to the reservation before anything more of the answer is asked for, and a second attempt beside a slow one is only
-//! allowed once it is covered.
+//! Admission reserves what one complete attempt may cost, or, of a feature whose answers are known, a first slice of it that is
+//! extended while the answer flows ([`Slice`]). Each further attempt is paid for by then: what a failed one cost is added to the
+//! reservation before anything more of the answer is asked for, and a second attempt beside a slow one is only allowed once it
+//! is covered. While metering is away, output past the slice is paid from the allowance that was set aside for that.
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -16,9 +18,9 @@ use futures_util::{
     stream::{self, Stream},
 };
 use parking_lot::Mutex;
-use signalbox_mesh::RequestContext;
+use signalbox_mesh::{Clock, RequestContext};
 use signalbox_proto::{
-    common::v1::{Attempt, AttemptOutcome},
+    common::v1::{Attempt, AttemptOutcome, GenerateEvent},
     executor::v1::ExecuteRequest,
     metering::v1::{ExtendRequest, Reservation},
 };
@@ -31,7 +33,10 @@ use tonic::{Code, Status};
 
 use crate::{
     Mesh,
-    parts::{self, Parts},
+    admission::{Allowance, allowance_exhausted},
+    bill::Progress,
+    parts::{self, Parts, is_away},
+    slice::Slice,
 };
 
 /// A reservation is renewed when this share of its life has passed, so that two tries more fit in.
@@ -47,8 +52,16 @@ pub(crate) struct Grant {
     context: RequestContext,
     limit_ms: u64,
     id: String,
-    /// What one attempt may cost.
+    /// What one attempt may cost, with so much output as was reserved for it.
     attempt_nanousd: i64,
+    attempt_output_tokens: u64,
+    /// What an output token costs.
+    output_picousd: i64,
+    /// Absent: all of the output is paid for, or nothing bounds it.
+    slice: Option<Slice>,
+    /// For output while metering is away.
+    allowance: Option<Arc<Allowance>>,
+    clock: Arc<dyn Clock>,
     /// Whether a budget could refuse anything.
     bounded: bool,
     extensions: u32,
@@ -73,13 +86,20 @@ struct Owed {
 struct Asking {
     /// Never locked: the mutex lets who borrows a request move between threads.
     call: Mutex<BoxFuture<'static, Result<Reservation, Status>>>,
-    /// The attempt that is paid for by it: nothing more is asked for before. 0: it only renews.
+    /// The attempt that is paid for by it: nothing more is asked for before. 0: none.
     attempt: u32,
+    /// Output tokens that are paid for by it.
+    output_tokens: u64,
 }
 
 impl Grant {
     /// The reservation of an admitted request; `None` when nothing was reserved for it.
-    pub(crate) fn new(mesh: &Mesh, context: &RequestContext, reservation: &Reservation) -> Option<Box<Self>> {
+    pub(crate) fn new(
+        mesh: &Mesh,
+        context: &RequestContext,
+        reservation: &Reservation,
+        allowance: Option<Arc<Allowance>>,
+    ) -> Option<Box<Self>> {
         if reservation.id.is_empty() {
             return None;
         }
@@ -90,6 +110,11 @@ impl Grant {
             limit_ms: mesh.config.load().steps.admit_ms,
             id: reservation.id.clone(),
             attempt_nanousd: reservation.amount_nanousd,
+            attempt_output_tokens: reservation.granted_output_tokens,
+            output_picousd: reservation.output_picousd,
+            slice: Slice::of(reservation),
+            allowance,
+            clock: Arc::clone(&mesh.clock),
             bounded: reservation.granted_output_tokens > 0,
             extensions: 0,
             life: Duration::from_millis(u64::try_from(left).unwrap_or_default()).max(LEAST_LIFE),
@@ -105,6 +130,15 @@ impl Grant {
     /// Cancel safe: what was reserved and is not spent returns when the request is settled.
     pub(crate) async fn covers_another(&mut self, purpose: &str) -> bool {
         self.covers(purpose, self.attempt_nanousd, 0).await
+    }
+
+    /// Reserves another attempt in the place of one whose answer is not used. As [`Grant::covers_another`].
+    pub(crate) async fn covers_again(&mut self) -> bool {
+        let covered = self.covers_another("attempt").await;
+        if let Some(slice) = self.slice.as_mut().filter(|_| covered) {
+            slice.again(self.attempt_output_tokens);
+        }
+        covered
     }
 
     /// Reserves output tokens at the dearest price of the request, for something small beside the answer. As
@@ -144,40 +178,92 @@ impl Grant {
         }
     }
 
-    /// Ready when the answer may go on. An error is metering's refusal. Metering that is away stops nothing: what was
+    /// Notes what passes of the answer.
+    pub(crate) fn note(&mut self, event: &GenerateEvent) {
+        if let Some(slice) = &mut self.slice {
+            slice.note(event);
+        }
+    }
+
+    /// What the attempt under way costs so far, at the price by which it was reserved.
+    pub(crate) fn cost_nanousd(&self) -> i64 {
+        let input = self.attempt_nanousd.saturating_sub(self.output_nanousd(self.attempt_output_tokens));
+        let passed = self.slice.as_ref().map_or(0, Slice::passed);
+        input.saturating_add(self.output_nanousd(passed))
+    }
+
+    fn output_nanousd(&self, tokens: u64) -> i64 {
+        let pico = i128::from(tokens) * i128::from(self.output_picousd);
+        i64::try_from((pico + 999) / 1_000).unwrap_or(i64::MAX)
+    }
+
+    /// Ready when the answer may go on. An error is metering's refusal. Metering that is away stops no attempt: what was
     /// spent is settled from the spool.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
         loop {
             if let Some(asking) = &mut self.asking {
                 let answer = match asking.call.get_mut().as_mut().poll(cx) {
                     Poll::Ready(answer) => answer,
-                    Poll::Pending if asking.attempt > 0 => return Poll::Pending,
+                    Poll::Pending if asking.attempt > 0 || self.is_used_up() => return Poll::Pending,
                     Poll::Pending => return Poll::Ready(Ok(())),
                 };
-                let attempt = asking.attempt;
+                let Asking { attempt, output_tokens, .. } = *asking;
                 self.asking = None;
                 match answer {
+                    Ok(_) if output_tokens > 0 => self.extended(output_tokens),
+                    Ok(_) => {}
+                    Err(status) if output_tokens > 0 => self.not_extended(output_tokens, status),
                     Err(status) if status.code() == Code::ResourceExhausted => {
                         return Poll::Ready(Err(status));
                     }
                     Err(status) => {
                         tracing::warn!(code = ?status.code(), "a reservation could not be extended");
                     }
-                    Ok(_) => {}
                 }
                 self.paid(attempt);
             }
             let Owed { nanousd, output_tokens, attempt } = std::mem::take(&mut self.owed);
-            let call = if nanousd > 0 || output_tokens > 0 {
-                self.ask("attempt", nanousd, output_tokens)
+            let (call, output_tokens) = if nanousd > 0 || output_tokens > 0 {
+                (self.ask("attempt", nanousd, output_tokens), 0)
             } else {
                 self.paid(attempt);
-                if !self.renewal_is_due(cx) {
+                if let Some(tokens) = self.slice.as_ref().and_then(Slice::wants) {
+                    (self.ask("output", 0, tokens), tokens)
+                } else if let Some(refused) = self.slice.as_mut().and_then(Slice::end) {
+                    return Poll::Ready(Err(refused));
+                } else if self.renewal_is_due(cx) {
+                    (self.ask("output", 0, 0), 0)
+                } else {
                     return Poll::Ready(Ok(()));
                 }
-                self.ask("output", 0, 0)
             };
-            self.asking = Some(Asking { call: Mutex::new(call), attempt });
+            self.asking = Some(Asking { call: Mutex::new(call), attempt, output_tokens });
+        }
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.slice.as_ref().is_some_and(Slice::is_used_up)
+    }
+
+    fn extended(&mut self, tokens: u64) {
+        if let Some(slice) = &mut self.slice {
+            slice.granted(tokens);
+        }
+    }
+
+    /// Output that metering does not pay for. Of one that is away the allowance does, as long as it lasts.
+    fn not_extended(&mut self, tokens: u64, status: Status) {
+        let away = is_away(&status) || status.code() == Code::DeadlineExceeded;
+        if away {
+            let price = self.output_nanousd(tokens);
+            if self.allowance.as_ref().is_some_and(|a| a.spend(price, self.clock.unix_ms())) {
+                return self.extended(tokens);
+            }
+        }
+        let exhausted = status.code() == Code::ResourceExhausted;
+        let status = if away { allowance_exhausted() } else { status };
+        if let Some(slice) = &mut self.slice {
+            slice.refused(tokens, status, !exhausted);
         }
     }
 
@@ -231,6 +317,16 @@ pub(crate) fn poll(grant: &mut Option<Box<Grant>>, cx: &mut Context<'_>) -> Poll
         Some(grant) => ready!(grant.poll(cx)),
         None => Ok(()),
     })
+}
+
+/// Ends an answer for which there is no more money.
+pub(crate) fn end(
+    grant: &Option<Box<Grant>>,
+    progress: &Mutex<Progress>,
+    why: Status,
+) -> Option<GenerateEvent> {
+    let grant = grant.as_ref()?;
+    progress.lock().spent(why, grant.clock.unix_ms(), grant.cost_nanousd())
 }
 
 /// What the executor is sent: the request, and later up to which attempt is paid.

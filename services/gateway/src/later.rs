@@ -58,7 +58,7 @@ pub(crate) fn again(
     Box::new(move |messages, mut grant| {
         Box::pin(async move {
             let paid = match &mut grant {
-                Some(grant) => grant.covers_another("attempt").await,
+                Some(grant) => grant.covers_again().await,
                 None => false,
             };
             if !paid {

@@ -28,6 +28,7 @@ mod pipeline;
 mod queries;
 mod relay;
 mod service;
+mod slice;
 mod spool;
 mod validate;
 

@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 use signalbox_mesh::{RequestContext, error};
 use signalbox_proto::{
     common::v1::{
-        CacheInfo, CacheState, ChatRequest, ErrorReason, Notice, RouteInfo, Started, Vector, cache_policy,
-        notice,
+        CacheInfo, CacheState, ChatRequest, ErrorReason, Notice, RateLimit, RouteInfo, Started, Vector,
+        cache_policy, notice,
     },
     executor::v1::{DeliveredPrefix, ExecuteRequest, PlannedTarget},
     gateway::v1::GenerateRequest,
-    metering::v1::{AdmitRequest, Principal, Settlement},
+    metering::v1::{AdmitRequest, LimitMetric, Principal, RateStatus, Settlement},
     router::v1::PlanRequest,
 };
 use tokio::time::Instant;
@@ -135,7 +135,7 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outle
                 };
                 Answer {
                     source,
-                    started: started(&call, cache, None),
+                    started: started(&call, &entry, cache, None),
                     fill: None,
                     again: None,
                     saved_nanousd,
@@ -155,7 +155,7 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outle
                 let again = again(mesh, &call, &context, &entry, &inspected, plan.clone());
                 Answer {
                     source: Source::Executor(stream),
-                    started: started(&call, cache, Some(plan.route)),
+                    started: started(&call, &entry, cache, Some(plan.route)),
                     fill,
                     again: Some(again),
                     saved_nanousd: 0,
@@ -179,12 +179,14 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outle
 pub(crate) struct Entry {
     pub(crate) principal: Principal,
     pub(crate) bill: Bill,
-    /// Output tokens that the reservation covers; 0: no bound.
+    /// Output tokens that the reservation covers, or may be extended to; 0: no bound.
     pub(crate) granted_output_tokens: u64,
     /// The output limit that the request itself set.
     pub(crate) asked_output_tokens: Option<u64>,
     /// Held while metering is away.
     pub(crate) allowance: Option<Drawn>,
+    /// Rate limits after this request.
+    pub(crate) rates: Vec<RateStatus>,
     /// What was reserved; taken by the answer's source, which pays for further attempts from it.
     pub(crate) grant: Option<Box<Grant>>,
 }
@@ -253,9 +255,10 @@ async fn admit(mesh: &Mesh, call: &Call) -> Result<(Entry, Vec<Notice>), Status>
 
 /// Opens the bill at once, so that whatever happens next is settled.
 fn open(mesh: &Mesh, call: &Call, admission: Admission) -> (Entry, Vec<Notice>) {
-    let Admission { principal, reservation, input_tokens, low_budgets, allowance } = admission;
+    let Admission { principal, reservation, input_tokens, low_budgets, allowance, standby, rates } =
+        admission;
     let context = call.context.clone().with_principal(&principal.tenant, &principal.id);
-    let grant = Grant::new(mesh, &context, &reservation);
+    let grant = Grant::new(mesh, &context, &reservation, standby);
     let record = Settlement {
         request_id: call.context.request_id().to_owned(),
         reservation_id: allowance.as_ref().map_or(reservation.id, |a| a.reservation_id().to_owned()),
@@ -282,9 +285,10 @@ fn open(mesh: &Mesh, call: &Call, admission: Admission) -> (Entry, Vec<Notice>) 
     let entry = Entry {
         principal,
         bill,
-        granted_output_tokens: reservation.granted_output_tokens,
+        granted_output_tokens: reservation.granted_output_tokens.max(reservation.most_output_tokens),
         asked_output_tokens: sampling.and_then(|s| s.max_output_tokens).map(u64::from),
         allowance,
+        rates,
         grant,
     };
     (entry, notices)
@@ -423,8 +427,9 @@ async fn hedge(mesh: &Mesh, ask: &Ask<'_>, plan: &Plan, grant: &mut Option<Box<G
     }
 }
 
-fn started(call: &Call, cache: CacheInfo, route: Option<RouteInfo>) -> Started {
+fn started(call: &Call, entry: &Entry, cache: CacheInfo, route: Option<RouteInfo>) -> Started {
     Started {
+        rate_limits: entry.rates.iter().map(rate_limit).collect(),
         request_id: call.context.request_id().to_owned(),
         model: String::new(),
         cache: Some(cache),
@@ -434,6 +439,21 @@ fn started(call: &Call, cache: CacheInfo, route: Option<RouteInfo>) -> Started {
                 ..RouteInfo::default()
             })
         }),
+    }
+}
+
+fn rate_limit(rate: &RateStatus) -> RateLimit {
+    let counts = match rate.metric() {
+        LimitMetric::Tokens => "tokens",
+        LimitMetric::Concurrent => "concurrent",
+        LimitMetric::Requests | LimitMetric::Unspecified => "requests",
+    };
+    RateLimit {
+        name: rate.name.clone(),
+        counts: counts.into(),
+        limit: rate.limit,
+        remaining: rate.remaining,
+        reset_ms: rate.reset_ms,
     }
 }
 

@@ -35,7 +35,11 @@ pub(crate) async fn count_tokens(
     let context = caller.context.with_principal(&principal.tenant, &principal.id);
     let request = context.request(MeteringCount { chat: Some(chat) });
     let counted = mesh.parts.metering().count_tokens(request).await?.into_inner();
-    Ok(CountTokensResponse { input_tokens: counted.input_tokens, exact: counted.exact })
+    Ok(CountTokensResponse {
+        input_tokens: counted.input_tokens,
+        exact: counted.exact,
+        margin_tokens: counted.margin_tokens,
+    })
 }
 
 /// Lists the models that the caller may ask for.

@@ -53,6 +53,9 @@ impl Source {
             Self::Executor(stream) => match ready!(Pin::new(stream).poll_next(cx)) {
                 Some(Ok(ExecuteResponse { kind: Some(execute_response::Kind::Event(event)) })) => {
                     progress.lock().event(&event);
+                    if let Some(grant) = grant {
+                        grant.note(&event);
+                    }
                     out.push_back(event);
                 }
                 Some(Ok(ExecuteResponse { kind: Some(execute_response::Kind::Attempt(attempt)) })) => {
@@ -140,7 +143,11 @@ impl Events {
         {
             let polled = match grant::poll(&mut purse.grant, cx) {
                 Poll::Ready(Ok(())) => source.poll(cx, &self.progress, &mut purse.grant, &mut self.ready),
-                Poll::Ready(Err(status)) => Poll::Ready(Some(Err(status))),
+                Poll::Ready(Err(status)) => {
+                    self.ready.extend(grant::end(&purse.grant, &self.progress, status));
+                    self.source = None;
+                    break;
+                }
                 Poll::Pending => Poll::Pending,
             };
             self.waits = polled.is_pending();

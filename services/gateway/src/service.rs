@@ -7,10 +7,13 @@ use std::{
 };
 
 use futures_util::Stream;
-use signalbox_proto::gateway::v1::{
-    CompleteRequest, CompleteResponse, CountTokensRequest, CountTokensResponse, EmbedRequest, EmbedResponse,
-    FeedbackRequest, FeedbackResponse, GenerateRequest, GenerateResponse, ListModelsRequest,
-    ListModelsResponse, gateway_service_server::GatewayService,
+use signalbox_proto::{
+    common::v1::{FinishReason, Finished, Notice, notice},
+    gateway::v1::{
+        CompleteRequest, CompleteResponse, CountTokensRequest, CountTokensResponse, EmbedRequest,
+        EmbedResponse, FeedbackRequest, FeedbackResponse, GenerateRequest, GenerateResponse,
+        ListModelsRequest, ListModelsResponse, gateway_service_server::GatewayService,
+    },
 };
 use tonic::{Request, Response, Status};
 
@@ -52,9 +55,14 @@ impl GatewayService for Gateway {
         let mut outlet = Outlet::whole(caller.arrived);
         let leading = outlet.leading();
         let mesh = Arc::clone(&self.mesh);
-        let work = async move { run(&mesh, call, &mut outlet).await.map(|()| outlet) };
-        let outlet = Running::new(Arc::clone(&self.mesh), leading, work).await?;
-        Ok(Response::new(outlet.into_whole().unwrap_or_default()))
+        let work = async move { (run(&mesh, call, &mut outlet).await, outlet) };
+        let (ended, outlet) = Running::new(Arc::clone(&self.mesh), leading, work).await;
+        let whole = outlet.into_whole().unwrap_or_default();
+        match ended {
+            Ok(()) => Ok(Response::new(whole)),
+            // What there is of the answer was paid for.
+            Err(status) => cut(whole, &status).map(Response::new).ok_or(status),
+        }
     }
 
     async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
@@ -87,6 +95,21 @@ impl GatewayService for Gateway {
         let caller = Caller::of(&request, &self.mesh)?;
         queries::feedback(&self.mesh, caller, request.into_inner()).await.map(Response::new)
     }
+}
+
+/// An answer that a budget ended, with a notice in the place of the status; `None` where it was not that.
+fn cut(mut whole: CompleteResponse, status: &Status) -> Option<CompleteResponse> {
+    let ended_by = whole.finished.as_ref().map(Finished::finish_reason);
+    if ended_by != Some(FinishReason::Budget) {
+        return None;
+    }
+    whole.notices.push(Notice {
+        kind: notice::Kind::Budget.into(),
+        part: "metering".into(),
+        message: status.message().to_owned(),
+        ..Notice::default()
+    });
+    Some(whole)
 }
 
 /// Runs the pipeline within the request's deadline.

@@ -15,7 +15,9 @@ use crate::{
     keys::{Caller, Key, Keys, allows},
     limit::RateTold,
     pricing::Pricing,
+    prompt,
     refusal::Refusal,
+    slices::Slices,
 };
 
 const ID_BYTES: usize = 64;
@@ -28,6 +30,7 @@ pub(crate) struct Admission {
     pub(crate) keys: Keys,
     pub(crate) pricing: Arc<Pricing>,
     pub(crate) counting: Counting,
+    pub(crate) slices: Arc<Slices>,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -86,14 +89,16 @@ impl Admission {
         allowed(key, tenant, &subject.model, subject.feature.as_deref())?;
         let reach = self.pricing.reach(&subject.model)?;
         let limit = chat.sampling.as_ref().and_then(|sampling| sampling.max_output_tokens);
+        let an_hour = prompt::is_kept_an_hour(&chat);
         let count = self.counting.count(&reach.vocabulary, chat).await?;
-        let quote = reach.quote(count.tokens, limit)?;
+        let quote = reach.quote(count.tokens, limit, an_hour)?;
+        let slice_tokens = if reach.hides { None } else { self.slices.first(&subject) };
         let ask = Ask {
             request_id,
             gateway_id: request.gateway_id.into(),
             subject: Arc::new(subject),
             quote,
-            slice_tokens: None,
+            slice_tokens,
         };
         Ok((ask, count))
     }

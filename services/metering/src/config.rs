@@ -229,11 +229,15 @@ pub struct Grants {
     /// Open reservations at most, and buckets of rate limits that are not empty; beyond it requests are refused with
     /// `OVERLOADED`. Default 100,000, about 60 MB. With Redis it holds for each tenant.
     pub max_reservations: usize,
+    /// How much output is reserved at first: so much as this share of the latest answers to the feature needed, in percent. What is
+    /// longer is extended while it flows. Default 90. 0: always the whole output limit, as it is for features with fewer than 20
+    /// answers and for models that think unseen.
+    pub slice_percent: i64,
 }
 
 impl Default for Grants {
     fn default() -> Self {
-        Self { ttl_ms: 120_000, min_output_tokens: 64, max_reservations: 100_000 }
+        Self { ttl_ms: 120_000, min_output_tokens: 64, max_reservations: 100_000, slice_percent: 90 }
     }
 }
 
@@ -325,11 +329,12 @@ impl Config {
             return Err(format!("metering.{key} is {value}; set it to at least 1"));
         }
         let shares = [
-            ("share_percent", allowance.share_percent),
-            ("total_share_percent", allowance.total_share_percent),
+            ("allowance.share_percent", allowance.share_percent),
+            ("allowance.total_share_percent", allowance.total_share_percent),
+            ("grants.slice_percent", grants.slice_percent),
         ];
         if let Some((key, value)) = shares.into_iter().find(|(_, value)| !(0..=100).contains(value)) {
-            return Err(format!("metering.allowance.{key} is {value}; set it between 0 and 100"));
+            return Err(format!("metering.{key} is {value}; set it between 0 and 100"));
         }
         if self.alerts.webhooks.len() > 16 {
             return Err(

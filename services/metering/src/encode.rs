@@ -148,6 +148,7 @@ pub(crate) fn reservation(told: &Told) -> proto::Reservation {
         granted_output_tokens: unsigned(told.granted_output_tokens),
         expires_unix_ms: told.expires_unix_ms,
         most_output_tokens: unsigned(told.most_output_tokens),
+        output_picousd: told.output_picousd,
     }
 }
 

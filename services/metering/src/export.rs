@@ -16,7 +16,7 @@ use crate::{
 const PAGE: usize = 1_000;
 
 /// The columns. Those of the attempt are empty for a request that asked no provider.
-const COLUMNS: [&str; 38] = [
+const COLUMNS: [&str; 39] = [
     "request_id",
     "started_unix_ms",
     "tenant",
@@ -47,6 +47,7 @@ const COLUMNS: [&str; 38] = [
     "output_tokens",
     "cached_input_tokens",
     "cache_write_tokens",
+    "cache_write_1h_tokens",
     "reasoning_tokens",
     "audio_input_tokens",
     "audio_output_tokens",
@@ -182,6 +183,7 @@ fn attempt_cells<'a>(attempt: &'a AttemptRecord, cells: &mut Vec<Cell<'a>>) {
         Cell::Whole(tokens.output),
         Cell::Whole(tokens.cached_input),
         Cell::Whole(tokens.cache_write),
+        Cell::Whole(tokens.cache_write_1h),
         Cell::Whole(tokens.reasoning),
         Cell::Whole(tokens.audio_input),
         Cell::Whole(tokens.audio_output),

@@ -27,6 +27,8 @@ const MOST_BYTES: usize = 8 << 10;
 const KEYS: usize = 64;
 /// How far clocks may differ, in seconds.
 const LEEWAY_S: i64 = 30;
+/// How soon an address is asked again of which no keys are known yet.
+const SOON: Duration = Duration::from_secs(5);
 const ALGORITHMS: [Algorithm; 6] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -112,12 +114,15 @@ impl Tokens {
         Ok(tokens)
     }
 
-    /// Reads the keys again and again, until the end: keys are replaced and withdrawn.
+    /// Reads the keys again and again, until the end: keys are replaced and withdrawn. Those that are not there yet are asked for
+    /// sooner.
     pub(crate) async fn follow(self, every: Duration, shutdown: Shutdown) {
         loop {
+            let missing = self.issuers.iter().any(|issuer| issuer.keys.load().is_empty());
+            let pause = if missing { every.min(SOON) } else { every };
             tokio::select! {
                 () = shutdown.started() => return,
-                () = tokio::time::sleep(every) => {}
+                () = tokio::time::sleep(pause) => {}
             }
             for issuer in &*self.issuers {
                 if let Err(what) = self.fetch(issuer).await {
@@ -281,6 +286,10 @@ mod tests {
     use ring::signature::{Ed25519KeyPair, KeyPair as _};
     use serde_json::json;
     use signalbox_mesh::ManualClock;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
     use super::*;
 
@@ -301,24 +310,87 @@ mod tests {
                 "realm": { "roles": ["dev", "mesh-admin"] }, "group": "search" })
     }
 
+    fn key_set(seed: u8, kid: &str) -> String {
+        let key = URL_SAFE_NO_PAD.encode(pair(seed).public_key().as_ref());
+        let key = json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "alg": "EdDSA", "x": key });
+        json!({ "keys": [key] }).to_string()
+    }
+
     async fn tokens(folder: &std::path::Path) -> Tokens {
-        let key = URL_SAFE_NO_PAD.encode(pair(1).public_key().as_ref());
-        let set =
-            json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "k1", "alg": "EdDSA", "x": key }] });
         let file = folder.join("jwks.json");
-        std::fs::write(&file, set.to_string()).unwrap();
-        let issuer = Issuer {
+        std::fs::write(&file, key_set(1, "k1")).unwrap();
+        let issuer = Issuer { jwks_file: Some(file), ..corp() };
+        Tokens::open(&[issuer], Arc::new(ManualClock::new(NOW_S * 1_000))).await.unwrap()
+    }
+
+    fn corp() -> Issuer {
+        Issuer {
             name: "corp".to_owned(),
             issuer: "https://id.example.com".to_owned(),
             audience: "signalbox".to_owned(),
-            jwks_file: Some(file),
             tenant_claim: Some("org".to_owned()),
             team_claim: Some("group".to_owned()),
             roles_claim: "realm.roles".to_owned(),
             admin_roles: vec!["mesh-admin".to_owned()],
             ..Issuer::default()
+        }
+    }
+
+    /// Answers one request.
+    async fn answer(listener: &TcpListener, status: u16, body: &str) {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\r\n\r\n") {
+            assert!(socket.read_buf(&mut seen).await.unwrap() > 0, "a whole request");
+        }
+        assert!(seen.starts_with(b"GET /keys HTTP/1.1\r\n"), "{}", String::from_utf8_lossy(&seen));
+        let head =
+            format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn keys_at_an_address_are_read_replaced_and_withdrawn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let issuer = Issuer { jwks_url: Some(url), ..corp() };
+        let clock = Arc::new(ManualClock::new(NOW_S * 1_000));
+        let issuers = [issuer];
+        let (tokens, ()) = tokio::join!(Tokens::open(&issuers, clock), answer(&listener, 503, ""));
+        let tokens = tokens.expect("an address that does not answer keeps nobody from starting");
+        let good = |seed: u8, kid: &str| {
+            let token = token(&pair(seed), &json!({ "alg": "EdDSA", "kid": kid }), &claims());
+            tokens.identify(&token).is_ok()
         };
-        Tokens::open(&[issuer], Arc::new(ManualClock::new(NOW_S * 1_000))).await.unwrap()
+        assert!(!good(1, "k1"));
+        let again = async |status: u16, body: &str| {
+            let (fetched, ()) =
+                tokio::join!(tokens.fetch(&tokens.issuers[0]), answer(&listener, status, body));
+            fetched
+        };
+        again(200, &key_set(1, "k1")).await.unwrap();
+        assert!(good(1, "k1") && !good(2, "k2"));
+        for (status, body) in [(500, key_set(2, "k2").as_str()), (200, "<html>"), (200, "{\"keys\":[]}")] {
+            assert!(again(status, body).await.is_err());
+            assert!(good(1, "k1"), "they stay as they were");
+        }
+        again(200, &key_set(2, "k2")).await.unwrap();
+        assert!(!good(1, "k1") && good(2, "k2"), "what is withdrawn is not taken any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_are_missing_are_asked_for_soon() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = tokens(folder.path()).await;
+        tokens.issuers[0].keys.store(Arc::default());
+        let (begun, shutdown) = (tokio::time::Instant::now(), Shutdown::new());
+        shutdown.spawn(tokens.clone().follow(Duration::from_secs(300), shutdown.clone()));
+        let valid = token(&pair(1), &header(), &claims());
+        while tokens.identify(&valid).is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        shutdown.complete().await;
     }
 
     fn header() -> Value {

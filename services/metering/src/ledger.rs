@@ -47,6 +47,9 @@ pub(crate) struct Tokens {
     pub(crate) output: i64,
     pub(crate) cached_input: i64,
     pub(crate) cache_write: i64,
+    /// Of that, what is kept for an hour. Not part of the sums of hours and days.
+    #[serde(default)]
+    pub(crate) cache_write_1h: i64,
     pub(crate) reasoning: i64,
     pub(crate) audio_input: i64,
     pub(crate) audio_output: i64,

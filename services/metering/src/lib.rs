@@ -51,6 +51,7 @@ mod rollup;
 mod service;
 mod settlement;
 mod sketch;
+mod slices;
 mod store;
 mod subject;
 mod terms;
@@ -80,6 +81,7 @@ use crate::{
     jwt::Tokens,
     keys::Keys,
     pricing::Pricing,
+    slices::Slices,
     store::{Setting, Store},
     watchman::Watchman,
     webhook::Webhook,
@@ -192,6 +194,7 @@ pub async fn open(shared: Live<Shared>, config: Config, environment: Environment
         keys: keys.clone(),
         pricing: Arc::clone(&pricing),
         counting: Counting::new(config.count_inline_bytes, config.count_threads),
+        slices: Arc::new(Slices::new(config.grants.slice_percent)),
         backend: Arc::clone(&backend),
         clock: Arc::clone(&environment.clock),
     };

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
-use signalbox_catalog::{Catalog, Price, Rates, TargetInfo, Tariff, Usage, tokens::Loaded};
+use signalbox_catalog::{Capability, Catalog, Price, Rates, TargetInfo, Tariff, Usage, tokens::Loaded};
 use signalbox_config::{Dialect, Live, Shared, UnknownPrice};
 
 use crate::{counting::Counted, ledger::Tokens, refusal::Refusal, reservation::Quote};
@@ -26,6 +26,8 @@ pub(crate) struct Reach {
     prices: Vec<Price>,
     /// Whether requests are refused because nobody knows what a target costs.
     unpriced: Option<String>,
+    /// Whether a target may think unseen: whoever counts its output on the way counts too little.
+    pub(crate) hides: bool,
 }
 
 /// What an attempt cost.
@@ -54,6 +56,20 @@ struct Charged {
     tariff: Tariff,
     /// Whether the price is one that the configuration assumes.
     assumed: bool,
+    /// Each price with its words.
+    versions: Vec<(Price, Arc<str>)>,
+}
+
+impl Charged {
+    fn of(tariff: Tariff, assumed: bool) -> Self {
+        let versions = tariff.prices().map(|price| (*price, version(price, assumed).into())).collect();
+        Self { tariff, assumed, versions }
+    }
+
+    fn version(&self, price: &Price) -> Arc<str> {
+        let known = self.versions.iter().find(|(known, _)| known == price);
+        known.map_or_else(|| version(price, self.assumed).into(), |(_, words)| Arc::clone(words))
+    }
 }
 
 /// The prices of the present configuration.
@@ -86,10 +102,10 @@ impl Pricing {
         let used = tokens.input > 0 || tokens.output > 0;
         let tariffs = self.tariffs();
         let charged = tariffs.targets.get(target);
-        match charged.and_then(|charged| Some((charged.assumed, charged.tariff.at(began_unix_ms)?))) {
-            Some((assumed, price)) => {
+        match charged.and_then(|charged| Some((charged, charged.tariff.at(began_unix_ms)?))) {
+            Some((charged, price)) => {
                 let nanousd = price.cost(&usage(tokens));
-                Priced { nanousd, unknown: assumed && used, version: version(&price, assumed).into() }
+                Priced { nanousd, unknown: charged.assumed && used, version: charged.version(&price) }
             }
             None => Priced { nanousd: 0, unknown: used, version: Arc::clone(&self.unknown) },
         }
@@ -143,7 +159,7 @@ impl Tariffs {
         }
         for target in catalog.targets() {
             if let Some(tariff) = target.tariff.clone() {
-                targets.insert(target.id.clone(), Charged { tariff, assumed: target.price_assumed });
+                targets.insert(target.id.clone(), Charged::of(tariff, target.price_assumed));
             }
         }
         Self { configuration, models, targets, known: catalog.some_names(), changed }
@@ -185,11 +201,18 @@ impl Reach {
             max_output: targets.iter().map(|target| target.max_output).max().unwrap_or(0),
             prices: tariffs.flat_map(|tariff| tariff.prices().copied()).collect(),
             unpriced: unpriced.filter(|_| refuses).map(|target| target.id.clone()),
+            hides: targets.iter().any(|target| target.capabilities.contains(&Capability::Reasoning)),
         }
     }
 
-    /// The most that a request may cost; `limit` is its own limit on output.
-    pub(crate) fn quote(&self, input_tokens: u64, limit: Option<u32>) -> Result<Quote, Refusal> {
+    /// The most that a request may cost; `limit` is its own limit on output, `an_hour` whether it asks for input to be kept in the
+    /// provider's cache for so long.
+    pub(crate) fn quote(
+        &self,
+        input_tokens: u64,
+        limit: Option<u32>,
+        an_hour: bool,
+    ) -> Result<Quote, Refusal> {
         if let Some(target) = &self.unpriced {
             let remedy = "give the target a `price`, or set `[prices] unknown` to zero or a price";
             return Err(Refusal::invalid(
@@ -204,7 +227,8 @@ impl Reach {
         let dearest = |of: fn(&Rates) -> i64| {
             self.prices.iter().map(|price| of(price.rates_at(input_tokens))).max().unwrap_or(0)
         };
-        let input = i128::from(input_tokens) * i128::from(dearest(Rates::dearest_input));
+        let input_rate = if an_hour { Rates::dearest_input_kept } else { Rates::dearest_input };
+        let input = i128::from(input_tokens) * i128::from(dearest(input_rate));
         let request = self.prices.iter().map(|price| price.request_nanousd).max().unwrap_or(0);
         Ok(Quote {
             input_tokens: whole(input_tokens),
@@ -246,6 +270,7 @@ fn rates(rates: &Rates) -> String {
     let mut text =
         format!("{}/{}/{cached}/{written}", rates.input_nanousd_per_mtok, rates.output_nanousd_per_mtok);
     for (name, rate) in [
+        ("cache_write_1h", rates.cache_write_1h_nanousd_per_mtok),
         ("reasoning", rates.reasoning_nanousd_per_mtok),
         ("audio_in", rates.audio_input_nanousd_per_mtok),
         ("audio_out", rates.audio_output_nanousd_per_mtok),
@@ -264,6 +289,7 @@ fn usage(tokens: &Tokens) -> Usage {
         output_tokens: whole(tokens.output),
         cached_input_tokens: whole(tokens.cached_input),
         cache_write_tokens: whole(tokens.cache_write),
+        cache_write_1h_tokens: whole(tokens.cache_write_1h),
         reasoning_tokens: whole(tokens.reasoning),
         audio_input_tokens: whole(tokens.audio_input),
         audio_output_tokens: whole(tokens.audio_output),
@@ -299,11 +325,12 @@ mod tests {
     #[test]
     fn a_quote_is_the_dearest_of_all_that_may_answer() {
         let pricing = pricing();
-        let quote = pricing.reach("both").unwrap().quote(1_000, Some(100)).unwrap();
+        let quote = pricing.reach("both").unwrap().quote(1_000, Some(100), false).unwrap();
         assert_eq!((quote.fixed_nanousd, quote.output_picousd), (1_250_000, 4_000_000));
         assert_eq!(quote.amount(100).nanousd, 1_250_000 + 400_000);
-        assert_eq!(pricing.reach("both").unwrap().quote(1, None).unwrap().output_tokens, 8_000);
-        let output = |model: &str| pricing.reach(model).unwrap().quote(1, None).unwrap().output_picousd;
+        assert_eq!(pricing.reach("both").unwrap().quote(1, None, false).unwrap().output_tokens, 8_000);
+        let output =
+            |model: &str| pricing.reach(model).unwrap().quote(1, None, false).unwrap().output_picousd;
         assert_eq!((output("auto"), output("lab/small")), (4_000_000, 2_000_500));
         assert!(matches!(pricing.reach("gpt-9"), Err(Refusal::ModelUnknown { .. })));
     }
@@ -311,12 +338,12 @@ mod tests {
     #[test]
     fn a_prompt_that_fits_no_window_is_refused_and_unknown_windows_fit_all() {
         let pricing = pricing();
-        assert!(pricing.reach("both").unwrap().quote(9_000, None).is_ok());
+        assert!(pricing.reach("both").unwrap().quote(9_000, None, false).is_ok());
         assert!(matches!(
-            pricing.reach("both").unwrap().quote(9_001, None),
+            pricing.reach("both").unwrap().quote(9_001, None, false),
             Err(Refusal::ContextTooLong { .. })
         ));
-        assert!(pricing.reach("free").unwrap().quote(1 << 40, None).is_ok());
+        assert!(pricing.reach("free").unwrap().quote(1 << 40, None, false).is_ok());
     }
 
     #[test]
@@ -339,8 +366,9 @@ mod tests {
               input_usd_per_mtok = '1', output_usd_per_mtok = '2', request_usd = '0.001',
               long = { above_input_tokens = 100, input_usd_per_mtok = '3', output_usd_per_mtok = '4' } } }]",
         )));
-        let quote =
-            |tokens| pricing.reach("long").unwrap().quote(tokens, Some(10)).unwrap().amount(10).nanousd;
+        let quote = |tokens| {
+            pricing.reach("long").unwrap().quote(tokens, Some(10), false).unwrap().amount(10).nanousd
+        };
         let cost =
             |input| pricing.cost("lab/m", &Tokens { input, output: 10, ..Tokens::default() }, 0).nanousd;
         assert_eq!((quote(100), cost(100)), (1_000_000 + 100_000 + 20_000, 1_000_000 + 100_000 + 20_000));
@@ -351,16 +379,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_for_an_hour_is_reserved_and_billed_so() {
+        let pricing = Pricing::new(Live::new(shared(
+            "[models.kept]
+            targets = [{ base_url = 'http://a/v1', model = 'm', provider = 'lab', price = { input_usd_per_mtok = '1',
+              output_usd_per_mtok = '2', cache_write_usd_per_mtok = '1.25', cache_write_1h_usd_per_mtok = '2' } }]",
+        )));
+        let quote =
+            |an_hour| pricing.reach("kept").unwrap().quote(100, Some(0), an_hour).unwrap().fixed_nanousd;
+        assert_eq!((quote(false), quote(true)), (125_000, 200_000));
+        let tokens = Tokens { input: 100, cache_write: 60, cache_write_1h: 50, ..Tokens::default() };
+        let priced = pricing.cost("lab/m", &tokens, 0);
+        assert_eq!(priced.nanousd, 40_000 + 12_500 + 100_000);
+        assert_eq!(&*priced.version, "1000000000/2000000000/-/1250000000,cache_write_1h=2000000000");
+    }
+
+    #[test]
     fn an_unknown_price_is_refused_or_assumed_as_configured() {
         let model = "[models.m]\ntargets = [{ base_url = 'http://b/v1', model = 'm', provider = 'home' }]";
         let with = |prices: &str| Pricing::new(Live::new(shared(&format!("[prices]\n{prices}\n{model}"))));
-        let refused = with("unknown = 'refuse'").reach("m").unwrap().quote(1, None);
+        let refused = with("unknown = 'refuse'").reach("m").unwrap().quote(1, None, false);
         assert!(
             matches!(refused, Err(Refusal::Invalid { ref what, .. }) if what.contains("home/m")),
             "{refused:?}"
         );
         let assumed = with("unknown = { input_usd_per_mtok = '3', output_usd_per_mtok = '15' }");
-        assert_eq!(assumed.reach("m").unwrap().quote(10, Some(1)).unwrap().fixed_nanousd, 30_000);
+        assert_eq!(assumed.reach("m").unwrap().quote(10, Some(1), false).unwrap().fixed_nanousd, 30_000);
         let priced = assumed.cost("home/m", &Tokens { input: 10, ..Tokens::default() }, 0);
         assert_eq!((priced.nanousd, priced.unknown), (30_000, true));
         assert_eq!(&*priced.version, "3000000000/15000000000/-/-;assumed");
@@ -417,7 +461,7 @@ mod tests {
             let pricing = pricing();
             // Without windows, as only money matters here.
             let reach = Reach { window: 0, ..Reach::clone(&pricing.reach("both").unwrap()) };
-            let quote = reach.quote(input, Some(u32::try_from(output).unwrap())).unwrap();
+            let quote = reach.quote(input, Some(u32::try_from(output).unwrap()), false).unwrap();
             let whole = |tokens: u64| i64::try_from(tokens).unwrap();
             let tokens = Tokens {
                 input: whole(input), output: whole(output), cached_input: whole(cached), cache_write: whole(written),

@@ -18,7 +18,9 @@ pub(crate) fn of(chat: &ChatRequest) -> Prompt<'_> {
         Some(response_format::Kind::JsonSchema(format)) => format.schema.as_ref().map(value),
         _ => None,
     };
-    let tools = chat.tools.iter().map(|tool| Tool {
+    // A provider's own tool has no name: it stands whole among the fields that are passed through.
+    let (named, own): (Vec<_>, Vec<_>) = chat.tools.iter().partition(|tool| !tool.name.is_empty());
+    let tools = named.into_iter().map(|tool| Tool {
         name: &tool.name,
         description: tool.description.as_deref().unwrap_or_default(),
         parameters: tool.parameters.as_ref().map_or(Value::Null, value),
@@ -28,10 +30,24 @@ pub(crate) fn of(chat: &ChatRequest) -> Prompt<'_> {
     Prompt {
         turns: chat.messages.iter().map(turn).collect(),
         tools: tools.collect(),
+        own_tools: own.len() as u64,
         schema,
         must_call,
         thinks: chat.reasoning.is_some(),
+        untold: false,
     }
+}
+
+/// Whether something of a request is to be kept in the provider's cache for an hour (`cache_control` of Anthropic's dialect).
+pub(crate) fn is_kept_an_hour(chat: &ChatRequest) -> bool {
+    let parts = chat.messages.iter().flat_map(|message| &message.parts);
+    parts.filter_map(|part| part.extra.as_ref()).chain(&chat.extra).any(|extra| {
+        let control = extra.fields.get("cache_control").and_then(|value| match &value.kind {
+            Some(Kind::StructValue(control)) => control.fields.get("ttl"),
+            _ => None,
+        });
+        matches!(control.and_then(|ttl| ttl.kind.as_ref()), Some(Kind::StringValue(ttl)) if ttl == "1h")
+    })
 }
 
 fn turn(message: &Message) -> Turn<'_> {

@@ -100,15 +100,19 @@ impl Statement {
     }
 }
 
-/// Adds a line of the ledger's own export (NDJSON) to its sums. What a provider was not asked for is left out.
-pub fn add_line(sums: &mut BTreeMap<Place, Sum>, line: &str) {
+/// Adds a line of the ledger's own export (NDJSON) to its sums: where a provider is given, only what that one was asked for. What no
+/// provider was asked for is left out.
+pub fn add_line(sums: &mut BTreeMap<Place, Sum>, line: &str, provider: Option<&str>) {
     let Ok(row) = serde_json::from_str::<Value>(line) else { return };
     let (Some(target), Some(at)) = (row["target_id"].as_str(), row["attempt_started_unix_ms"].as_i64())
     else {
         return;
     };
     let at = if at > 0 { at } else { row["started_unix_ms"].as_i64().unwrap_or(0) };
-    let model = target.split_once('/').map_or(target, |(_, model)| model);
+    let (asked, model) = target.split_once('/').unwrap_or(("", target));
+    if provider.is_some_and(|provider| provider != asked) {
+        return;
+    }
     let tokens = |name: &str| row[name].as_i64().unwrap_or(0);
     let sum = Sum { requests: 1, input: tokens("input_tokens"), output: tokens("output_tokens") };
     sums.entry((at.div_euclid(DAY_MS) * DAY_MS, model.to_owned())).or_default().add(sum);
@@ -340,11 +344,12 @@ mod tests {
                 r#"{{"request_id":"r","started_unix_ms":{at},"target_id":"{target}","attempt_started_unix_ms":{at},"input_tokens":{input},"output_tokens":1}}"#
             )
         };
-        add_line(&mut ours, &line("openai/gpt-4.1", DAY + 5, 10));
-        add_line(&mut ours, &line("openai/gpt-4.1", DAY + 6, 10));
-        add_line(&mut ours, &line("openai/gpt-4.1", DAY + DAY_MS, 10));
-        add_line(&mut ours, &line("openai/o3", DAY, 4));
-        add_line(&mut ours, r#"{"request_id":"hit","started_unix_ms":1}"#);
+        add_line(&mut ours, &line("openai/gpt-4.1", DAY + 5, 10), None);
+        add_line(&mut ours, &line("openai/gpt-4.1", DAY + 6, 10), None);
+        add_line(&mut ours, &line("openai/gpt-4.1", DAY + DAY_MS, 10), None);
+        add_line(&mut ours, &line("openai/o3", DAY, 4), None);
+        add_line(&mut ours, r#"{"request_id":"hit","started_unix_ms":1}"#, None);
+        add_line(&mut ours, &line("other/gpt-4.1", DAY, 99), Some("openai"));
         let text =
             format!("start_time,model,input_tokens,output_tokens\n{},gpt-4.1-2025-04-14,25,2\n", DAY / 1_000);
         let drift = compare(&ours, &Statement::read(&text).unwrap());

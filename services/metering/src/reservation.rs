@@ -95,6 +95,7 @@ impl Reservation {
             amount_nanousd: self.held.nanousd,
             granted_output_tokens: self.granted_output_tokens,
             most_output_tokens: self.most_output_tokens,
+            output_picousd: self.output_picousd,
             expires_unix_ms: self.expires_unix_ms,
         }
     }
@@ -108,6 +109,7 @@ pub(crate) struct Told {
     pub(crate) granted_output_tokens: i64,
     /// Up to where the grant may be extended; 0 where it is all.
     pub(crate) most_output_tokens: i64,
+    pub(crate) output_picousd: i64,
     pub(crate) expires_unix_ms: i64,
 }
 

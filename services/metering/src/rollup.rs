@@ -246,13 +246,15 @@ impl Cell {
 impl Tokens {
     /// The counts, in a fixed order.
     pub(crate) const fn parts(&self) -> [i64; 7] {
-        let Self { input, output, cached_input, cache_write, reasoning, audio_input, audio_output } = *self;
+        let Self { input, output, cached_input, cache_write, reasoning, audio_input, audio_output, .. } =
+            *self;
         [input, output, cached_input, cache_write, reasoning, audio_input, audio_output]
     }
 
     /// The same, to be changed.
     pub(crate) const fn parts_mut(&mut self) -> [&mut i64; 7] {
-        let Self { input, output, cached_input, cache_write, reasoning, audio_input, audio_output } = self;
+        let Self { input, output, cached_input, cache_write, reasoning, audio_input, audio_output, .. } =
+            self;
         [input, output, cached_input, cache_write, reasoning, audio_input, audio_output]
     }
 }

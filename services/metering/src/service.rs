@@ -84,6 +84,9 @@ impl MeteringService for Metering {
         for (place, settlement) in settlements.into_iter().enumerate() {
             match settlement::record(settlement, &self.pricing, now) {
                 Ok(record) => {
+                    if let Some(subject) = &record.subject {
+                        self.admission.slices.learn(subject, &record.attempts);
+                    }
                     records.push(record);
                     places.push(place);
                 }
@@ -107,7 +110,11 @@ impl MeteringService for Metering {
         let chat = request.into_inner().chat.ok_or_else(|| error::invalid("chat", "is required"))?;
         let reach = self.pricing.reach(&chat.model)?;
         let count = self.admission.counting.count(&reach.vocabulary, chat).await?;
-        Ok(Response::new(proto::CountTokensResponse { input_tokens: count.tokens, exact: count.exact }))
+        Ok(Response::new(proto::CountTokensResponse {
+            input_tokens: count.tokens,
+            exact: count.exact,
+            margin_tokens: count.margin,
+        }))
     }
 
     async fn query_usage(

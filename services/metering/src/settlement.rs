@@ -141,6 +141,7 @@ fn usage_tokens(usage: &Usage) -> Result<Tokens, Refusal> {
         output: read(usage.output_tokens)?,
         cached_input: read(usage.cached_input_tokens)?,
         cache_write: read(usage.cache_write_tokens)?,
+        cache_write_1h: read(usage.cache_write_1h_tokens)?,
         reasoning: read(usage.reasoning_tokens)?,
         audio_input: read(usage.audio_input_tokens)?,
         audio_output: read(usage.audio_output_tokens)?,

@@ -78,6 +78,9 @@ impl Client {
             Some(ErrorReason::CredentialMissing | ErrorReason::CredentialInvalid) => {
                 "\n  set SIGNALBOX_KEY or --key-file".into()
             }
+            Some(ErrorReason::AdminRequired) => {
+                "\n  set SIGNALBOX_KEY to an admin key; the first one is what the mesh was given in SIGNALBOX_ADMIN_KEY".into()
+            }
             _ => String::new(),
         };
         let name = reason.map_or("", |r| r.as_str_name()).trim_start_matches("ERROR_REASON_");

@@ -4,17 +4,21 @@
 //! serves the gateway over them. The other modules are commands that talk to a running mesh.
 
 mod bench;
+mod budgets;
 mod cache;
 mod chat;
 mod check;
 mod client;
 mod cost;
+mod dimension;
 mod guard;
+mod keys;
 mod print;
 mod route;
 mod tokens;
 pub mod up;
 mod usage;
+mod when;
 
 use std::process::ExitCode;
 
@@ -40,6 +44,12 @@ enum Command {
     Chat(chat::Args),
     /// Prints what was used and what it cost.
     Usage(usage::Args),
+    /// Makes, lists, changes and ends the keys of callers.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Makes, lists and changes budgets.
+    #[command(subcommand)]
+    Budgets(budgets::Command),
     /// Looks at configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -96,6 +106,8 @@ async fn run(command: Command) -> Ended {
         Command::Up(args) => up::run(args).await,
         Command::Chat(args) => chat::run(args).await,
         Command::Usage(args) => usage::run(args).await,
+        Command::Keys(command) => keys::run(command).await,
+        Command::Budgets(command) => budgets::run(command).await,
         Command::Config(ConfigCommand::Check(args)) => check::run(&args),
         Command::ProviderSim(args) => {
             let shutdown = signalbox_mesh::shutdown_signal();

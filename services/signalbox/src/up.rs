@@ -45,6 +45,8 @@ pub struct Running {
     pub behind: Vec<Part>,
     /// The simulator, while it stands in.
     pub simulator: Option<Provider>,
+    /// Models and prices, as all of them see them.
+    pub shared: Live<Shared>,
 }
 
 /// Builds the mesh.
@@ -61,6 +63,7 @@ pub async fn build(
 ) -> Result<Running, Failure> {
     let simulator = if simulate { Some(simulate_models(&mut shared).await?) } else { None };
     let shared = Live::new(shared);
+    let live = shared.clone();
     let guard: signalbox_guard::Config = document.section(signalbox_guard::SECTION)?;
     let cache: signalbox_cache::Config = document.section(signalbox_cache::SECTION)?;
     let embed = document.section(signalbox_embed::SECTION)?;
@@ -89,7 +92,7 @@ pub async fn build(
         metering: local(&metering),
     };
     let gateway = signalbox_gateway::build(shared, gateway, channels, env())?;
-    Ok(Running { gateway, behind: vec![guard, cache, router, executor, metering], simulator })
+    Ok(Running { gateway, behind: vec![guard, cache, router, executor, metering], simulator, shared: live })
 }
 
 /// Starts the simulator and adds its models.
@@ -171,8 +174,9 @@ async fn start(args: Args) -> Result<(), Failure> {
     let listener = signalbox_launch::bind(&gateway.listen).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir.clone())?);
     let server = Server::new(&mesh.server, &environment).trust(ContextTrust::Public);
-    let Running { gateway, behind, simulator } =
+    let Running { gateway, behind, simulator, shared } =
         build(&document, shared, gateway, &mesh, environment, simulate).await?;
+    let _prices = signalbox_launch::follow_prices(args.config, &shared);
     greet(simulate && !args.simulate);
     signalbox_launch::announce("signalbox", listener.local_addr()?);
     let server = behind.into_iter().fold(server.part(gateway), Server::behind);

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::process::{Command, Output};
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Output, Stdio},
+};
 
 fn signalbox(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_signalbox")).args(arguments).output().unwrap()
@@ -40,4 +43,142 @@ fn bench_says_what_is_missing() {
     assert_eq!(ended.status.code(), Some(1));
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(said.contains("no mesh answers at http://127.0.0.1:1"), "{said}");
+}
+
+/// A mesh of the simulated models, with a first admin key; ends when it is dropped.
+struct Mesh {
+    child: Child,
+    server: String,
+    _folder: tempfile::TempDir,
+}
+
+const ADMIN: &str = "sb_admin_0123456789abcdef";
+
+impl Mesh {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_signalbox"))
+            .args(["up", "--simulate", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(folder.path())
+            .env("SIGNALBOX_ADMIN_KEY", ADMIN)
+            .env_remove("OPENAI_API_KEY")
+            .env_remove("SIGNALBOX_CONFIG")
+            .env("SIGNALBOX__CACHE__SEMANTIC__ENABLED", "false")
+            .env("SIGNALBOX__GUARD__LEARNED", "false")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let server =
+            lines.find_map(|line| Some(line.unwrap().split_once("listening on ")?.1.to_owned())).unwrap();
+        Self { child, server, _folder: folder }
+    }
+
+    /// Runs a command with a key; what it printed, and what it said beside that.
+    fn run(&self, key: &str, arguments: &[&str]) -> (bool, String, String) {
+        let ended = Command::new(env!("CARGO_BIN_EXE_signalbox"))
+            .args(arguments)
+            .args(["--server", &self.server])
+            .env("SIGNALBOX_KEY", key)
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (ended.status.success(), text(&ended.stdout), text(&ended.stderr))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
+        let (good, out, said) = self.run(ADMIN, &[arguments, &["--json"]].concat());
+        assert!(good, "{arguments:?}: {said}");
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        let _gone = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+#[test]
+fn keys_and_budgets_live_change_and_end_and_usage_is_told() {
+    let mesh = Mesh::start();
+    let (good, key, said) =
+        mesh.run(ADMIN, &["keys", "create", "--tenant", "acme", "--name", "ci", "--model", "sim-*"]);
+    assert!(good, "{said}");
+    let key = key.trim();
+    assert!(key.starts_with("sb_") && said.contains("only time"), "{said}");
+    let listed = mesh.json(&["keys", "list", "--tenant", "acme"]);
+    let id = listed[0]["id"].as_str().unwrap();
+    assert_eq!(
+        (listed.len(), &listed[0]["name"], &listed[0]["allowed_models"][0]),
+        (1, &"ci".into(), &"sim-*".into())
+    );
+
+    let (good, _, said) = mesh.run(key, &["chat", "Hello there", "--model", "sim-small"]);
+    assert!(good, "{said}");
+    let (good, _, said) = mesh.run(key, &["keys", "list"]);
+    assert!(!good && said.contains("ADMIN_REQUIRED") && said.contains("SIGNALBOX_KEY"), "{said}");
+
+    let made =
+        mesh.json(&["budgets", "create", "month", "--tenant", "acme", "--usd", "0", "--period", "month"]);
+    assert_eq!((&made[0]["kind"], &made[0]["limit_nanousd"]), (&"hard".into(), &0.into()));
+    let (good, _, said) = mesh.run(key, &["chat", "Hello again", "--model", "sim-small"]);
+    assert!(!good && said.contains("BUDGET_EXHAUSTED") && said.contains("month"), "{said}");
+    let changed = mesh.json(&["budgets", "change", "month", "--usd", "12.5", "--only", "feature=summary"]);
+    assert_eq!(
+        (&changed[0]["limit_nanousd"], &changed[0]["only"][0]),
+        (&12_500_000_000_u64.into(), &"feature=summary".into())
+    );
+    let (good, table, _) = mesh.run(ADMIN, &["budgets", "list"]);
+    assert!(good && table.contains("$12.50") && table.contains("feature=summary"), "{table}");
+    mesh.json(&["budgets", "delete", "month"]);
+    let (good, _, said) = mesh.run(ADMIN, &["budgets", "delete", "month"]);
+    assert!(!good && said.contains("signalbox budgets list"), "{said}");
+
+    let usage = mesh.json(&["usage", "--by", "tenant,model", "--only", "tenant=acme"]);
+    assert_eq!(
+        (&usage[0]["tenant"], &usage[0]["model"], &usage[0]["attempts"]),
+        (&"acme".into(), &"sim-small".into(), &1.into())
+    );
+    let (good, lines, said) = mesh.run(ADMIN, &["usage", "export", "--tenant", "acme"]);
+    assert!(good && lines.contains("\"target_id\":\"simulated/sim-small\""), "{said}{lines}");
+
+    let rotated = mesh.json(&["keys", "rotate", id]);
+    let new = rotated[0]["credential"].as_str().unwrap();
+    let asks = |key: &str| mesh.run(key, &["chat", "Hello there", "--model", "sim-small"]).0;
+    assert!(asks(new) && !asks(key), "the old secret ends at once");
+    let limited = mesh.json(&["keys", "expire", id, "30d"]);
+    assert!(limited[0]["expires_unix_ms"].as_i64().is_some() && asks(new));
+    let revoked = mesh.json(&["keys", "revoke", id]);
+    assert!(revoked[0]["revoked_unix_ms"].as_i64().is_some() && !asks(new));
+    let (good, _, said) = mesh.run(ADMIN, &["keys", "revoke", "nobody"]);
+    assert!(!good && said.contains("signalbox keys list"), "{said}");
+}
+
+#[test]
+fn a_providers_export_is_compared_with_the_ledger() {
+    let mesh = Mesh::start();
+    let (good, _, said) = mesh.run(ADMIN, &["chat", "Hello there", "--model", "sim-small"]);
+    assert!(good, "{said}");
+    let rows = loop {
+        let rows = mesh.json(&["usage", "--by", "target"]);
+        if !rows.is_empty() {
+            break rows;
+        }
+    };
+    let (input, output) =
+        (rows[0]["input_tokens"].as_u64().unwrap(), rows[0]["output_tokens"].as_u64().unwrap());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text =
+        format!("start_time,model,input_tokens,output_tokens\n{now},sim-small,{},{output}\n", input + 7);
+    std::fs::write(file.path(), text).unwrap();
+    let path = file.path().to_str().unwrap();
+    let drift = mesh.json(&["usage", "reconcile", path, "--provider", "simulated"]);
+    assert_eq!((&drift[0]["model"], &drift[0]["drift_tokens"]), (&"sim-small".into(), &7.into()));
+    assert_eq!(drift[0]["ours"]["input_tokens"].as_u64(), Some(input));
+    std::fs::write(file.path(), "hello").unwrap();
+    let (good, _, said) = mesh.run(ADMIN, &["usage", "reconcile", path]);
+    assert!(!good && said.contains(path) && said.contains("CSV"), "{said}");
 }

@@ -20,6 +20,7 @@ macro_rules! both {
     };
 }
 
+mod budgets;
 mod cache;
 mod failures;
 mod faults;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use signalbox_proto::{
     common::v1::{
-        CacheState, ChatRequest, ErrorReason, FinishReason, Sampling, UsageSource, notice, part, seam,
+        CacheState, ChatRequest, ErrorReason, FinishReason, Finished, Sampling, UsageSource, notice, part,
+        seam,
     },
     gateway::v1::{
         CompleteRequest, CountTokensRequest, GenerateRequest, GenerateResponse, ListModelsRequest,
@@ -317,7 +318,9 @@ async fn pays_for_a_broken_attempt_before_the_next_one(topology: Topology) {
             assert_eq!(seen.finished.map(|finished| finished.attempts), Some(2), "{:?}", seen.error);
         } else {
             assert_eq!(seen.reason(), Some(ErrorReason::BudgetExhausted), "{:?}", seen.error);
-            assert!(seen.finished.is_none() && seen.seams.is_empty());
+            let ended = seen.finished.as_ref().map(Finished::finish_reason);
+            assert_eq!(ended, Some(FinishReason::Budget), "what was delivered is paid, and no more");
+            assert!(seen.seams.is_empty());
             assert_eq!(sandbox.provider.totals().received, 1, "nobody else was asked");
         }
         finish(sandbox, 1).await;

@@ -25,7 +25,9 @@ pub use self::{
 const MOST_BYTES: usize = 6 << 20;
 
 /// The share by which tools are misjudged at most, nine times of ten.
-const TOOLS_ERROR: f64 = 0.10;
+const TOOLS_ERROR: f64 = 0.25;
+/// How much a tool that the provider runs may put into the prompt, nine times of ten. What it finds cannot be known before.
+const OWN_TOOL: u64 = 16_000;
 /// The same of media.
 const MEDIA_ERROR: f64 = 0.30;
 
@@ -94,11 +96,19 @@ pub fn count(model: &Model<'_>, prompt: &Prompt<'_>) -> Count {
         media.map(|medium| media::tokens(family, model.name, medium)).fold(0, u64::saturating_add);
     let beside = format::overhead(family, model, prompt) + names + calls * PER_CALL;
     let error = texts * counter.error + tools * TOOLS_ERROR + media as f64 * MEDIA_ERROR;
-    let exact = counter.is_exact() && read == whole && tools == 0.0 && media == 0 && calls == 0;
+    let slack = format::slack(family, prompt);
+    let found = prompt.own_tools.saturating_mul(OWN_TOOL);
+    let exact = counter.is_exact()
+        && slack == 0
+        && found == 0
+        && read == whole
+        && tools == 0.0
+        && media == 0
+        && calls == 0;
     Count {
         tokens: whole_number(texts + tools).saturating_add(media).saturating_add(beside),
         exact,
-        margin: if exact { 0 } else { whole_number(error).max(2) },
+        margin: if exact { 0 } else { whole_number(error).max(2).saturating_add(slack + found) },
     }
 }
 
@@ -134,7 +144,7 @@ impl<'a> Counter<'a> {
     }
 
     fn is_exact(&self) -> bool {
-        self.error == 0.0 && format::is_known(self.family)
+        self.error == 0.0
     }
 
     fn texts(&self, text: &str) -> f64 {

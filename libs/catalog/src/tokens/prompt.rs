@@ -25,12 +25,16 @@ pub struct Prompt<'a> {
     pub turns: Vec<Turn<'a>>,
     /// What may be called.
     pub tools: Vec<Tool<'a>>,
+    /// Tools that the provider runs itself, such as a search of the web: what they find goes into the prompt, and is billed.
+    pub own_tools: u64,
     /// The schema that the answer keeps to.
     pub schema: Option<Value>,
     /// Whether a tool must be called.
     pub must_call: bool,
     /// Whether the model is asked to think first.
     pub thinks: bool,
+    /// Whether only the texts are known, and nothing of what else was asked for.
+    pub untold: bool,
 }
 
 /// A message.

@@ -24,16 +24,16 @@ fn counts_a_question_as_each_provider_does() {
     for (name, tokens, exact) in [
         ("gpt-4o", 14, true),
         ("gpt-4", 14, true),
-        ("gpt-5", 13, true),
-        ("o3-mini", 13, true),
-        ("gpt-oss-120b", 74, true),
-        ("llama-3.3-70b", 42, true),
-        ("llama3-8b-8192", 17, true),
-        ("mistral-large-latest", 10, true),
+        ("gpt-5", 13, false),
+        ("o3-mini", 13, false),
+        ("gpt-oss-120b", 74, false),
+        ("llama-3.3-70b", 42, false),
+        ("llama3-8b-8192", 17, false),
+        ("mistral-large-latest", 10, false),
         ("gemini-2.0-flash", 7, true),
         ("gemini-2.5-flash", 8, true),
-        ("deepseek-reasoner", 12, true),
-        ("qwen/qwen3-32b", 19, true),
+        ("deepseek-reasoner", 12, false),
+        ("qwen/qwen3-32b", 19, false),
         ("claude-sonnet-4-5", 14, false),
         ("amazon.nova-micro-v1:0", 7, false),
     ] {
@@ -41,6 +41,26 @@ fn counts_a_question_as_each_provider_does() {
         assert_eq!((count.tokens, count.exact), (tokens, exact), "{name}");
         assert_eq!(count.exact, count.margin == 0, "{name}");
     }
+}
+
+#[test]
+fn only_what_is_sure_is_called_exact() {
+    let asked = [(Speaker::System, "Be brief"), (Speaker::User, "Hi")];
+    let answered = [(Speaker::User, "Hi"), (Speaker::Assistant, "Hello"), (Speaker::User, "Bye")];
+    for (name, whole) in
+        [("gpt-4o", true), ("gemini-2.5-flash", true), ("gpt-5", false), ("qwen3-32b", false)]
+    {
+        assert_eq!(count(&model(name), &prompt(&asked)).exact, whole, "{name}");
+        let later = count(&model(name), &prompt(&answered));
+        assert!(!later.exact && later.margin >= 3, "{name}: {later:?}");
+    }
+    let searching = Prompt { own_tools: 1, ..prompt(&asked) };
+    let found = count(&model("gpt-4o"), &searching);
+    assert!(!found.exact && found.margin > 10_000, "what a search will find is not known: {found:?}");
+    let told = prompt(&asked);
+    let untold = Prompt { untold: true, ..told.clone() };
+    let margin = |prompt: &Prompt<'_>| count(&model("claude-sonnet-4-5"), prompt).margin;
+    assert!(margin(&untold) >= margin(&told) + 28, "whether it is asked to think is not known");
 }
 
 #[test]

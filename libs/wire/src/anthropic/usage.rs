@@ -32,12 +32,16 @@ impl Reported {
             compactions.clone().map(|turn| count(turn, key)).fold(count(&self.0, key), u64::saturating_add)
         };
         let [input, output, read, written] = COUNTED.map(sum);
+        let kept = self.0.get("cache_creation").and_then(Value::as_object);
         let details = self.0.get("output_tokens_details").and_then(Value::as_object);
         Usage {
             input_tokens: input.saturating_add(read).saturating_add(written),
             output_tokens: output,
             cached_input_tokens: read,
             cache_write_tokens: written,
+            cache_write_1h_tokens: kept
+                .map_or(0, |kept| count(kept, "ephemeral_1h_input_tokens"))
+                .min(written),
             reasoning_tokens: details.map_or(0, |details| count(details, "thinking_tokens")),
             source: UsageSource::Reported.into(),
             ..Usage::default()
@@ -77,12 +81,14 @@ mod tests {
     #[test]
     fn input_is_the_sum_and_the_last_total_holds() {
         let start = json!({"input_tokens": 3, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 5,
+            "cache_creation": {"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 2},
             "output_tokens": 1, "service_tier": "standard"});
         let end = json!({"input_tokens": 0, "cache_read_input_tokens": null, "output_tokens": 9,
             "output_tokens_details": {"thinking_tokens": 4}});
         let all = reported(&[start, end]);
         let usage = all.usage();
         assert_eq!((usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens), (18, 10, 5));
+        assert_eq!(usage.cache_write_1h_tokens, 2, "for an hour, which costs more");
         assert_eq!((usage.output_tokens, usage.reasoning_tokens), (9, 4));
         assert_eq!(all.rest()["service_tier"], "standard");
     }

@@ -113,7 +113,7 @@ impl Recorded {
             text: Cow::Owned(said.text.clone()),
             ..Turn::default()
         };
-        Prompt { turns: self.turns.iter().map(turn).collect(), ..Prompt::default() }
+        Prompt { turns: self.turns.iter().map(turn).collect(), untold: true, ..Prompt::default() }
     }
 
     /// Returns all input tokens that were billed. Anthropic's and Bedrock's formats count what the cache held apart.

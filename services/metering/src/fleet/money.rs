@@ -40,6 +40,7 @@ fn told(tenant: &str, mut reply: Reply) -> Option<Told> {
         granted_output_tokens: reply.number(),
         most_output_tokens: reply.number(),
         expires_unix_ms: reply.number(),
+        output_picousd: reply.number(),
     })
 }
 

@@ -29,10 +29,10 @@ pub(super) fn insert_attempt(
 ) -> Result<Entered> {
     let mut statement = connection.prepare_cached(
         "INSERT OR IGNORE INTO attempts (request_id, number, target_id, outcome, kind, source, input_tokens, output_tokens, \
-         cached_input_tokens, cache_write_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, cost_nanousd, \
+         cached_input_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, cost_nanousd, \
          price_unknown, price_version, started_unix_ms, duration_ms, first_output_ms, http_status, error, \
          provider_request_id, recorded_unix_ms) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let tokens = &attempt.tokens;
     let new = statement.execute(params![
@@ -46,6 +46,7 @@ pub(super) fn insert_attempt(
         tokens.output,
         tokens.cached_input,
         tokens.cache_write,
+        tokens.cache_write_1h,
         tokens.reasoning,
         tokens.audio_input,
         tokens.audio_output,

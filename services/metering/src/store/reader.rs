@@ -101,7 +101,7 @@ fn unreadable(error: &rusqlite::Error) -> Refusal {
 /// The columns of a request and one of its attempts.
 const COLUMNS: &str = "\
     r.*, a.number, a.target_id AS attempt_target, a.outcome AS attempt_outcome, a.kind, a.source, a.input_tokens, \
-    a.output_tokens, a.cached_input_tokens, a.cache_write_tokens, a.reasoning_tokens, a.audio_input_tokens, \
+    a.output_tokens, a.cached_input_tokens, a.cache_write_tokens, a.cache_write_1h_tokens, a.reasoning_tokens, a.audio_input_tokens, \
     a.audio_output_tokens, a.cost_nanousd, a.price_unknown, a.price_version, a.started_unix_ms AS attempt_started, \
     a.duration_ms, a.first_output_ms AS attempt_first, a.http_status, a.error, a.provider_request_id";
 
@@ -217,6 +217,7 @@ fn attempt(row: &rusqlite::Row<'_>, number: u32) -> rusqlite::Result<AttemptReco
             output: row.get("output_tokens")?,
             cached_input: row.get("cached_input_tokens")?,
             cache_write: row.get("cache_write_tokens")?,
+            cache_write_1h: row.get("cache_write_1h_tokens")?,
             reasoning: row.get("reasoning_tokens")?,
             audio_input: row.get("audio_input_tokens")?,
             audio_output: row.get("audio_output_tokens")?,

@@ -179,6 +179,40 @@ async fn an_extension_is_priced_here_and_renews() {
 }
 
 #[tokio::test]
+async fn a_first_slice_is_what_the_features_answers_needed_so_far() {
+    let mut world = World::start("[tenants.local]\nbudgets = [{ limit_usd = '1', period = 'day' }]").await;
+    let of = |feature: &str, id: &str| {
+        let mut request = ask(id);
+        request.chat.as_mut().unwrap().sampling = None;
+        let feature = Some(feature.to_owned());
+        request.attribution = Some(Attribution { feature, ..Attribution::default() });
+        request
+    };
+    for n in 0..20 {
+        let id = format!("r{n}");
+        let admitted = world.admit(of("chat", &id)).await.unwrap();
+        let reservation = admitted.reservation.as_ref().unwrap();
+        assert_eq!(
+            (reservation.granted_output_tokens, reservation.most_output_tokens),
+            (500, 0),
+            "all of it"
+        );
+        let mut settled = used(&id, &admitted, 14, 100);
+        settled.attribution = of("chat", "").attribution;
+        world.settle(settled).await.unwrap();
+    }
+    let sliced = world.admit(of("chat", "next")).await.unwrap();
+    let reservation = sliced.reservation.clone().unwrap();
+    assert_eq!((reservation.granted_output_tokens, reservation.most_output_tokens), (111, 500));
+    assert_eq!((reservation.amount_nanousd, reservation.output_picousd), (14_000 + 222_000, 2_000_000));
+    world.settle(used("next", &sliced, 14, 100)).await.unwrap();
+    let other = world.admit(of("other", "o")).await.unwrap();
+    assert_eq!(other.reservation.as_ref().unwrap().most_output_tokens, 0, "nothing is known of it");
+    world.settle(used("o", &other, 14, 100)).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_allowance_is_set_aside_and_paid_from() {
     let mut world = World::start("[tenants.local]\nbudgets = [{ limit_usd = '1', period = 'day' }]").await;
     let request = AdmitRequest { gateway_id: "gw".to_owned(), ..ask("r1") };

@@ -156,5 +156,5 @@ local function expire(keep_ms)
 end
 
 local function told(id, r)
-  return {id, num(r.hn), num(r.go), num(r.mo), num(r.xp)}
+  return {id, num(r.hn), num(r.go), num(r.mo), num(r.xp), num(r.op)}
 end

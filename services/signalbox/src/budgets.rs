@@ -1,0 +1,363 @@
+//! `signalbox budgets`: what may be spent.
+
+use signalbox_proto::metering::v1::{
+    Budget, BudgetPeriod, CreateBudgetRequest, DeleteBudgetRequest, ListBudgetsRequest, UpdateBudgetRequest,
+};
+
+use crate::{
+    Ended,
+    client::Client,
+    cost::{dollars, nanousd},
+    dimension::{self, Only},
+    keys::{Out, metering},
+    print, when,
+};
+
+/// What to do with budgets. Each needs an admin key. Those of the configuration file are changed there.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Makes a budget.
+    Create(Create),
+    /// Lists budgets with what is spent and reserved in their present period.
+    List(List),
+    /// Changes a budget; what is not named stays as it is.
+    Change(Change),
+    /// Removes a budget. What was spent stays in the ledger.
+    Delete(Delete),
+}
+
+/// What a budget bounds.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Terms {
+    /// The limit in dollars, such as 100 or 0.5. Give this or --tokens.
+    #[arg(long, value_name = "DOLLARS", value_parser = nanousd, conflicts_with = "tokens")]
+    usd: Option<i64>,
+    /// The limit in tokens, input and output together.
+    #[arg(long)]
+    tokens: Option<u64>,
+    /// When it starts anew.
+    #[arg(long, value_enum)]
+    period: Option<Period>,
+    /// The time zone of its periods, such as Europe/Berlin. Default: UTC.
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// Only what has this value counts, such as team=search or tag:env=prod; may be repeated, and all must hold.
+    #[arg(long = "only", value_name = "NAME=VALUE")]
+    only: Vec<Only>,
+    /// Whether it refuses, only reports, or counts what it would have refused. Default: hard.
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// Lets what is left, at most one limit, go over into the next period.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    carry_over: Option<bool>,
+    /// A share in percent whose passing is told; may be repeated. Default: 50, 80, 100.
+    #[arg(long = "alert", value_name = "PERCENT")]
+    alerts: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Period {
+    /// Never.
+    Total,
+    Hour,
+    Day,
+    /// From Monday.
+    Week,
+    Month,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Kind {
+    /// Refuses what would pass it.
+    Hard,
+    /// Reports alone.
+    Soft,
+    /// Refuses nothing, and counts what it would have refused.
+    Shadow,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Create {
+    /// Its name, unique within the tenant.
+    name: String,
+    /// Whose spending it bounds.
+    #[arg(long)]
+    tenant: String,
+    #[command(flatten)]
+    terms: Terms,
+    #[command(flatten)]
+    out: Out,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// Only this tenant's.
+    #[arg(long)]
+    tenant: Option<String>,
+    #[command(flatten)]
+    out: Out,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Change {
+    /// Its name, or its id.
+    name: String,
+    /// Its tenant, where several have a budget of that name.
+    #[arg(long)]
+    tenant: Option<String>,
+    #[command(flatten)]
+    terms: Terms,
+    #[command(flatten)]
+    out: Out,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Delete {
+    /// Its name, or its id.
+    name: String,
+    /// Its tenant, where several have a budget of that name.
+    #[arg(long)]
+    tenant: Option<String>,
+    #[command(flatten)]
+    out: Out,
+}
+
+/// Runs the command.
+pub(crate) async fn run(command: Command) -> Ended {
+    match command {
+        Command::Create(args) => create(args).await,
+        Command::List(args) => list(args).await,
+        Command::Change(args) => change(args).await,
+        Command::Delete(args) => delete(args).await,
+    }
+}
+
+async fn create(args: Create) -> Ended {
+    let mut budget = Budget { name: args.name, tenant: args.tenant, hard: true, ..Budget::default() };
+    if args.terms.usd.is_none() && args.terms.tokens.is_none() {
+        return Err("a budget needs a limit; add --usd DOLLARS or --tokens NUMBER".to_owned());
+    }
+    if args.terms.period.is_none() {
+        return Err(
+            "say when the budget starts anew; add --period month, or hour, day, week, total".to_owned()
+        );
+    }
+    args.terms.apply(&mut budget);
+    let client = args.out.server.connect()?;
+    let request = client.request(CreateBudgetRequest { budget: Some(budget) });
+    let made = metering(&client).create_budget(request).await.map_err(|s| client.explain(&s))?.into_inner();
+    print_all(made.budget.as_slice(), args.out.json);
+    Ok(())
+}
+
+async fn list(args: List) -> Ended {
+    let client = args.out.server.connect()?;
+    print_all(&all(&client, args.tenant.unwrap_or_default()).await?, args.out.json);
+    Ok(())
+}
+
+async fn change(args: Change) -> Ended {
+    let client = args.out.server.connect()?;
+    let mut budget = find(&client, &args.name, args.tenant).await?;
+    args.terms.apply(&mut budget);
+    let request = client.request(UpdateBudgetRequest { budget: Some(budget) });
+    let now = metering(&client).update_budget(request).await.map_err(|s| client.explain(&s))?.into_inner();
+    print_all(now.budget.as_slice(), args.out.json);
+    Ok(())
+}
+
+async fn delete(args: Delete) -> Ended {
+    let client = args.out.server.connect()?;
+    let budget = find(&client, &args.name, args.tenant).await?;
+    let request = client.request(DeleteBudgetRequest { id: budget.id.clone() });
+    metering(&client).delete_budget(request).await.map_err(|s| client.explain(&s))?;
+    match args.out.json {
+        true => print::line(&json(&budget).to_string()),
+        false => print::aside(&format!("the budget {} of {} is removed", budget.name, budget.tenant)),
+    }
+    Ok(())
+}
+
+async fn all(client: &Client, tenant: String) -> Result<Vec<Budget>, String> {
+    let request = client.request(ListBudgetsRequest { tenant });
+    let listed = metering(client).list_budgets(request).await.map_err(|s| client.explain(&s))?;
+    Ok(listed.into_inner().budgets)
+}
+
+async fn find(client: &Client, name: &str, tenant: Option<String>) -> Result<Budget, String> {
+    one(all(client, tenant.unwrap_or_default()).await?, name)
+}
+
+/// The one budget of a name or id.
+fn one(budgets: Vec<Budget>, name: &str) -> Result<Budget, String> {
+    let mut found = budgets.into_iter().filter(|budget| budget.name == name || budget.id == name);
+    match (found.next(), found.next()) {
+        (Some(budget), None) => Ok(budget),
+        (None, _) => Err(format!("no budget is called {name}; `signalbox budgets list` lists them")),
+        (Some(a), Some(b)) => {
+            Err(format!("{} and {} both have a budget {name}; say which with --tenant", a.tenant, b.tenant))
+        }
+    }
+}
+
+impl Terms {
+    fn apply(self, budget: &mut Budget) {
+        if self.usd.is_some() || self.tokens.is_some() {
+            (budget.limit_nanousd, budget.limit_tokens) = (self.usd, self.tokens);
+        }
+        if let Some(period) = self.period {
+            budget.set_period(period.of());
+        }
+        if let Some(zone) = self.zone {
+            budget.time_zone = zone;
+        }
+        if !self.only.is_empty() {
+            (budget.scope, budget.scopes) = (None, self.only.iter().map(Only::filter).collect());
+        }
+        if let Some(kind) = self.kind {
+            (budget.hard, budget.shadow) = (!matches!(kind, Kind::Soft), matches!(kind, Kind::Shadow));
+        }
+        budget.carry_over = self.carry_over.unwrap_or(budget.carry_over);
+        if !self.alerts.is_empty() {
+            budget.alert_percents = self.alerts;
+        }
+    }
+}
+
+impl Period {
+    const fn of(self) -> BudgetPeriod {
+        match self {
+            Self::Total => BudgetPeriod::Total,
+            Self::Hour => BudgetPeriod::Hour,
+            Self::Day => BudgetPeriod::Day,
+            Self::Week => BudgetPeriod::Week,
+            Self::Month => BudgetPeriod::Month,
+        }
+    }
+}
+
+fn print_all(budgets: &[Budget], as_json: bool) {
+    if as_json {
+        return budgets.iter().for_each(|budget| print::line(&json(budget).to_string()));
+    }
+    if budgets.is_empty() {
+        return print::line(
+            "there are no budgets; make one with `signalbox budgets create NAME --tenant TENANT --usd 100 --period month`",
+        );
+    }
+    let head = [
+        "id",
+        "tenant",
+        "name",
+        "kind",
+        "limit",
+        "spent",
+        "reserved",
+        "left",
+        "period",
+        "starts anew",
+        "only",
+    ];
+    let right = [false, false, false, false, true, true, true, true, false, false, false];
+    let rows: Vec<Vec<String>> = budgets.iter().map(row).collect();
+    print::line(&print::table(&head, &right, &rows));
+}
+
+fn row(budget: &Budget) -> Vec<String> {
+    let amount = |amount: i64| match budget.limit_tokens {
+        Some(_) => format!("{amount} tokens"),
+        None => dollars(amount),
+    };
+    let ceiling = limit(budget).saturating_add(budget.carried);
+    let left = ceiling.saturating_sub(budget.spent).saturating_sub(budget.reserved).max(0);
+    let filters: Vec<String> = budget.scope.iter().chain(&budget.scopes).map(dimension::show).collect();
+    let anew = match budget.period_end_unix_ms {
+        0 => "never".to_owned(),
+        at => when::show(at),
+    };
+    vec![
+        budget.id.clone(),
+        budget.tenant.clone(),
+        budget.name.clone(),
+        kind(budget).to_owned(),
+        amount(ceiling),
+        amount(budget.spent),
+        amount(budget.reserved),
+        amount(left),
+        period(budget),
+        anew,
+        if filters.is_empty() { "-".to_owned() } else { filters.join(" ") },
+    ]
+}
+
+fn limit(budget: &Budget) -> i64 {
+    let tokens = budget.limit_tokens.map(|tokens| i64::try_from(tokens).unwrap_or(i64::MAX));
+    budget.limit_nanousd.or(tokens).unwrap_or(0)
+}
+
+fn kind(budget: &Budget) -> &'static str {
+    match (budget.shadow, budget.hard) {
+        (true, _) => "shadow",
+        (false, true) => "hard",
+        (false, false) => "soft",
+    }
+}
+
+fn period(budget: &Budget) -> String {
+    budget.period().as_str_name().trim_start_matches("BUDGET_PERIOD_").to_lowercase()
+}
+
+fn json(budget: &Budget) -> serde_json::Value {
+    let filters: Vec<String> = budget.scope.iter().chain(&budget.scopes).map(dimension::show).collect();
+    serde_json::json!({
+        "id": budget.id, "tenant": budget.tenant, "name": budget.name, "kind": kind(budget),
+        "limit_nanousd": budget.limit_nanousd, "limit_tokens": budget.limit_tokens, "period": period(budget),
+        "time_zone": budget.time_zone, "only": filters, "carry_over": budget.carry_over,
+        "carried": budget.carried, "spent": budget.spent, "reserved": budget.reserved,
+        "period_start_unix_ms": budget.period_start_unix_ms, "period_end_unix_ms": budget.period_end_unix_ms,
+        "alert_percents": budget.alert_percents, "shadow_refusals": budget.shadow_refusals,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_leaves_what_it_does_not_name() {
+        let mut budget = Budget { limit_tokens: Some(5), hard: true, carry_over: true, ..Budget::default() };
+        let only = vec!["team=search".parse().unwrap()];
+        Terms { usd: Some(7), only, kind: Some(Kind::Shadow), ..Terms::default() }.apply(&mut budget);
+        assert_eq!((budget.limit_nanousd, budget.limit_tokens), (Some(7), None));
+        assert_eq!((budget.hard, budget.shadow, budget.carry_over), (true, true, true));
+        assert_eq!(json(&budget)["only"][0], "team=search");
+        Terms { carry_over: Some(false), ..Terms::default() }.apply(&mut budget);
+        assert_eq!((budget.limit_nanousd, budget.carry_over, kind(&budget)), (Some(7), false, "shadow"));
+    }
+
+    #[test]
+    fn shows_what_is_left_of_what_came_over_too() {
+        let budget = Budget {
+            limit_nanousd: Some(1_000_000_000),
+            carried: 500_000_000,
+            spent: 250_000_000,
+            reserved: 50_000_000,
+            ..Budget::default()
+        };
+        assert_eq!(row(&budget)[4..8], ["$1.50", "$0.25", "$0.05", "$1.20"]);
+    }
+
+    #[test]
+    fn a_name_of_two_tenants_is_asked_about() {
+        let of = |tenant: &str, id: &str| Budget {
+            tenant: tenant.into(),
+            id: id.into(),
+            name: "b".into(),
+            ..Budget::default()
+        };
+        let both = vec![of("acme", "1"), of("else", "2")];
+        assert!(one(both.clone(), "b").unwrap_err().contains("--tenant"));
+        assert_eq!(one(both.clone(), "2").unwrap().tenant, "else");
+        assert!(one(both, "c").unwrap_err().contains("budgets list"));
+    }
+}
