@@ -49,12 +49,7 @@ impl GatewayService for Gateway {
         let request = request.into_inner().request.unwrap_or_default();
         validate::generate(&request)?;
         let call = caller.call(request, &self.mesh);
-        let mut outlet = Outlet::whole(caller.arrived);
-        let leading = outlet.leading();
-        let mesh = Arc::clone(&self.mesh);
-        let work = async move { run(&mesh, call, &mut outlet).await.map(|()| outlet) };
-        let outlet = Running::new(Arc::clone(&self.mesh), leading, work).await?;
-        Ok(Response::new(outlet.into_whole().unwrap_or_default()))
+        complete(&self.mesh, call, caller.arrived).await.map(Response::new)
     }
 
     async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
@@ -89,6 +84,20 @@ impl GatewayService for Gateway {
     }
 }
 
+/// Answers a request as a whole.
+pub(crate) async fn complete(
+    mesh: &Arc<Mesh>,
+    call: Call,
+    arrived: tokio::time::Instant,
+) -> Result<CompleteResponse, Status> {
+    let mut outlet = Outlet::whole(arrived);
+    let leading = outlet.leading();
+    let held = Arc::clone(mesh);
+    let work = async move { run(&held, call, &mut outlet).await.map(|()| outlet) };
+    let outlet = Running::new(Arc::clone(mesh), leading, work).await?;
+    Ok(outlet.into_whole().unwrap_or_default())
+}
+
 /// Runs the pipeline within the request's deadline.
 async fn run(mesh: &Arc<Mesh>, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
     let deadline = call.deadline;
@@ -113,7 +122,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    fn new(mesh: Arc<Mesh>, call: Call) -> Self {
+    pub(crate) fn new(mesh: Arc<Mesh>, call: Call) -> Self {
         let queue = Queue::default();
         let mut outlet = Outlet::stream(Arc::clone(&queue), call.arrived);
         let (leading, held) = (outlet.leading(), Arc::clone(&mesh));
