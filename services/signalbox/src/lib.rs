@@ -10,7 +10,9 @@ mod check;
 mod client;
 mod cost;
 mod guard;
+mod import;
 mod print;
+mod targets;
 mod tokens;
 pub mod up;
 mod usage;
@@ -35,17 +37,22 @@ struct Cli {
 enum Command {
     /// Runs all six services in this process, on embedded backends.
     Up(up::Args),
-    /// Asks a running mesh and streams the answer to the terminal.
+    /// Asks a running mesh and streams the answer to the terminal; without a question, a conversation.
     Chat(chat::Args),
     /// Prints what was used and what it cost.
     Usage(usage::Args),
+    /// Lists the targets behind a running mesh, and how they are.
+    Targets(targets::Args),
     /// Looks at configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Measures the guard.
+    /// Converts another gateway's configuration.
+    #[command(subcommand)]
+    Import(import::Command),
+    /// Asks or measures the guard.
     #[command(subcommand)]
     Guard(guard::Command),
-    /// Measures the cache.
+    /// Looks into a running mesh's cache, empties it, or measures it.
     #[command(subcommand)]
     Cache(cache::Command),
     /// Measures how tokens are counted.
@@ -92,6 +99,7 @@ async fn run(command: Command) -> Ended {
         Command::Up(args) => up::run(args).await,
         Command::Chat(args) => chat::run(args).await,
         Command::Usage(args) => usage::run(args).await,
+        Command::Targets(args) => targets::run(args).await,
         Command::Config(ConfigCommand::Check(args)) => check::run(&args),
         Command::ProviderSim(args) => {
             let shutdown = signalbox_mesh::shutdown_signal();
@@ -99,6 +107,7 @@ async fn run(command: Command) -> Ended {
                 .await
                 .map_err(|error| error.to_string())
         }
+        Command::Import(command) => import::run(command),
         Command::Guard(command) => guard::run(command).await,
         Command::Cache(command) => cache::run(command).await,
         Command::Tokens(command) => tokens::run(command).await,

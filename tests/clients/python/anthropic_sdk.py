@@ -81,7 +81,7 @@ def counting(address):
 
 def errors(address):
     ask = client(address).messages.create
-    raises(anthropic.BadRequestError, lambda: ask(model="sim-echo", temperature="hot", **ASK))
+    raises(anthropic.BadRequestError, lambda: ask(model="sim-echo", extra_body={"temperature": "hot"}, **ASK))
     error = raises(anthropic.NotFoundError, lambda: ask(model="nobody", **ASK))
     assert error.body["error"]["type"] == "not_found_error" and error.request_id, error.body
     error = raises(anthropic.RateLimitError, lambda: ask(model="sim-small+429-retry-after=7", **ASK))

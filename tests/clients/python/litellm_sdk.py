@@ -59,7 +59,9 @@ def image(address):
 def errors(address):
     for way in ways(address, "nobody"):
         raises(litellm.NotFoundError, lambda way=way: litellm.completion(**way, messages=MESSAGES))
-    for way in ways(address, "sim-small+429-retry-after=7"):
+    # A target each: several limits in a row open the breaker.
+    for way, model in enumerate(("sim-small+429-retry-after=7", "sim-small+429-retry-after=7+tag=b")):
+        way = ways(address, model)[way]
         raises(litellm.RateLimitError, lambda way=way: litellm.completion(**way, messages=MESSAGES))
     for way in ways(address, "sim-echo+cut=2"):
         raises(Exception, lambda way=way: list(litellm.completion(**way, messages=MESSAGES, stream=True)))

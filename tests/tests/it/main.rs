@@ -20,9 +20,12 @@ macro_rules! both {
     };
 }
 
+mod cli;
+mod clients;
 mod failures;
 mod faults;
 mod guard;
+mod http;
 mod python;
 mod real_model;
 mod scenarios;

@@ -20,6 +20,7 @@ mod body;
 mod encode;
 mod error;
 mod foreign;
+mod forget;
 mod headers;
 mod model;
 mod parse;
@@ -33,6 +34,7 @@ mod usage;
 
 pub use encode::{Options, encode};
 pub use error::refine;
+pub use forget::forget;
 pub use headers::headers;
 pub use model::default_max_tokens;
 pub use parse::{Parsed, parse};

@@ -22,6 +22,7 @@ pub struct Reply {
     open: Vec<Open>,
     blocks: u32,
     refusal: String,
+    called: bool,
 }
 
 /// Is a block under way.
@@ -41,7 +42,14 @@ enum Holds {
 
 impl Reply {
     pub(crate) fn new(head: Head) -> Self {
-        Self { head, extension: Extension::default(), open: Vec::new(), blocks: 0, refusal: String::new() }
+        Self {
+            head,
+            extension: Extension::default(),
+            open: Vec::new(),
+            blocks: 0,
+            refusal: String::new(),
+            called: false,
+        }
     }
 
     pub(crate) fn event(&mut self, event: Kind, out: &mut Vec<u8>) {
@@ -131,6 +139,7 @@ impl Reply {
     }
 
     fn call(&mut self, index: u32, call: ToolCallDelta, extra: Option<&Struct>, out: &mut Vec<u8>) {
+        self.called = true;
         let fresh = call.id.is_some() && call.name.is_some();
         let is = |open: &Open| matches!(open.holds, Holds::Call(of, _) if of == index);
         if fresh || !self.open.iter().any(is) {
@@ -209,7 +218,7 @@ impl Reply {
             stop(open.block, out);
         }
         let mut last = Map::from_iter([("type".to_owned(), "message_delta".into())]);
-        last.insert("delta".to_owned(), end(finished, &self.refusal).into());
+        last.insert("delta".to_owned(), end(finished, &self.refusal, self.called).into());
         last.insert("usage".to_owned(), usage(finished).into());
         last.insert(FIELD.to_owned(), self.extension.value(finished));
         data(out, "message_delta", &last);
@@ -240,6 +249,7 @@ pub(crate) fn reply(head: Head, mut answer: CompleteResponse) -> Bytes {
             }
             Kind::Delta(Delta { content: Some(piece), extra, .. }) => {
                 let at = content.len();
+                reply.called |= matches!(piece, Content::ToolCall(_));
                 content.push(super::said::whole(piece, extra.as_ref(), &reply.head, at).into());
             }
             Kind::Started(started) => reply.extension.started(started),
@@ -248,7 +258,7 @@ pub(crate) fn reply(head: Head, mut answer: CompleteResponse) -> Bytes {
         }
     }
     let mut message = reply.message(content);
-    message.extend(end(&last, &reply.refusal));
+    message.extend(end(&last, &reply.refusal, reply.called));
     message.insert("usage".to_owned(), usage(&last).into());
     message.insert(FIELD.to_owned(), reply.extension.value(&last));
     Bytes::from(Value::Object(message).to_string())

@@ -121,12 +121,13 @@ fn plain(words: &str) -> Option<Value> {
 }
 
 /// Writes how an answer ended: in the provider's word if it is one of this dialect's for the same thing.
-pub(super) fn end(finished: &Finished, refusal: &str) -> Map<String, Value> {
+pub(super) fn end(finished: &Finished, refusal: &str, called: bool) -> Map<String, Value> {
     let own = finished.provider_finish_reason.as_deref().unwrap_or_default();
     let reason = match (finished.finish_reason(), own) {
         (FinishReason::Stop, "stop_sequence")
         | (FinishReason::Length, "model_context_window_exceeded")
         | (FinishReason::Unspecified, "pause_turn" | "compaction") => own,
+        (FinishReason::Unspecified, _) if called => "tool_use",
         (FinishReason::Stop | FinishReason::Unspecified, _) => "end_turn",
         (FinishReason::Length | FinishReason::Budget, _) => "max_tokens",
         (FinishReason::ToolCalls, _) => "tool_use",
@@ -148,11 +149,12 @@ pub(super) fn end(finished: &Finished, refusal: &str) -> Map<String, Value> {
 /// Writes the counts; input that was read from or written to the provider's cache is counted apart.
 pub(super) fn usage(finished: &Finished) -> Map<String, Value> {
     let usage = finished.usage.unwrap_or_default();
-    let fresh =
-        usage.input_tokens.saturating_sub(usage.cached_input_tokens).saturating_sub(usage.cache_write_tokens);
+    // Some servers count the same tokens as read and as written.
+    let unread = usage.input_tokens.saturating_sub(usage.cached_input_tokens);
+    let written = usage.cache_write_tokens.min(unread);
     let mut map = Map::new();
-    map.insert("input_tokens".to_owned(), fresh.into());
-    map.insert("cache_creation_input_tokens".to_owned(), usage.cache_write_tokens.into());
+    map.insert("input_tokens".to_owned(), (unread - written).into());
+    map.insert("cache_creation_input_tokens".to_owned(), written.into());
     map.insert("cache_read_input_tokens".to_owned(), usage.cached_input_tokens.into());
     map.insert("output_tokens".to_owned(), usage.output_tokens.into());
     if usage.reasoning_tokens > 0 {

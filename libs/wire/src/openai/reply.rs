@@ -18,17 +18,8 @@ use crate::door::{Extension, FIELD, Head, data, extras, offset, pieces, typed};
 use crate::json::{Object, nested, text};
 
 /// What a choice's delta or message says in fields of its own.
-const SAID: [&str; 9] = [
-    "role",
-    "content",
-    "refusal",
-    "reasoning_content",
-    "reasoning",
-    "tool_calls",
-    "function_call",
-    "annotations",
-    "type",
-];
+const SAID: [&str; 8] =
+    ["role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls", "annotations", "type"];
 /// What a chunk or an answer says in fields of its own.
 const TOLD: [&str; 8] = ["id", "object", "created", "model", "choices", "usage", "error", "type"];
 
@@ -207,7 +198,10 @@ impl Reply {
             FinishReason::Length | FinishReason::Budget => "length",
             FinishReason::ToolCalls => "tool_calls",
             FinishReason::ContentFilter | FinishReason::Guard | FinishReason::Refusal => "content_filter",
-            FinishReason::Unspecified => finished.provider_finish_reason.as_deref().unwrap_or("stop"),
+            FinishReason::Unspecified => {
+                let own = finished.provider_finish_reason.as_deref().filter(|word| !word.is_empty());
+                own.unwrap_or(if self.calls.is_empty() { "stop" } else { "tool_calls" })
+            }
         };
         word.to_owned()
     }

@@ -33,6 +33,9 @@ const TOLD: [&str; 12] = [
     "created",
 ];
 
+/// Citations that are kept until there is a text.
+const EARLY: usize = 256;
+
 /// Writes a streamed answer.
 #[derive(Debug)]
 pub struct Reply {
@@ -42,6 +45,8 @@ pub struct Reply {
     output: Vec<Item>,
     /// Places of the items under way.
     open: Vec<usize>,
+    /// Citations that came before any text.
+    early: Vec<Citation>,
     /// Bytes of answer text so far.
     said: u64,
     /// What a whole answer's events would be: they are not written then.
@@ -56,6 +61,7 @@ impl Reply {
             sequence: 0,
             output: Vec::new(),
             open: Vec::new(),
+            early: Vec::new(),
             said: 0,
             silent: false,
         }
@@ -208,6 +214,9 @@ impl Reply {
         for (kind, fields) in told {
             self.tell(kind, fields, out);
         }
+        for citation in std::mem::take(&mut self.early) {
+            self.cite(citation, out);
+        }
     }
 
     fn think(&mut self, thought: ReasoningText, extra: Option<&Struct>, out: &mut Vec<u8>) {
@@ -257,8 +266,10 @@ impl Reply {
             _ => None,
         });
         let told = messages.find_map(|(place, message)| message.cite(&citation, end, place));
-        if let Some((kind, fields)) = told {
-            self.tell(kind, fields, out);
+        match told {
+            Some((kind, fields)) => self.tell(kind, fields, out),
+            None if self.early.len() < EARLY => self.early.push(citation),
+            None => {}
         }
     }
 

@@ -18,7 +18,8 @@ pub(super) async fn count(State(mesh): State<Arc<Mesh>>, request: Request) -> Re
     let (parts, body) = request.into_parts();
     told(Door::Messages, &parts, &mesh, async |caller| {
         let body = ask::body(&parts.headers, body, &caller, &mesh).await?;
-        let chat = anthropic::parse(&body, None).map_err(unreadable)?.chat;
+        let mut chat = anthropic::parse(&body, None).map_err(unreadable)?.chat;
+        anthropic::forget(&mut chat);
         let counted = queries::count_tokens(&mesh, caller, CountTokensRequest { chat: Some(chat) }).await?;
         Ok(json!({ "input_tokens": counted.input_tokens, "signalbox": { "exact": counted.exact } }))
     })

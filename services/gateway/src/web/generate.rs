@@ -116,6 +116,7 @@ fn read(door: Door, body: &Bytes, mesh: &Mesh, given: &HeaderMap) -> Result<Aske
         Door::Messages => {
             let parsed = anthropic::parse(body, None).map_err(unreadable)?;
             let mut chat = parsed.chat;
+            anthropic::forget(&mut chat);
             betas(&mut chat, given)?;
             let metadata = json::nested(chat.extra.as_ref(), "metadata");
             let user = json::text(metadata, "user_id").map(str::to_owned);
