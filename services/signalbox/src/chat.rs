@@ -114,7 +114,7 @@ impl Conversation {
                     print::aside(&format!("asking {}", self.model));
                 }
                 command if command.starts_with('/') => {
-                    print::aside(&format!("there is no {command}; {HELP}"))
+                    print::aside(&format!("there is no {command}; {HELP}"));
                 }
                 prompt => {
                     if let Err(error) = self.turn(prompt.to_owned()).await {

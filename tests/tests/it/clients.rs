@@ -1,5 +1,7 @@
 //! The SDKs that people already have, unmodified, each against a mesh: what they check is in `tests/clients/`.
 
+#![expect(clippy::print_stdout, reason = "a skip is told")]
+
 use std::{path::Path, process::Output};
 
 use signalbox_testkit::provider::Outcome;

@@ -85,23 +85,23 @@ impl Reply {
     fn delta(&mut self, delta: Delta, out: &mut Vec<u8>) {
         let extra = delta.extra.as_ref();
         match delta.content {
-            Some(Content::Text(words)) if typed(&words, extra).is_some() => self.complete(block(extra), out),
+            Some(Content::Text(words)) if typed(&words, extra).is_some() => self.complete(&block(extra), out),
             Some(Content::Text(words)) => {
                 self.text(extra, out);
-                self.piece(json!({ "type": "text_delta", "text": words }), out);
+                self.piece(&json!({ "type": "text_delta", "text": words }), out);
             }
             Some(Content::Reasoning(thought)) if thought.text.is_empty() && typed("", extra).is_some() => {
                 let mut whole = block(extra);
                 whole.insert("data".to_owned(), thought.signature.unwrap_or_default().into());
-                self.complete(whole, out);
+                self.complete(&whole, out);
             }
             Some(Content::Reasoning(thought)) => {
                 self.thinking(extra, out);
                 if !thought.text.is_empty() {
-                    self.piece(json!({ "type": "thinking_delta", "thinking": thought.text }), out);
+                    self.piece(&json!({ "type": "thinking_delta", "thinking": thought.text }), out);
                 }
                 if let Some(signature) = thought.signature {
-                    self.piece(json!({ "type": "signature_delta", "signature": signature }), out);
+                    self.piece(&json!({ "type": "signature_delta", "signature": signature }), out);
                     self.close(out);
                 }
             }
@@ -109,9 +109,9 @@ impl Reply {
             Some(Content::Refusal(words)) => self.refusal.push_str(&words),
             Some(Content::Citation(source)) => {
                 self.text(None, out);
-                self.piece(json!({ "type": "citations_delta", "citation": citation(source) }), out);
+                self.piece(&json!({ "type": "citations_delta", "citation": citation(source) }), out);
             }
-            Some(Content::Media(media)) => self.complete(super::said::image(&media), out),
+            Some(Content::Media(media)) => self.complete(&super::said::image(&media), out),
             None => {}
         }
     }
@@ -175,7 +175,7 @@ impl Reply {
         for open in open {
             match &open.holds {
                 Holds::Call(_, balance) if !balance.is_whole() && matches!(holds, Holds::Call(..)) => {
-                    self.open.push(open)
+                    self.open.push(open);
                 }
                 _ => stop(open.block, out),
             }
@@ -191,13 +191,13 @@ impl Reply {
     }
 
     /// Writes a block that is complete as it is.
-    fn complete(&mut self, block: Map<String, Value>, out: &mut Vec<u8>) {
-        self.start(Holds::Text, &block, out);
+    fn complete(&mut self, block: &Map<String, Value>, out: &mut Vec<u8>) {
+        self.start(Holds::Text, block, out);
         self.close(out);
     }
 
     /// Adds to the last block.
-    fn piece(&self, delta: Value, out: &mut Vec<u8>) {
+    fn piece(&self, delta: &Value, out: &mut Vec<u8>) {
         let index = self.open.last().map_or(0, |open| open.block);
         data(
             out,
@@ -245,7 +245,7 @@ pub(crate) fn reply(head: Head, mut answer: CompleteResponse) -> Bytes {
                 said += words.len() as u64;
             }
             Kind::Delta(Delta { content: Some(Content::Refusal(words)), .. }) => {
-                reply.refusal.push_str(&words)
+                reply.refusal.push_str(&words);
             }
             Kind::Delta(Delta { content: Some(piece), extra, .. }) => {
                 let at = content.len();

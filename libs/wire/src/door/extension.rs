@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use signalbox_proto::common::v1::{CacheState, Finished, Notice, Seam, Started, UsageSource, notice, seam};
+use signalbox_proto::common::v1::{
+    CacheState, Finished, Notice, Seam, Started, Usage, UsageSource, notice, seam,
+};
 
 /// Notices and seams that are kept for the end, each.
 const KEPT: usize = 64;
@@ -123,7 +125,7 @@ pub fn cache_word(state: CacheState) -> &'static str {
 }
 
 fn source(finished: &Finished) -> &'static str {
-    match finished.usage.as_ref().map(|usage| usage.source()).unwrap_or_default() {
+    match finished.usage.as_ref().map(Usage::source).unwrap_or_default() {
         UsageSource::Reported => "reported",
         UsageSource::Partial => "partial",
         UsageSource::Cached => "cached",

@@ -135,7 +135,7 @@ impl Reply {
             Some(Content::Text(words)) => self.speak(false, &words, logprobs.as_ref(), extra, out),
             Some(Content::Refusal(words)) => self.speak(true, &words, None, None, out),
             Some(Content::Reasoning(thought)) => self.think(thought, extra, out),
-            Some(Content::ToolCall(call)) => self.call(index, call, extra, out),
+            Some(Content::ToolCall(call)) => self.call(index, &call, extra, out),
             Some(Content::Citation(citation)) => self.cite(citation, out),
             Some(Content::Media(media)) => {
                 let id = self.id("ig");
@@ -235,18 +235,15 @@ impl Reply {
         }
     }
 
-    fn call(&mut self, index: u32, call: ToolCallDelta, extra: Option<&Struct>, out: &mut Vec<u8>) {
+    fn call(&mut self, index: u32, call: &ToolCallDelta, extra: Option<&Struct>, out: &mut Vec<u8>) {
         let fresh = call.id.is_some() && call.name.is_some();
         let of = |place: &&usize| matches!(self.output.get(**place), Some(Item::Call(known)) if known.index == index);
         let found = self.open.iter().rev().find(of).copied().filter(|_| !fresh);
         let place = match found {
             Some(place) => place,
             None => {
-                let item = Call {
-                    index,
-                    balance: Balance::default(),
-                    item: said::call(&call, extra, self.id("fc")),
-                };
+                let item =
+                    Call { index, balance: Balance::default(), item: said::call(call, extra, self.id("fc")) };
                 self.start(Item::Call(item), out)
             }
         };

@@ -127,13 +127,10 @@ impl Message {
                 start: said,
             });
             let part = self.parts.last().map(Part::value);
-            told.push((
-                "response.content_part.added",
-                self.about(at, self.parts.len() - 1, "part", part.into()),
-            ));
+            told.push(("response.content_part.added", self.about(at, self.parts.len() - 1, "part", part)));
         }
         let index = self.parts.len() - 1;
-        let mut fields = self.about(at, index, "delta", words.into());
+        let mut fields = self.about(at, index, "delta", words);
         if let Some(part) = self.parts.get_mut(index) {
             part.words.push_str(words);
             if !refuses {
@@ -170,14 +167,15 @@ impl Message {
         } else {
             ("response.output_text.done", "text")
         };
-        let mut done = self.about(at, index, key, part.words.as_str().into());
+        let mut done = self.about(at, index, key, part.words.as_str());
         if !part.refuses {
             done["logprobs"] = part.logprobs.clone().into();
         }
         vec![(kind, done), ("response.content_part.done", self.about(at, index, "part", part.value()))]
     }
 
-    fn about(&self, at: usize, index: usize, key: &str, value: Value) -> Value {
+    fn about(&self, at: usize, index: usize, key: &str, value: impl Into<Value>) -> Value {
+        let value: Value = value.into();
         json!({ "item_id": self.id, "output_index": at, "content_index": index, key: value })
     }
 }
@@ -213,7 +211,7 @@ impl Thought {
             told.push(("response.reasoning_summary_part.added", self.about(at, "part", part)));
         }
         self.words.push_str(&thought.text);
-        told.push(("response.reasoning_summary_text.delta", self.about(at, "delta", thought.text.into())));
+        told.push(("response.reasoning_summary_text.delta", self.about(at, "delta", thought.text)));
         told
     }
 
@@ -223,12 +221,13 @@ impl Thought {
         }
         let part = json!({ "type": "summary_text", "text": self.words });
         vec![
-            ("response.reasoning_summary_text.done", self.about(at, "text", self.words.as_str().into())),
+            ("response.reasoning_summary_text.done", self.about(at, "text", self.words.as_str())),
             ("response.reasoning_summary_part.done", self.about(at, "part", part)),
         ]
     }
 
-    fn about(&self, at: usize, key: &str, value: Value) -> Value {
+    fn about(&self, at: usize, key: &str, value: impl Into<Value>) -> Value {
+        let value: Value = value.into();
         json!({ "item_id": self.id, "output_index": at, "summary_index": 0, key: value })
     }
 

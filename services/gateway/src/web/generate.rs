@@ -205,15 +205,15 @@ async fn stream(mesh: Arc<Mesh>, door: Door, head: Head, call: Call) -> Result<R
         match events.next().now_or_never() {
             Some(more @ (Some(Ok(_)) | None)) => next = more,
             Some(Some(Err(status))) => {
-                return Ok(response(begun, Sse::failed(writer, first, &status, request_id)));
+                return Ok(response(&begun, Sse::failed(writer, first, &status, request_id)));
             }
             None => break,
         }
     }
-    Ok(response(begun, Sse::new(events, writer, first, request_id)))
+    Ok(response(&begun, Sse::new(events, writer, first, request_id)))
 }
 
-fn response(begun: (Started, Vec<Notice>), body: Sse) -> Response {
+fn response(begun: &(Started, Vec<Notice>), body: Sse) -> Response {
     let mut response = Response::new(Body::new(body));
     let fields = response.headers_mut();
     headers::begun(fields, &begun.0, &begun.1);
