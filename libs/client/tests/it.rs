@@ -134,5 +134,7 @@ async fn gives_up_after_a_few_times_and_at_once_where_nothing_says_when() {
 #[tokio::test]
 async fn says_what_is_wrong_with_an_address_or_a_key() {
     assert!(Client::new("not an address", None).unwrap_err().to_string().contains("http://host:port"));
-    assert!(Client::new("http://127.0.0.1:1", Some("ключ")).is_err());
+    for key in ["ключ", "two\nlines"] {
+        assert!(Client::new("http://127.0.0.1:1", Some(key)).is_err(), "{key:?}");
+    }
 }

@@ -64,6 +64,9 @@ fn read(dialect: Dialect, bytes: &[u8], size: usize) -> Answer {
     Answer { deltas, summary: decoder.summary().clone() }
 }
 
+/// Address, title, first byte, byte after the last.
+type Cited = (Option<String>, Option<String>, Option<u64>, Option<u64>);
+
 /// What of an answer must not change.
 #[derive(Debug, Default, PartialEq)]
 struct Said {
@@ -73,7 +76,7 @@ struct Said {
     signatures: Vec<String>,
     /// Id, name, arguments.
     calls: Vec<(String, String, String)>,
-    citations: Vec<(Option<String>, Option<String>, Option<u64>, Option<u64>)>,
+    citations: Vec<Cited>,
     logprobs: Vec<Value>,
     usage: Usage,
     finish: FinishReason,
