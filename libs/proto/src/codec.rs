@@ -16,9 +16,9 @@ use tonic::{
     codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-/// tonic makes a buffer of 8 KiB at each end of each call; an answer that streams through the mesh has eleven such ends open,
-/// and a message of an answer has some hundred bytes. Buffers grow with what is put into them.
-const BUFFER_BYTES: usize = 512;
+/// tonic makes a buffer of 8 KiB at each end of each call; an answer that streams through the mesh has some thirteen such ends open,
+/// and most of them are in process, where a message is its token. Buffers grow with what is put into them.
+const BUFFER_BYTES: usize = 32;
 /// How much is collected before it is passed on; tonic's own value.
 const FULL_BYTES: usize = 32 * 1024;
 /// What stands in the bytes for a message that is handed over as it is.

@@ -14,6 +14,9 @@ use signalbox_proto::{
 /// Events in one message of a replay; the replay's own `started` comes on top of the first.
 const BATCH: usize = 63;
 
+/// The number of the field `events` in [`CachedEvents`].
+const EVENTS: u32 = 1;
+
 /// Why an answer is not kept (C2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
@@ -109,7 +112,7 @@ pub(crate) struct Recording {
     max_output_tokens: Option<u32>,
     bytes: usize,
     sequence: u64,
-    pending: CachedEvents,
+    pending: Pending,
     batches: Vec<Bytes>,
     models: Vec<Arc<str>>,
     finished: Option<Finished>,
@@ -125,7 +128,7 @@ impl Recording {
             max_output_tokens,
             bytes: 0,
             sequence: 1,
-            pending: CachedEvents::default(),
+            pending: Pending::default(),
             batches: Vec::new(),
             models: Vec::new(),
             finished: None,
@@ -196,7 +199,7 @@ impl Recording {
     pub(crate) fn events_from(&self, seen: usize) -> Vec<GenerateEvent> {
         match self.batches.get(seen / BATCH) {
             Some(batch) => decoded(batch, seen % BATCH),
-            None => self.pending.events.get(seen % BATCH..).map(<[_]>::to_vec).unwrap_or_default(),
+            None => self.pending.events_from(seen % BATCH),
         }
     }
 
@@ -257,18 +260,40 @@ impl Recording {
         if self.bytes > self.most_bytes {
             return Err(Flaw::TooLarge);
         }
-        self.pending.events.push(event);
-        if self.pending.events.len() == BATCH {
+        self.pending.push(&event);
+        if self.pending.ends.len() == BATCH {
             self.seal();
         }
         Ok(())
     }
 
     fn seal(&mut self) {
-        if !self.pending.events.is_empty() {
-            self.batches.push(self.pending.encode_to_vec().into());
-            self.pending.events.clear();
+        if !self.pending.ends.is_empty() {
+            self.batches.push(std::mem::take(&mut self.pending).bytes.into());
         }
+    }
+}
+
+/// The events since the last batch: encoded at once, because a decoded event takes ten times the memory of its text.
+#[derive(Debug, Default)]
+struct Pending {
+    /// An encoded [`CachedEvents`].
+    bytes: Vec<u8>,
+    /// Where in it each event ends.
+    ends: Vec<usize>,
+}
+
+impl Pending {
+    fn push(&mut self, event: &GenerateEvent) {
+        prost::encoding::message::encode(EVENTS, event, &mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Events after the first so many.
+    fn events_from(&self, seen: usize) -> Vec<GenerateEvent> {
+        let begin = seen.checked_sub(1).map_or(Some(0), |last| self.ends.get(last).copied());
+        let rest = begin.and_then(|begin| self.bytes.get(begin..)).unwrap_or_default();
+        CachedEvents::decode(rest).map(|batch| batch.events).unwrap_or_default()
     }
 }
 
@@ -380,6 +405,21 @@ mod tests {
         assert_eq!((end.cost_nanousd, end.saved_nanousd, end.attempts), (0, 5, 0));
         assert_eq!(end.usage.unwrap().source(), UsageSource::Cached);
         assert_eq!(end.usage.unwrap().output_tokens, 200);
+    }
+
+    #[test]
+    fn followers_read_from_anywhere_while_it_is_recorded() {
+        let mut recording = Recording::new(10_000, None);
+        for count in 1..=2 * BATCH + 3 {
+            recording.push(text(&count.to_string())).unwrap();
+            for seen in 0..=count {
+                let found = recording.events_from(seen);
+                // A batch at most at a time, and the rest of it.
+                let expected = (seen..count).take(BATCH - seen % BATCH);
+                let expected: Vec<_> = expected.map(|index| index as u64 + 2).collect();
+                assert_eq!(found.iter().map(|event| event.sequence).collect::<Vec<_>>(), expected);
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Who is at the door: what a request's metadata says, before anybody vouches for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use signalbox_mesh::{RequestContext, error};
 use signalbox_proto::{
@@ -41,14 +41,14 @@ impl Caller {
     }
 
     /// A request of this caller.
-    pub(crate) fn call(&self, request: GenerateRequest, mesh: &Mesh) -> Call {
+    pub(crate) fn call(&self, request: GenerateRequest, mesh: &Mesh) -> Arc<Call> {
         let longest = mesh.config.load().deadline_ms;
         let asked = request.policies.as_ref().and_then(|p| p.limits.as_ref()).and_then(|l| l.total_ms);
         let own = self.arrived + Duration::from_millis(asked.map_or(longest, |asked| asked.min(longest)));
         let deadline = self.context.deadline().map_or(own, |client| client.min(own));
         let mut context = self.context.clone();
         context.set_deadline(deadline);
-        Call {
+        Arc::new(Call {
             context,
             credential: self.credential.clone(),
             peer_ip: self.peer_ip.clone(),
@@ -56,7 +56,7 @@ impl Caller {
             arrived: self.arrived,
             started_unix_ms: self.started_unix_ms,
             deadline,
-        }
+        })
     }
 
     /// Identifies the caller without reserving anything.

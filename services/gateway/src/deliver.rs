@@ -290,13 +290,19 @@ struct Teller {
 impl Teller {
     async fn tell(&mut self, event: GenerateEvent, entry: &mut Entry, outlet: &mut Outlet) {
         match event.kind {
-            Some(Kind::Started(source)) => self.begin(source.model, outlet).await,
+            // Boxed: they are rare, and a stream's memory would hold room for them all the time.
+            Some(Kind::Started(source)) => Box::pin(self.begin(source.model, outlet)).await,
             Some(Kind::Finished(finished)) => {
-                self.begin(finished.model.clone(), outlet).await;
-                self.finish(finished, entry, outlet).await;
+                Box::pin(async {
+                    self.begin(finished.model.clone(), outlet).await;
+                    self.finish(finished, entry, outlet).await;
+                })
+                .await;
             }
             Some(kind) => {
-                self.begin(String::new(), outlet).await;
+                if self.started.is_some() {
+                    Box::pin(self.begin(String::new(), outlet)).await;
+                }
                 outlet.send(kind).await;
             }
             None => {}

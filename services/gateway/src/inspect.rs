@@ -66,7 +66,11 @@ impl Inspected {
 ///
 /// # Errors
 /// `PROMPT_BLOCKED`; `SERVICE_UNAVAILABLE` when the guard is away and the tenant's policy is closed; the guard's own errors.
-pub(crate) async fn inspect(mesh: &Mesh, call: &Call, principal: &Principal) -> Result<Inspected, Status> {
+pub(crate) async fn inspect(
+    mesh: &Mesh,
+    call: &Call,
+    principal: &Principal,
+) -> Result<Box<Inspected>, Status> {
     inspect_with(mesh, call, principal, None).await
 }
 
@@ -79,7 +83,7 @@ pub(crate) async fn inspect_with(
     call: &Call,
     principal: &Principal,
     judge_answer: Option<JudgeAnswer>,
-) -> Result<Inspected, Status> {
+) -> Result<Box<Inspected>, Status> {
     let chat = call.request.chat.clone().unwrap_or_default();
     let context = call.context.clone().with_principal(&principal.tenant, &principal.id);
     let request = context.request(InspectRequest {
@@ -93,7 +97,7 @@ pub(crate) async fn inspect_with(
     match parts::step("guard", limit_ms, mesh.parts.guard().inspect(request)).await {
         Ok(answer) if answer.verdict() == Verdict::Block => Err(blocked(answer.blocked_by)),
         Ok(answer) => Ok(passed(chat, answer)),
-        Err(status) if principal.guard_fail_open && is_away(&status) => Ok(Inspected {
+        Err(status) if principal.guard_fail_open && is_away(&status) => Ok(Box::new(Inspected {
             chat,
             seal: Bytes::new(),
             policy_digest: Bytes::new(),
@@ -102,12 +106,12 @@ pub(crate) async fn inspect_with(
             flagged: Vec::new(),
             unguarded: true,
             question: None,
-        }),
+        })),
         Err(status) => Err(status),
     }
 }
 
-fn passed(chat: ChatRequest, answer: InspectResponse) -> Inspected {
+fn passed(chat: ChatRequest, answer: InspectResponse) -> Box<Inspected> {
     let redacted = answer.findings.iter().filter(|f| f.action() == Action::Redact).count();
     let mut flagged: Vec<(String, u32)> = Vec::new();
     for finding in answer.findings.iter().filter(|f| f.action() == Action::Flag) {
@@ -116,7 +120,7 @@ fn passed(chat: ChatRequest, answer: InspectResponse) -> Inspected {
             None => flagged.push((finding.detector.clone(), 1)),
         }
     }
-    Inspected {
+    Box::new(Inspected {
         chat: answer.redacted.unwrap_or(chat),
         seal: answer.seal,
         policy_digest: answer.policy_digest,
@@ -125,7 +129,7 @@ fn passed(chat: ChatRequest, answer: InspectResponse) -> Inspected {
         flagged,
         unguarded: false,
         question: answer.judge_needed,
-    }
+    })
 }
 
 fn blocked(by: Option<BlockedBy>) -> Status {

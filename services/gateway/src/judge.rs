@@ -29,9 +29,9 @@ pub(crate) async fn decide(
     context: &RequestContext,
     call: &Call,
     entry: &mut Entry,
-    inspected: Inspected,
+    inspected: Box<Inspected>,
     log: &mut Log,
-) -> Result<Inspected, Status> {
+) -> Result<Box<Inspected>, Status> {
     let Some(question) = inspected.question else { return Ok(inspected) };
     let begun = tokio::time::Instant::now();
     let JudgeQuestion { model, chat, token } = question;

@@ -16,12 +16,12 @@ use crate::{
 /// How a follower asks a model itself when the leader failed.
 pub(crate) fn take_over(
     mesh: &Arc<Mesh>,
-    call: &Call,
+    call: &Arc<Call>,
     context: &RequestContext,
     entry: &Entry,
     inspected: &Inspected,
 ) -> TakeOver {
-    let (mesh, call, context) = (Arc::clone(mesh), call.clone(), context.clone());
+    let (mesh, call, context) = (Arc::clone(mesh), Arc::clone(call), context.clone());
     let (principal, chat) = (entry.principal.clone(), inspected.chat.clone());
     let (input_tokens, granted_output_tokens) = (entry.bill.input_tokens(), entry.granted_output_tokens);
     let progress = entry.bill.progress();
@@ -45,13 +45,13 @@ pub(crate) fn take_over(
 /// How a model is asked once more, with messages that say what was wrong with its answer.
 pub(crate) fn again(
     mesh: &Arc<Mesh>,
-    call: &Call,
+    call: &Arc<Call>,
     context: &RequestContext,
     entry: &Entry,
     inspected: &Inspected,
     plan: Plan,
 ) -> Again {
-    let (mesh, call, context) = (Arc::clone(mesh), call.clone(), context.clone());
+    let (mesh, call, context) = (Arc::clone(mesh), Arc::clone(call), context.clone());
     let (principal, mut chat) = (entry.principal.clone(), inspected.chat.clone());
     let (input_tokens, granted_output_tokens) = (entry.bill.input_tokens(), entry.granted_output_tokens);
     let progress = entry.bill.progress();

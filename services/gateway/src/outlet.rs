@@ -57,32 +57,32 @@ impl Outlet {
         }
     }
 
-    /// Hands an event on. Waits while the client is slow.
-    pub(crate) async fn send(&mut self, kind: Kind) {
+    /// Hands an event on. Waits while the client is slow. Not an `async fn`, which would hold the event twice.
+    pub(crate) fn send(&mut self, kind: Kind) -> impl Future<Output = ()> {
         self.sequence += 1;
         if matches!(kind, Kind::Delta(_)) && self.first_output.is_none() {
             self.first_output = Some(self.arrived.elapsed());
         }
-        match &mut self.sink {
-            Sink::Stream(to) => {
-                let event = GenerateEvent { sequence: self.sequence, kind: Some(kind) };
-                let mut event = Some(GenerateResponse { event: Some(event) });
-                poll_fn(|_| {
-                    if self.leading.is_alone() {
-                        // What the client would get goes nowhere.
-                        return Poll::Ready(());
-                    }
-                    let mut queue = to.lock();
-                    if queue.len() >= WAITING {
-                        return Poll::Pending;
-                    }
-                    queue.extend(event.take());
-                    Poll::Ready(())
-                })
-                .await;
+        let mut event = match &mut self.sink {
+            Sink::Stream(_) => Some(GenerateEvent { sequence: self.sequence, kind: Some(kind) }),
+            Sink::Whole(whole) => {
+                whole.take(kind);
+                None
             }
-            Sink::Whole(whole) => whole.take(kind),
-        }
+        };
+        poll_fn(move |_| {
+            let Sink::Stream(to) = &self.sink else { return Poll::Ready(()) };
+            if self.leading.is_alone() {
+                // What the client would get goes nowhere.
+                return Poll::Ready(());
+            }
+            let mut queue = to.lock();
+            if queue.len() >= WAITING {
+                return Poll::Pending;
+            }
+            queue.extend(event.take().map(|event| GenerateResponse { event: Some(event) }));
+            Poll::Ready(())
+        })
     }
 
     /// Begins to fill an entry, which others may follow.

@@ -37,8 +37,7 @@ use crate::{
     relay::Source,
 };
 
-/// A request as it came in.
-#[derive(Clone)]
+/// A request as it came in: shared by all that its way needs, because it is large.
 pub(crate) struct Call {
     /// Id, deadline and trace; tenant and principal are added by admission.
     pub(crate) context: RequestContext,
@@ -97,7 +96,7 @@ impl Log {
 ///
 /// # Errors
 /// The status that the client gets; nothing of the answer is complete then.
-pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
+pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outlet) -> Result<(), Status> {
     let mut log = Log::default();
 
     // 1  Who calls, may they, and what is in the prompt.
@@ -188,7 +187,7 @@ pub(crate) async fn enter(
     mesh: &Mesh,
     call: &Call,
     log: &mut Log,
-) -> Result<(Entry, Result<Inspected, Status>), Status> {
+) -> Result<(Entry, Result<Box<Inspected>, Status>), Status> {
     if mesh.ledger.is_full() {
         return Err(parts::away("metering", "metering is away and the spool is full; retry when it is back"));
     }

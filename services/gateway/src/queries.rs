@@ -113,7 +113,7 @@ pub(crate) async fn embed(
     let (mut entry, inspected) = pipeline::enter(mesh, &call, &mut Log::default()).await?;
     let context = context.with_principal(&entry.principal.tenant, &entry.principal.id);
     let asked = async {
-        let ask = embed_admitted(mesh, &context, &mut entry, inspected?, request);
+        let ask = embed_admitted(mesh, &context, &mut entry, *inspected?, request);
         tokio::time::timeout_at(deadline, ask).await.unwrap_or_else(|_| Err(pipeline::deadline_exceeded()))
     };
     match asked.await {

@@ -87,7 +87,7 @@ impl GatewayService for Gateway {
 /// Answers a request as a whole.
 pub(crate) async fn complete(
     mesh: &Arc<Mesh>,
-    call: Call,
+    call: Arc<Call>,
     arrived: tokio::time::Instant,
 ) -> Result<CompleteResponse, Status> {
     let mut outlet = Outlet::whole(arrived);
@@ -99,7 +99,7 @@ pub(crate) async fn complete(
 }
 
 /// Runs the pipeline within the request's deadline.
-async fn run(mesh: &Arc<Mesh>, call: Call, outlet: &mut Outlet) -> Result<(), Status> {
+async fn run(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outlet) -> Result<(), Status> {
     let deadline = call.deadline;
     match tokio::time::timeout_at(deadline, pipeline::answer(mesh, call, outlet)).await {
         Ok(ended) => ended,
@@ -122,7 +122,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    pub(crate) fn new(mesh: Arc<Mesh>, call: Call) -> Self {
+    pub(crate) fn new(mesh: Arc<Mesh>, call: Arc<Call>) -> Self {
         let queue = Queue::default();
         let mut outlet = Outlet::stream(Arc::clone(&queue), call.arrived);
         let (leading, held) = (outlet.leading(), Arc::clone(&mesh));

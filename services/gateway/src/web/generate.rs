@@ -160,7 +160,7 @@ async fn at_once(
     mesh: &Arc<Mesh>,
     door: Door,
     head: Head,
-    call: Call,
+    call: Arc<Call>,
     caller: &Caller,
 ) -> Result<Response, Status> {
     let answer = complete(mesh, call, caller.arrived).await?;
@@ -178,7 +178,7 @@ async fn at_once(
 }
 
 /// Begins a stream. Until the answer has begun, what fails has a status of its own.
-async fn stream(mesh: Arc<Mesh>, door: Door, head: Head, call: Call) -> Result<Response, Status> {
+async fn stream(mesh: Arc<Mesh>, door: Door, head: Head, call: Arc<Call>) -> Result<Response, Status> {
     let mut events = Events::new(mesh, call);
     let request_id = head.request_id.clone();
     let mut writer = Writer::new(door, head);

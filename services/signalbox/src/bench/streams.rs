@@ -82,6 +82,7 @@ async fn measure_in(mesh: &Mesh, streams: usize, topology: Topology, seed: u32) 
     for _ in 0..CONNECTIONS {
         connections.push(mesh.gateway.connect().await?);
     }
+    warm_up(mesh, &connections, &prompts).await?;
     let idle = calm(&trees).await?.ok_or(process::UNAVAILABLE)?;
     print::aside(&format!("opening {streams} streams"));
     let opening = Arc::new(Semaphore::new(OPENING));
@@ -136,6 +137,17 @@ async fn measure_in(mesh: &Mesh, streams: usize, topology: Topology, seed: u32) 
             / float(chunks.max(1)),
         error: ended.into_iter().find_map(|end| end.error),
     })
+}
+
+/// Begins an answer over each connection and leaves: what is loaded at the first use, vocabularies for example, is no stream's.
+async fn warm_up(mesh: &Mesh, connections: &[Channel], prompts: &Prompts) -> Result<(), String> {
+    for channel in connections {
+        let request = mesh.gateway.request(mesh.gateway.chat(prompts.next()));
+        let answer = GatewayServiceClient::new(channel.clone()).generate(request).await;
+        let mut events = answer.map_err(|status| explain(&status))?.into_inner();
+        events.message().await.map_err(|status| explain(&status))?;
+    }
+    Ok(())
 }
 
 struct End {
