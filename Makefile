@@ -12,12 +12,12 @@ ifneq ($(wildcard ../shared/data),)
 export SIGNALBOX_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo up test test-full setup fmt lint bench
+.PHONY: help demo up test test-full setup fmt lint bench bench-peers
 
 help: ## Explains these commands
 	@echo 'Signalbox: a gRPC mesh for traffic to language models. Start with: make demo'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'up and bench take arguments:  make up ARGS="--listen 127.0.0.1:9000"'
 	@echo 'setup takes components:       make setup ARGS="model runtime"  (see scripts/setup.sh)'
@@ -51,3 +51,8 @@ lint: ## Checks formatting, contracts, clippy and the documentation's links; wha
 bench: ## Builds optimised and measures a mesh: latency, processor time, memory (ARGS="--topology six")
 	@cargo build --release --workspace --bins
 	$(CARGO_TARGET_DIR)/release/signalbox bench $(ARGS)
+
+bench-peers: ## Builds optimised and puts one load through Signalbox and its peers: CPU per request (ARGS="--only signalbox,hyper")
+	@cargo build --release --workspace --bins
+	@cargo build --release --package signalbox-testkit --example reverse_proxy
+	@python3 scripts/bench_peers.py --bin $(CARGO_TARGET_DIR)/release $(ARGS)

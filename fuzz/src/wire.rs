@@ -5,9 +5,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
-use signalbox_proto::common::v1::ChatRequest;
+use signalbox_proto::common::v1::{ChatRequest, Delta, Finished, Started, delta::Content, generate_event::Kind};
+use signalbox_wire::door::{Door, Head, Writer};
 use signalbox_wire::{
-    Dialect, Limits, ProviderError, Summary, Target, anthropic, bedrock, cohere, google, openai, responses,
+    Answer, Dialect, Limits, ProviderError, Summary, Target, anthropic, bedrock, cohere, google, openai, responses,
 };
 
 use crate::cuts;
@@ -26,8 +27,40 @@ pub fn answer(dialect: Dialect, body: &[u8]) {
     }
     if let Ok(answer) = dialect.whole(body) {
         assert!(answer.summary.finish_reason.is_some(), "a whole answer without a finish reason");
+        written(&answer);
     }
     let _ = dialect.vectors(body, 2);
+}
+
+/// Writes an answer for clients of every dialect; what they read is complete and says the same.
+fn written(answer: &Answer) {
+    let doors =
+        [(Door::Chat, Dialect::OpenAi), (Door::Responses, Dialect::Responses), (Door::Messages, Dialect::Anthropic)];
+    for (door, own) in doors {
+        let (mut writer, mut out) = (Writer::new(door, Head::default()), Vec::new());
+        writer.event(Kind::Started(Started::default()), &mut out);
+        for delta in answer.deltas.clone() {
+            writer.event(Kind::Delta(delta), &mut out);
+        }
+        let finish_reason = answer.summary.finish_reason.unwrap_or_default().into();
+        writer.event(Kind::Finished(Finished { finish_reason, ..Finished::default() }), &mut out);
+        let mut decoder = own.decoder(Limits::default());
+        decoder.push(Bytes::from(out));
+        let mut deltas = Vec::new();
+        while let Some(delta) = decoder.end().expect("what a door writes can be read") {
+            deltas.push(delta);
+        }
+        assert!(decoder.summary().finish_reason.is_some(), "what a door writes is complete");
+        assert_eq!(text(&answer.deltas), text(&deltas), "a door changes the text");
+    }
+}
+
+fn text(deltas: &[Delta]) -> String {
+    let text = |delta: &Delta| match &delta.content {
+        Some(Content::Text(text)) => Some(text.clone()),
+        _ => None,
+    };
+    deltas.iter().filter_map(text).collect()
 }
 
 fn read(dialect: Dialect, pieces: &[&[u8]]) -> Read {
@@ -82,6 +115,10 @@ const PROVIDER: &str = "p";
 
 /// Reads a request in every dialect. What can be written back is read again, is then the same, and can be offered to all others.
 pub fn request(body: &[u8]) {
+    if let Ok(asked) = openai::embeddings::parse(body) {
+        let _ = openai::embeddings::encode(&asked.model, &asked.inputs, asked.dimensions, asked.extra.as_ref());
+    }
+    let _ = responses::Echo::of(body);
     let ways: [RoundTrip; 6] = [by_openai, by_responses, by_anthropic, by_google, by_bedrock, by_cohere];
     for way in ways {
         let Some((chat, written)) = way(body) else { continue };

@@ -10,5 +10,6 @@
 
 pub mod ask;
 pub mod invariants;
+pub mod plain;
 pub mod process;
 pub mod sandbox;

@@ -50,7 +50,7 @@ fn models(base_url: &str, extra: &[&str]) -> String {
     let target = |model: &str| {
         format!(
             "{{ base_url = \"{base_url}\", model = \"{model}\", provider = \"sim\", context_window_tokens = 128000, \
-             max_output_tokens = 4096, price = {{ input_usd_per_mtok = \"1\", output_usd_per_mtok = \"2\" }} }}"
+             max_output_tokens = 4096, capabilities = [\"tools\", \"json_schema\", \"vision\"], price = {{ input_usd_per_mtok = \"1\", output_usd_per_mtok = \"2\" }} }}"
         )
     };
     let mut text = String::new();

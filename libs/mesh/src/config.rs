@@ -48,7 +48,9 @@ impl Config {
             (1 << 31) - 1,
         )?;
         bounds("server.keepalive_interval_ms", server.keepalive_interval_ms, 1, u64::MAX)?;
-        bounds("server.keepalive_timeout_ms", server.keepalive_timeout_ms, 1, u64::MAX)
+        bounds("server.keepalive_timeout_ms", server.keepalive_timeout_ms, 1, u64::MAX)?;
+        bounds("server.header_timeout_ms", server.header_timeout_ms, 1, 1 << 31)?;
+        bounds("server.write_stall_ms", server.write_stall_ms, 1, 1 << 31)
     }
 }
 
@@ -163,6 +165,12 @@ pub struct ServerConfig {
     pub keepalive_interval_ms: u64,
     /// How long an answer to a ping may take until the connection is given up, in milliseconds. Default 10,000.
     pub keepalive_timeout_ms: u64,
+    /// How long a client may take to send a request's headers, and how long an HTTP/1 connection without a request is kept, in
+    /// milliseconds. Default 30,000.
+    pub header_timeout_ms: u64,
+    /// How long a client may leave unread what we write, in milliseconds; then its connection is closed, and what it asked for is
+    /// cancelled. Default 120,000.
+    pub write_stall_ms: u64,
     /// How long the end may take after SIGTERM, in milliseconds. Default 30,000. Open calls get five sixths of it,
     /// then they are cut; the rest is for flushing. Keep it below the grace period of whatever stops the process.
     pub drain_ms: u64,
@@ -179,6 +187,8 @@ impl Default for ServerConfig {
             connection_window_bytes: 16 << 20,
             keepalive_interval_ms: 20_000,
             keepalive_timeout_ms: 10_000,
+            header_timeout_ms: 30_000,
+            write_stall_ms: 120_000,
             drain_ms: 30_000,
         }
     }

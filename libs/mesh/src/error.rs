@@ -144,6 +144,10 @@ pub(crate) fn unreachable(service: &str, message: impl Into<String>, after: Dura
         .into()
 }
 
+pub(crate) fn cancelled(message: impl Into<String>) -> Status {
+    status(Code::Cancelled, ErrorReason::Cancelled, message).into()
+}
+
 pub(crate) fn deadline_exceeded(message: impl Into<String>) -> Status {
     status(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message).into()
 }

@@ -94,6 +94,15 @@ impl Health {
         Self { parts: parts.into(), server }
     }
 
+    /// Whether all of it serves, and what is degraded.
+    pub(crate) fn overall(&self) -> (bool, Vec<String>) {
+        let handles = self.handles("").unwrap_or_default();
+        (
+            handles.iter().all(HealthHandle::is_serving),
+            handles.iter().flat_map(HealthHandle::details).collect(),
+        )
+    }
+
     /// The handles that decide about a name; `None` when no part has it.
     fn handles(&self, name: &str) -> Option<Vec<HealthHandle>> {
         let of_name = self.parts.iter().filter(|(part, _)| name.is_empty() || *part == name);

@@ -91,7 +91,7 @@ pub use self::{
     health::HealthHandle,
     part::Part,
     random::{Random, request_id},
-    server::{ContextTrust, ServeError, Server, listen},
+    server::{ContextTrust, Http, Manner, ServeError, Server, listen},
     signal::shutdown_signal,
     tasks::{Place, Shutdown, TaskSet},
     trace::TraceContext,

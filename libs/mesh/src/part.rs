@@ -6,7 +6,7 @@ use http::{Request, Response};
 use tonic::{body::Body, server::NamedService};
 use tower::{Service, util::BoxCloneSyncService};
 
-use crate::{HealthHandle, Shutdown};
+use crate::{HealthHandle, Http, Shutdown};
 
 pub(crate) type Handler = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 type Ending = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -18,6 +18,7 @@ pub struct Part {
     health: HealthHandle,
     shutdown: Shutdown,
     endings: Vec<Ending>,
+    pub(crate) http: Option<Http>,
 }
 
 impl Part {
@@ -34,6 +35,7 @@ impl Part {
             health: HealthHandle::new(),
             shutdown: Shutdown::new(),
             endings: Vec::new(),
+            http: None,
         };
         part.and(server)
     }
@@ -61,6 +63,13 @@ impl Part {
     #[must_use]
     pub fn with_shutdown(mut self, shutdown: Shutdown) -> Self {
         self.shutdown = shutdown;
+        self
+    }
+
+    /// Answers plain HTTP too, where the part is served: what no gRPC service has.
+    #[must_use]
+    pub fn with_http(mut self, http: Http) -> Self {
+        self.http = Some(http);
         self
     }
 

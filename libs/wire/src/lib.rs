@@ -14,6 +14,7 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;
+pub mod door;
 pub mod error;
 pub mod google;
 pub mod json;

@@ -23,6 +23,8 @@ pub struct Config {
     pub steps: Steps,
     /// Records waiting for metering.
     pub spool: Spool,
+    /// Bounds of plain HTTP requests.
+    pub http: Http,
     /// How long the last known principals stay valid while metering is away, in milliseconds. Default 300,000.
     pub principal_grace_ms: u64,
     /// How long a principal is remembered so that the guard need not wait for admission, in milliseconds; at most
@@ -40,6 +42,7 @@ impl Default for Config {
             peers: Peers::default(),
             steps: Steps::default(),
             spool: Spool::default(),
+            http: Http::default(),
             principal_grace_ms: 300_000,
             principal_memory_ms: 1_000,
         }
@@ -92,6 +95,22 @@ impl Default for Steps {
     }
 }
 
+/// Bounds of requests that come over plain HTTP instead of gRPC.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Largest body in bytes; a larger one is refused with 413. Default 33,554,432 (32 MiB), as `mesh.server.max_message_bytes`.
+    pub max_body_bytes: usize,
+    /// Longest pause between two pieces of a body, in milliseconds; then the request is refused with 408. Default 30,000.
+    pub body_idle_ms: u64,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { max_body_bytes: 32 << 20, body_idle_ms: 30_000 }
+    }
+}
+
 /// Bounds of the spool: the file in which records wait while metering is away.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -129,6 +148,8 @@ impl Config {
             ("spool.max_bytes", self.spool.max_bytes),
             ("spool.queue", self.spool.queue as u64),
             ("spool.retry_ms", self.spool.retry_ms),
+            ("http.max_body_bytes", self.http.max_body_bytes as u64),
+            ("http.body_idle_ms", self.http.body_idle_ms),
         ];
         for (key, value) in positive {
             if value == 0 {

@@ -49,7 +49,7 @@ const METERING: [&str; 17] = [
 const CACHE: [&str; 2] = ["Invalidate", "Stats"];
 const ROUTER: [&str; 2] = ["Explain", "ListModels"];
 const EXECUTOR: [&str; 1] = ["ListTargets"];
-const GUARD: [&str; 1] = ["ListDetectors"];
+const GUARD: [&str; 2] = ["ListDetectors", "Inspect"];
 
 /// Adds the administrative methods to the gateway's own.
 pub(crate) fn with_administration(own: Part, mesh: &Arc<Mesh>) -> Part {

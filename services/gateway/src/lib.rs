@@ -31,6 +31,7 @@ mod service;
 mod slice;
 mod spool;
 mod validate;
+mod web;
 
 use std::{sync::Arc, time::Duration};
 
@@ -47,7 +48,7 @@ use crate::{
     spool::Spool,
 };
 pub use crate::{
-    config::{Config, Peers, SECTION, Spool as SpoolConfig, Steps},
+    config::{Config, Http as HttpConfig, Peers, SECTION, Spool as SpoolConfig, Steps},
     door::TENANT_HEADER,
     error::Error,
     parts::Parts,
@@ -112,7 +113,7 @@ pub fn build(
         parts,
     });
     let own = Part::new(signalbox_mesh::server!(GatewayServiceServer, Gateway { mesh: Arc::clone(&mesh) }));
-    Ok(door::with_administration(own, &mesh).with_shutdown(shutdown))
+    Ok(door::with_administration(own, &mesh).with_http(web::http(&mesh)).with_shutdown(shutdown))
 }
 
 /// Whether an address of the form `host:port` is on loopback.
@@ -140,6 +141,14 @@ impl Mesh {
             Some(alias) => Some(alias.targets.iter().map(signalbox_config::Target::id).collect()),
             None => model.contains('/').then(|| vec![model]),
         }
+    }
+
+    /// The provider that must have written a conversation's reasoning, if the model's targets leave no doubt.
+    pub(crate) fn only_provider(&self, model: &str) -> Option<String> {
+        let targets = self.configured_targets(model)?;
+        let mut providers = targets.iter().filter_map(|target| Some(target.split_once('/')?.0));
+        let first = providers.next()?;
+        providers.all(|provider| provider == first).then(|| first.to_owned())
     }
 
     /// Whether an alias is configured to be asked twice where the first is slow.

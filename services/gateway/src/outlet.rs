@@ -119,7 +119,7 @@ impl Outlet {
 #[derive(Default)]
 struct Whole {
     response: CompleteResponse,
-    parts: Vec<(u32, part::Kind)>,
+    parts: Vec<(u32, Part)>,
 }
 
 impl Whole {
@@ -142,9 +142,19 @@ impl Whole {
         }
         let Some(content) = delta.content else { return };
         // A piece goes on from the last one of the same kind with the same index.
-        let open =
-            self.parts.iter_mut().rev().find(|(index, part)| *index == delta.index && same(part, &content));
-        match (open.map(|(_, part)| part), content) {
+        let mut open = self
+            .parts
+            .iter_mut()
+            .rev()
+            .find(|(index, part)| {
+                *index == delta.index && part.kind.as_ref().is_some_and(|kind| same(kind, &content))
+            })
+            .map(|(_, part)| part);
+        if let (Some(part), Some(extra)) = (&mut open, &delta.extra) {
+            let fields = extra.fields.iter().map(|(key, value)| (key.clone(), value.clone()));
+            part.extra.get_or_insert_default().fields.extend(fields);
+        }
+        match (open.and_then(|part| part.kind.as_mut()), content) {
             (_, Content::Citation(citation)) => self.cite(citation),
             (Some(part::Kind::Text(text)), Content::Text(more))
             | (Some(part::Kind::Refusal(text)), Content::Refusal(more)) => text.text.push_str(&more),
@@ -155,7 +165,10 @@ impl Whole {
             (Some(part::Kind::ToolCall(call)), Content::ToolCall(more)) => {
                 call.arguments.push_str(&more.arguments);
             }
-            (_, content) => self.parts.push((delta.index, begin(content))),
+            (_, content) => {
+                let part = Part { kind: Some(begin(content)), extra: delta.extra, ..Part::default() };
+                self.parts.push((delta.index, part));
+            }
         }
     }
 
@@ -165,8 +178,7 @@ impl Whole {
 
     fn finish(mut self) -> CompleteResponse {
         self.parts.sort_by_key(|(index, _)| *index);
-        let parts =
-            self.parts.into_iter().map(|(_, kind)| Part { kind: Some(kind), ..Part::default() }).collect();
+        let parts = self.parts.into_iter().map(|(_, part)| part).collect();
         self.response.message = Some(Message { role: Role::Assistant.into(), parts, ..Message::default() });
         self.response
     }

@@ -52,17 +52,7 @@ impl GatewayService for Gateway {
         let request = request.into_inner().request.unwrap_or_default();
         validate::generate(&request)?;
         let call = caller.call(request, &self.mesh);
-        let mut outlet = Outlet::whole(caller.arrived);
-        let leading = outlet.leading();
-        let mesh = Arc::clone(&self.mesh);
-        let work = async move { (run(&mesh, call, &mut outlet).await, outlet) };
-        let (ended, outlet) = Running::new(Arc::clone(&self.mesh), leading, work).await;
-        let whole = outlet.into_whole().unwrap_or_default();
-        match ended {
-            Ok(()) => Ok(Response::new(whole)),
-            // What there is of the answer was paid for.
-            Err(status) => cut(whole, &status).map(Response::new).ok_or(status),
-        }
+        complete(&self.mesh, call, caller.arrived).await.map(Response::new)
     }
 
     async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
@@ -112,6 +102,25 @@ fn cut(mut whole: CompleteResponse, status: &Status) -> Option<CompleteResponse>
     Some(whole)
 }
 
+/// Answers a request as a whole.
+pub(crate) async fn complete(
+    mesh: &Arc<Mesh>,
+    call: Arc<Call>,
+    arrived: tokio::time::Instant,
+) -> Result<CompleteResponse, Status> {
+    let mut outlet = Outlet::whole(arrived);
+    let leading = outlet.leading();
+    let held = Arc::clone(mesh);
+    let work = async move { (run(&held, call, &mut outlet).await, outlet) };
+    let (ended, outlet) = Running::new(Arc::clone(mesh), leading, work).await;
+    let whole = outlet.into_whole().unwrap_or_default();
+    match ended {
+        Ok(()) => Ok(whole),
+        // What there is of the answer was paid for.
+        Err(status) => cut(whole, &status).ok_or(status),
+    }
+}
+
 /// Runs the pipeline within the request's deadline.
 async fn run(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outlet) -> Result<(), Status> {
     let deadline = call.deadline;
@@ -136,7 +145,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    fn new(mesh: Arc<Mesh>, call: Arc<Call>) -> Self {
+    pub(crate) fn new(mesh: Arc<Mesh>, call: Arc<Call>) -> Self {
         let queue = Queue::default();
         let mut outlet = Outlet::stream(Arc::clone(&queue), call.arrived);
         let (leading, held) = (outlet.leading(), Arc::clone(&mesh));

@@ -1,22 +1,31 @@
-//! `signalbox chat`: one question, its answer as it comes.
+//! `signalbox chat`: one question, or a conversation, and the answers as they come.
 
-use std::time::Instant;
+use std::{
+    io::{BufRead as _, IsTerminal as _},
+    time::Instant,
+};
 
 use signalbox_proto::{
     common::v1::{
         CachePolicy, ChatRequest, FinishReason, Finished, Message, Part, Policies, Role, Seam, Started, Text,
         cache_policy, delta::Content, generate_event::Kind, part,
     },
-    gateway::v1::{GenerateRequest, gateway_service_client::GatewayServiceClient},
+    gateway::v1::{GenerateRequest, ListModelsRequest, gateway_service_client::GatewayServiceClient},
 };
 
-use crate::{Ended, client::Server, cost::dollars, print};
+use crate::{
+    Ended,
+    client::{Client, Server},
+    cost::dollars,
+    print,
+};
 
 /// Arguments of `signalbox chat`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The question. `-` reads it from standard input.
-    prompt: String,
+    /// The question. `-` reads it from standard input. Without one, a conversation: each line is a turn, and `/help` says
+    /// what else may be typed.
+    prompt: Option<String>,
     /// The alias, `provider/model`, or `auto`.
     #[arg(long, short, default_value = "auto")]
     model: String,
@@ -33,52 +42,142 @@ pub(crate) struct Args {
     server: Server,
 }
 
+/// What may be typed in a conversation.
+const HELP: &str = "/model NAME  asks another model from here on\n/models      lists what may be asked\n/clear       forgets what was \
+                    said\n/exit        ends (as does the end of input)";
+
 /// Asks and prints; the last line says model, cache state, cost and time to first token.
 pub(crate) async fn run(args: Args) -> Ended {
     let client = args.server.connect()?;
-    let request = client.request(request(&args)?);
-    let begun = Instant::now();
-    let mut gateway = signalbox_mesh::client!(GatewayServiceClient, client.channel);
-    let mut events = gateway.generate(request).await.map_err(|s| client.explain(&s))?.into_inner();
-    let mut show = Show { json: args.json, begun, started: None, first_ms: None, open_line: false };
-    loop {
-        match events.message().await {
-            Ok(Some(response)) => {
-                if let Some(kind) = response.event.and_then(|event| event.kind) {
-                    show.event(kind);
-                }
-            }
-            Ok(None) => return Ok(()),
-            Err(status) => {
-                show.end_line();
-                return Err(client.explain(&status));
-            }
+    let mut conversation = Conversation {
+        client,
+        model: args.model.clone(),
+        messages: args.system.clone().map(|text| message(Role::System, text)).into_iter().collect(),
+        no_cache: args.no_cache,
+        json: args.json,
+    };
+    match args.prompt.as_deref() {
+        Some("-") => {
+            let prompt = std::io::read_to_string(std::io::stdin())
+                .map_err(|error| format!("standard input cannot be read: {error}"))?;
+            conversation.turn(prompt).await
         }
+        Some(prompt) => conversation.turn(prompt.to_owned()).await,
+        None => conversation.run().await,
     }
 }
 
-fn request(args: &Args) -> Result<GenerateRequest, String> {
-    let prompt = if args.prompt == "-" {
-        std::io::read_to_string(std::io::stdin())
-            .map_err(|e| format!("standard input cannot be read: {e}"))?
-    } else {
-        args.prompt.clone()
-    };
-    let message = |role: Role, text: String| Message {
+fn message(role: Role, text: String) -> Message {
+    Message {
         role: role.into(),
         parts: vec![Part { kind: Some(part::Kind::Text(Text { text })), ..Part::default() }],
         ..Message::default()
-    };
-    let system = args.system.clone().map(|text| message(Role::System, text));
-    let chat = ChatRequest {
-        model: args.model.clone(),
-        messages: system.into_iter().chain([message(Role::User, prompt)]).collect(),
-        ..ChatRequest::default()
-    };
-    let mode = if args.no_cache { cache_policy::Mode::Off } else { cache_policy::Mode::Unspecified };
-    let cache = Some(CachePolicy { mode: mode.into(), ..CachePolicy::default() });
-    let policies = Some(Policies { cache, ..Policies::default() });
-    Ok(GenerateRequest { chat: Some(chat), policies, ..GenerateRequest::default() })
+    }
+}
+
+/// What was said so far, and to whom.
+struct Conversation {
+    client: Client,
+    model: String,
+    messages: Vec<Message>,
+    no_cache: bool,
+    json: bool,
+}
+
+impl Conversation {
+    /// Reads turns to the end of input. A turn that fails is told, and forgotten.
+    async fn run(&mut self) -> Ended {
+        let asks = std::io::stdin().is_terminal();
+        if asks {
+            print::aside("a conversation; /help says what may be typed");
+        }
+        loop {
+            if asks {
+                print::out(&format!("{}> ", self.model));
+            }
+            let read = tokio::task::spawn_blocking(|| {
+                let mut line = String::new();
+                std::io::stdin().lock().read_line(&mut line).map(|bytes| (bytes > 0).then_some(line))
+            });
+            let line = read.await.map_err(|error| error.to_string())?;
+            let Some(line) = line.map_err(|error| format!("standard input cannot be read: {error}"))? else {
+                return Ok(());
+            };
+            match line.trim() {
+                "" => {}
+                "/exit" | "/quit" => return Ok(()),
+                "/help" => print::aside(HELP),
+                "/clear" => self.messages.retain(|message| message.role() == Role::System),
+                "/models" => self.models().await,
+                command if command.starts_with("/model ") => {
+                    command.trim_start_matches("/model ").trim().clone_into(&mut self.model);
+                    print::aside(&format!("asking {}", self.model));
+                }
+                command if command.starts_with('/') => {
+                    print::aside(&format!("there is no {command}; {HELP}"));
+                }
+                prompt => {
+                    if let Err(error) = self.turn(prompt.to_owned()).await {
+                        print::aside(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn models(&self) {
+        let mut gateway = signalbox_mesh::client!(GatewayServiceClient, self.client.channel);
+        match gateway.list_models(self.client.request(ListModelsRequest {})).await {
+            Ok(listed) => listed.into_inner().models.iter().for_each(|model| print::aside(&model.name)),
+            Err(status) => print::aside(&self.client.explain(&status)),
+        }
+    }
+
+    /// Asks, prints, and remembers what was said if the answer is complete.
+    async fn turn(&mut self, prompt: String) -> Ended {
+        let asked = message(Role::User, prompt);
+        let request = self.client.request(self.request(asked.clone()));
+        let begun = Instant::now();
+        let mut gateway = signalbox_mesh::client!(GatewayServiceClient, self.client.channel);
+        let mut events = gateway.generate(request).await.map_err(|s| self.client.explain(&s))?.into_inner();
+        let mut show = Show {
+            json: self.json,
+            begun,
+            started: None,
+            first_ms: None,
+            open_line: false,
+            said: String::new(),
+        };
+        loop {
+            match events.message().await {
+                Ok(Some(response)) => {
+                    if let Some(kind) = response.event.and_then(|event| event.kind) {
+                        show.event(kind);
+                    }
+                }
+                Ok(None) => {
+                    self.messages.extend([asked, message(Role::Assistant, show.said)]);
+                    return Ok(());
+                }
+                Err(status) => {
+                    show.end_line();
+                    return Err(self.client.explain(&status));
+                }
+            }
+        }
+    }
+
+    fn request(&self, asked: Message) -> GenerateRequest {
+        let chat = ChatRequest {
+            model: self.model.clone(),
+            messages: self.messages.iter().cloned().chain([asked]).collect(),
+            ..ChatRequest::default()
+        };
+        let mode = if self.no_cache { cache_policy::Mode::Off } else { cache_policy::Mode::Unspecified };
+        let cache = Some(CachePolicy { mode: mode.into(), ..CachePolicy::default() });
+        let policies = Some(Policies { cache, ..Policies::default() });
+        GenerateRequest { chat: Some(chat), policies, ..GenerateRequest::default() }
+    }
 }
 
 struct Show {
@@ -87,6 +186,8 @@ struct Show {
     started: Option<Started>,
     first_ms: Option<u128>,
     open_line: bool,
+    /// The answer's text.
+    said: String,
 }
 
 impl Show {
@@ -109,7 +210,11 @@ impl Show {
 
     fn content(&mut self, content: &Content) {
         let text = match content {
-            Content::Text(text) | Content::Refusal(text) => text.clone(),
+            Content::Text(text) => {
+                self.said.push_str(text);
+                text.clone()
+            }
+            Content::Refusal(text) => text.clone(),
             Content::ToolCall(call) => {
                 let name = call.name.as_ref().map(|name| format!("\n[call {name}] ")).unwrap_or_default();
                 name + &call.arguments

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args) -> Ended {
 }
 
 /// All problems of a file, at most one a service's section.
-fn problems(text: &str, name: &str) -> Vec<ConfigError> {
+pub(crate) fn problems(text: &str, name: &str) -> Vec<ConfigError> {
     let document = match Document::parse(text, name) {
         Ok(document) => document,
         Err(error) => return vec![error],

@@ -64,6 +64,20 @@ impl Client {
         request
     }
 
+    /// A request about a tenant; `None`: the key's own.
+    ///
+    /// # Errors
+    /// A name that no tenant has.
+    pub(crate) fn request_for<T>(&self, tenant: Option<&str>, message: T) -> Result<Request<T>, String> {
+        let mut request = self.request(message);
+        if let Some(tenant) = tenant {
+            let value =
+                tenant.parse().map_err(|_| format!("--tenant {tenant}: a tenant's name is ASCII text"))?;
+            request.metadata_mut().insert(signalbox_gateway::TENANT_HEADER, value);
+        }
+        Ok(request)
+    }
+
     /// A status in words that say what to do next.
     pub(crate) fn explain(&self, status: &Status) -> String {
         use signalbox_proto::common::v1::ErrorReason;

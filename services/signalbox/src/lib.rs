@@ -12,9 +12,11 @@ mod client;
 mod cost;
 mod dimension;
 mod guard;
+mod import;
 mod keys;
 mod print;
 mod route;
+mod targets;
 mod tokens;
 pub mod up;
 mod usage;
@@ -40,7 +42,7 @@ struct Cli {
 enum Command {
     /// Runs all six services in this process, on embedded backends.
     Up(up::Args),
-    /// Asks a running mesh and streams the answer to the terminal.
+    /// Asks a running mesh and streams the answer to the terminal; without a question, a conversation.
     Chat(chat::Args),
     /// Prints what was used and what it cost.
     Usage(usage::Args),
@@ -50,13 +52,18 @@ enum Command {
     /// Makes, lists and changes budgets.
     #[command(subcommand)]
     Budgets(budgets::Command),
+    /// Lists the targets behind a running mesh, and how they are.
+    Targets(targets::Args),
     /// Looks at configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Measures the guard.
+    /// Converts another gateway's configuration.
+    #[command(subcommand)]
+    Import(import::Command),
+    /// Asks or measures the guard.
     #[command(subcommand)]
     Guard(guard::Command),
-    /// Measures the cache.
+    /// Looks into a running mesh's cache, empties it, or measures it.
     #[command(subcommand)]
     Cache(cache::Command),
     /// Measures the router.
@@ -108,6 +115,7 @@ async fn run(command: Command) -> Ended {
         Command::Usage(args) => usage::run(args).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Budgets(command) => budgets::run(command).await,
+        Command::Targets(args) => targets::run(args).await,
         Command::Config(ConfigCommand::Check(args)) => check::run(&args),
         Command::ProviderSim(args) => {
             let shutdown = signalbox_mesh::shutdown_signal();
@@ -115,6 +123,7 @@ async fn run(command: Command) -> Ended {
                 .await
                 .map_err(|error| error.to_string())
         }
+        Command::Import(command) => import::run(command),
         Command::Guard(command) => guard::run(command).await,
         Command::Cache(command) => cache::run(command).await,
         Command::Route(command) => route::run(command).await,

@@ -22,9 +22,12 @@ macro_rules! both {
 
 mod budgets;
 mod cache;
+mod cli;
+mod clients;
 mod failures;
 mod faults;
 mod guard;
+mod http;
 mod python;
 mod real_model;
 mod scenarios;

@@ -69,7 +69,7 @@ impl Channel {
         let random = environment.random.clone();
         let shared =
             server::Shared::new(&config.server, ContextTrust::Mesh, true, random, CancellationToken::new());
-        let inbound = Inbound::new(Dispatch::new(services, None), shared);
+        let inbound = Inbound::new(Dispatch::new(services, None, None), shared);
         let transport = ServiceExt::<Request<Outgoing>>::map_err(inbound, |never: Infallible| match never {});
         Self::over(transport, Shared::new(part.label(), &config.client, true))
     }

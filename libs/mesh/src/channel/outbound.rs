@@ -7,13 +7,14 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -90,14 +91,29 @@ impl Drop for InFlight {
     }
 }
 
-/// When the caller had said all it had to say: before that, no answer is owed.
+/// When the caller had said all it had to say: before that, no answer is owed. And whether it left before: what it still had to
+/// say ends then too, or HTTP/2 would keep the call open for it.
 pub(crate) struct Speech {
     begin: Instant,
     /// Microseconds since `begin`, plus one; zero while the caller speaks.
     closed: AtomicU64,
+    left: AtomicBool,
+    /// Who waits for more to say.
+    speaker: AtomicWaker,
 }
 
 impl Speech {
+    fn leave(&self) {
+        if self.closed.load(Ordering::Relaxed) == 0 {
+            self.left.store(true, Ordering::Release);
+            self.speaker.wake();
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
     fn close(&self) {
         if self.closed.load(Ordering::Relaxed) == 0 {
             let micros = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
@@ -125,7 +141,13 @@ impl HttpBody for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending() {
+            self.speech.speaker.register(cx.waker());
+            if self.speech.has_left() {
+                polled = Poll::Ready(Some(Err(error::cancelled("the caller left"))));
+            }
+        }
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.speech.close();
         }
@@ -183,7 +205,12 @@ where
         let decodes = request.extensions_mut().remove::<Decodes>().is_some();
         let handed_over = if decodes && shared.in_process { shared.max_message_bytes } else { 0 };
 
-        let speech = Arc::new(Speech { begin, closed: AtomicU64::new(0) });
+        let speech = Arc::new(Speech {
+            begin,
+            closed: AtomicU64::new(0),
+            left: AtomicBool::new(false),
+            speaker: AtomicWaker::new(),
+        });
         let answering = (!patience.has_ended(begin)).then(|| {
             let speech = Arc::clone(&speech);
             self.transport.call(request.map(|body| Outgoing { body, speech }))
@@ -220,6 +247,15 @@ pin_project! {
         in_flight: Option<InFlight>,
         handed_over: usize,
     }
+
+    impl<F> PinnedDrop for Calling<F> {
+        fn drop(this: Pin<&mut Self>) {
+            // An answer that began has taken this.
+            if this.in_flight.is_some() {
+                this.speech.leave();
+            }
+        }
+    }
 }
 
 impl<F, B> Future for Calling<F>
@@ -240,24 +276,26 @@ where
                 return Poll::Pending;
             };
             this.answering.set(None);
+            this.speech.leave();
             let status = this.in_flight.take().map_or_else(too_late, |open| open.0.lapsed(lapse));
             return Poll::Ready(Err(status.into()));
         }
         let open = this.in_flight.take();
         polled.map(|response| {
             let response = response?;
-            let answer = Answer {
-                body: None,
+            // Without a status in the headers it must come in the trailers: an answer that just stops is broken.
+            let owes_status =
+                response.status() == StatusCode::OK && !response.headers().contains_key(Status::GRPC_STATUS);
+            let answer = |body| Answer {
+                body: Some(body),
                 timer: Timer::new(this.timer.patience()),
                 speech: Arc::clone(this.speech),
                 meter: Meter::new(open.as_ref().map_or(0, |open| open.0.max_message_bytes)),
                 handed_over: *this.handed_over,
-                // Without a status in the headers it must come in the trailers: an answer that just stops is broken.
-                owes_status: response.status() == StatusCode::OK
-                    && !response.headers().contains_key(Status::GRPC_STATUS),
+                owes_status,
                 in_flight: open,
             };
-            Ok(response.map(|body| Body::new(Answer { body: Some(body), ..answer })))
+            Ok(response.map(|body| Body::new(answer(body))))
         })
     }
 }
@@ -279,6 +317,12 @@ pin_project! {
         // Messages up to this size do not become bytes.
         handed_over: usize,
         owes_status: bool,
+    }
+
+    impl<B> PinnedDrop for Answer<B> {
+        fn drop(this: Pin<&mut Self>) {
+            this.speech.leave();
+        }
     }
 }
 

@@ -31,9 +31,9 @@ use tonic::{Code, Status, body::Body, codegen::StdError};
 use tracing::Span;
 
 use super::{
-    ContextTrust,
+    ContextTrust, Manner,
     dispatch::{Answering, Dispatch},
-    refusal,
+    probe, refusal,
 };
 use crate::{
     Random, RequestContext, TraceContext, error,
@@ -138,18 +138,20 @@ impl Inbound {
     {
         let shared = &self.shared;
         let grpc = refusal::speaks_grpc(request.headers());
-        let own = request.uri().path().starts_with(OWN_SERVICES);
+        let path = request.uri().path();
+        let own = path.starts_with(OWN_SERVICES) || probe::is_probe(path);
         let permit = shared.admit();
+        let (mut parts, body) = request.into_parts();
+        let manner = if shared.in_process { refusal::grpc } else { self.dispatch.manner(&parts) };
         if permit.is_none() && !own {
-            return Serving::refused(grpc, overloaded(shared.concurrency));
+            return Serving::refused(manner, &overloaded(shared.concurrency));
         }
 
-        let (mut parts, body) = request.into_parts();
         let context = shared.context(&mut parts);
         let deadline = context.deadline().filter(|_| !shared.in_process);
         let patience = Patience::until(deadline);
         if deadline.is_some_and(|_| patience.has_ended(Instant::now())) {
-            return Serving::refused(grpc, deadline_passed());
+            return Serving::refused(manner, &deadline_passed());
         }
         let span = span(&parts, &context, shared.in_process);
         parts.extensions.insert(context);
@@ -157,12 +159,12 @@ impl Inbound {
         let limit = grpc.then_some(shared.max_message_bytes);
         let request = Request::from_parts(parts, Body::new(Metered::new(body, limit, shared.in_process)));
         let answering = guarded(&span, || self.dispatch.call(request));
-        let Some(answering) = answering else { return Serving::refused(grpc, panicked()) };
+        let Some(answering) = answering else { return Serving::refused(manner, &panicked()) };
         Serving {
             answering: Some(answering),
             refused: None,
             timer: Timer::new(patience),
-            rest: Some(Rest { span, grpc, _permit: permit, began: Instant::now() }),
+            rest: Some(Rest { span, grpc, manner, _permit: permit, began: Instant::now() }),
             until: own.then(|| shared.draining.clone().cancelled_owned()),
         }
     }
@@ -218,6 +220,7 @@ fn guarded<T>(span: &Span, run: impl FnOnce() -> T) -> Option<T> {
 struct Rest {
     span: Span,
     grpc: bool,
+    manner: Manner,
     /// None for our own services under overload.
     _permit: Option<Permit>,
     began: Instant,
@@ -243,10 +246,10 @@ pin_project! {
 }
 
 impl Serving {
-    fn refused(grpc: bool, status: Status) -> Self {
+    fn refused(manner: Manner, status: &Status) -> Self {
         Self {
             answering: None,
-            refused: Some(refusal::response(grpc, status)),
+            refused: Some(manner(status)),
             timer: Timer::new(Patience::until(None)),
             rest: None,
             until: None,
@@ -272,13 +275,13 @@ impl Future for Serving {
                 Poll::Ready(_) => {
                     // Dropped here, so that the handler ends with the deadline and not with the connection.
                     *this.answering = None;
-                    refusal::response(rest.grpc, deadline_passed())
+                    (rest.manner)(&deadline_passed())
                 }
                 Poll::Pending => return Poll::Pending,
             },
             None => {
                 *this.answering = None;
-                refusal::response(rest.grpc, panicked())
+                (rest.manner)(&panicked())
             }
         };
         let (timer, until) = (Timer::new(this.timer.patience()), this.until.take());

@@ -16,11 +16,17 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::server::Connected;
 
-use super::Inbound;
+use super::{
+    Inbound,
+    patient::{Opening, Patient},
+};
 use crate::ServerConfig;
 
 /// The pause after a failed accept: out of file descriptors is not over in a microsecond.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is buffered of one HTTP/1 connection: the bound on a request's headers together, too.
+const HTTP1_BUFFER: usize = 128 << 10;
 
 /// The connections of one server.
 pub(crate) struct Connections {
@@ -30,6 +36,8 @@ pub(crate) struct Connections {
     tasks: TaskTracker,
     draining: CancellationToken,
     cut: CancellationToken,
+    header_timeout: Duration,
+    write_stall: Duration,
 }
 
 impl Connections {
@@ -46,6 +54,8 @@ impl Connections {
             tasks: TaskTracker::new(),
             draining,
             cut: CancellationToken::new(),
+            header_timeout: Duration::from_millis(config.header_timeout_ms),
+            write_stall: Duration::from_millis(config.write_stall_ms),
         }
     }
 
@@ -89,14 +99,18 @@ impl Connections {
     {
         let (builder, inbound) = (Arc::clone(&self.builder), self.inbound.clone());
         let (draining, cut) = (self.draining.clone(), self.cut.clone());
+        let (opening, header_timeout) = (Opening::default(), self.header_timeout);
+        let write_stall = self.write_stall;
         async move {
             let info = io.connect_info();
             let service = service_fn(move |mut request| {
                 request.extensions_mut().insert(info.clone());
                 inbound.serve(request)
             });
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-            let mut told = false;
+            let io = TokioIo::new(Patient::new(io, opening.clone(), write_stall));
+            let mut connection = pin!(builder.serve_connection(io, service));
+            let mut opened = pin!(tokio::time::sleep(header_timeout));
+            let (mut told, mut asked) = (false, false);
             loop {
                 tokio::select! {
                     ended = connection.as_mut() => {
@@ -108,6 +122,13 @@ impl Connections {
                     () = draining.cancelled(), if !told => {
                         told = true;
                         connection.as_mut().graceful_shutdown();
+                    }
+                    () = opened.as_mut(), if !asked => {
+                        asked = true;
+                        if !opening.is_over() {
+                            tracing::debug!("a connection said nothing, and is closed");
+                            return;
+                        }
                     }
                     () = cut.cancelled() => return,
                 }
@@ -129,8 +150,12 @@ impl Connections {
 
 fn builder(config: &ServerConfig, http1: bool) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    // Bounds how long a client may take to send headers (hyper's default, 30 s, counts only with a timer).
-    builder.http1().timer(TokioTimer::new());
+    // A timer bounds how long a client may take to send headers, and how long a connection is kept for the next request.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(config.header_timeout_ms))
+        .max_buf_size(HTTP1_BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -3,6 +3,8 @@
 mod dispatch;
 mod inbound;
 mod listen;
+mod patient;
+mod probe;
 mod refusal;
 
 use std::{io, net::SocketAddr};
@@ -20,6 +22,7 @@ use tonic::{
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::pb::v1::server_reflection_server::SERVICE_NAME as REFLECTION;
 
+pub use self::refusal::Manner;
 pub(crate) use self::{
     dispatch::Dispatch,
     inbound::{Inbound, Shared},
@@ -35,6 +38,23 @@ pub enum ContextTrust {
     /// Callers are anybody: metadata whose key begins with `sb-` is removed before a handler sees it. Deadline and
     /// W3C trace context are kept.
     Public,
+}
+
+/// What answers plain HTTP, 1.1 and 2, beside the gRPC services.
+#[derive(Clone)]
+pub struct Http {
+    /// The routes, for instance an axum router's (`Routes::from(router)`). `/healthz` and `/readyz` are answered by the server.
+    pub routes: Routes,
+    /// How the layers before a handler speak to the caller of a request: overload, a panic, a deadline.
+    pub manner: fn(&http::request::Parts) -> Manner,
+}
+
+impl Http {
+    /// Routes whose callers are told in plain text what the layers refuse.
+    #[must_use]
+    pub fn plain(routes: Routes) -> Self {
+        Self { routes, manner: |_| refusal::plain }
+    }
 }
 
 /// Why a server could not start.
@@ -71,8 +91,6 @@ pub struct Server {
     trust: ContextTrust,
     parts: Vec<Part>,
     behind: Vec<Part>,
-    fallback: Option<Routes>,
-    http1: bool,
 }
 
 impl Server {
@@ -85,8 +103,6 @@ impl Server {
             trust: ContextTrust::Mesh,
             parts: Vec::new(),
             behind: Vec::new(),
-            fallback: None,
-            http1: false,
         }
     }
 
@@ -112,14 +128,6 @@ impl Server {
         self
     }
 
-    /// Answers what no part has, for instance with an axum router (`Routes::from(router)`), and accepts HTTP/1.1 too.
-    #[must_use]
-    pub fn fallback(mut self, routes: Routes) -> Self {
-        self.fallback = Some(routes);
-        self.http1 = true;
-        self
-    }
-
     /// Serves until `shutdown` is cancelled, then drains: health says NOT_SERVING, the listener closes, open calls
     /// may finish within five sixths of `drain_ms` and are cut then, and the parts are drained within the rest.
     ///
@@ -128,19 +136,22 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError::Reflection`] before anything is accepted.
-    pub async fn serve<I, IO>(self, incoming: I, shutdown: CancellationToken) -> Result<(), ServeError>
+    pub async fn serve<I, IO>(mut self, incoming: I, shutdown: CancellationToken) -> Result<(), ServeError>
     where
         I: Stream<Item = io::Result<IO>>,
         IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
     {
         let health = HealthHandle::new();
         let draining = CancellationToken::new();
-        let services = self.services(&health)?;
-        let dispatch = Dispatch::new(services, self.fallback);
+        let http = self.parts.iter_mut().find_map(|part| part.http.take());
+        let http1 = http.is_some();
+        let overall = self.health(&health);
+        let services = self.services(overall.clone())?;
+        let dispatch = Dispatch::new(services, http, http1.then_some(overall));
         let shared = Shared::new(&self.config, self.trust, false, self.random, draining.clone());
         let inbound = Inbound::new(dispatch, shared);
 
-        let connections = listen::Connections::new(&self.config, self.http1, inbound, draining.clone());
+        let connections = listen::Connections::new(&self.config, http1, inbound, draining.clone());
         connections.accept(incoming, &shutdown).await;
 
         let (calls_end, end) = ends(self.config.drain_ms);
@@ -158,10 +169,13 @@ impl Server {
         Ok(())
     }
 
-    fn services(&self, health: &HealthHandle) -> Result<Vec<(&'static str, Handler)>, ServeError> {
+    fn health(&self, own: &HealthHandle) -> Health {
         let parts = self.parts.iter().chain(&self.behind);
-        let states = parts.map(|part| (part.name(), part.health())).collect();
-        let own = Part::new(HealthServer::new(Health::new(states, health.clone())));
+        Health::new(parts.map(|part| (part.name(), part.health())).collect(), own.clone())
+    }
+
+    fn services(&self, health: Health) -> Result<Vec<(&'static str, Handler)>, ServeError> {
+        let own = Part::new(HealthServer::new(health));
 
         let mut reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(signalbox_proto::FILE_DESCRIPTOR_SET)

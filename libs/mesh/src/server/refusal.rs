@@ -11,11 +11,16 @@ pub(crate) fn speaks_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// A whole answer that says only what went wrong.
-pub(crate) fn response(grpc: bool, status: Status) -> Response<Body> {
-    if grpc {
-        return status.into_http();
-    }
+/// A whole answer that says only what went wrong, in the caller's dialect.
+pub type Manner = fn(&Status) -> Response<Body>;
+
+/// The manner of gRPC.
+pub(crate) fn grpc(status: &Status) -> Response<Body> {
+    status.clone().into_http()
+}
+
+/// The manner of HTTP, to callers of whom nothing is known.
+pub(crate) fn plain(status: &Status) -> Response<Body> {
     let code = match status.code() {
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,

@@ -1,6 +1,6 @@
 //! Who goes away cancels everything upstream.
 
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use signalbox_mesh::CancellationToken;
 use signalbox_proto::guard::v1::{InspectRequest, InspectResponse};
 
@@ -18,6 +18,23 @@ on_both! {
         assert!(!gone.is_cancelled());
         drop(answer);
         soon(&gone).await;
+        assert_eq!(world.channel.in_flight(), 0);
+    }
+
+    async fn dropping_an_answer_drops_what_the_caller_still_had_to_say(topology) {
+        let (kept, gone) = dropped();
+        let (said, silent) = dropped();
+        let world = World::new(topology, Scripted::default().screen(move |_| then_silence([1], take(&kept))));
+        let rest = take(&said);
+        let more = stream::once(async move {
+            let _rest = rest;
+            std::future::pending().await
+        });
+        let mut answer = world.client().screen(stream::iter([ask()]).chain(more)).await.unwrap().into_inner();
+        answer.message().await.unwrap().unwrap();
+        drop(answer);
+        soon(&gone).await;
+        soon(&silent).await;
         assert_eq!(world.channel.in_flight(), 0);
     }
 

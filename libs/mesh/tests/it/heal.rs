@@ -1,14 +1,20 @@
 //! A peer that goes and comes back.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use futures_util::stream;
-use signalbox_mesh::{Channel, Config, Connector, Server, client, error, listen};
+use signalbox_mesh::{Channel, Config, Connector, Part, Server, client, error, listen};
 use signalbox_proto::{
     common::v1::ErrorReason,
     guard::v1::{InspectRequest, guard_service_client::GuardServiceClient},
 };
 use tokio::time::Instant;
+use tonic::{body::Body, server::NamedService};
 
 use crate::{
     scripted::{Scripted, ask, then_silence},
@@ -103,13 +109,33 @@ async fn a_peer_that_never_answers_a_connection_costs_the_connect_timeout_once()
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_ends_without_a_status_is_unavailable_and_not_an_end() {
     let (network, config) = (Network::default(), Config::default());
-    let path = "/signalbox.guard.v1.GuardService/Inspect";
-    let empty = axum::routing::post(async || ([("content-type", "application/grpc")], ""));
-    let router = axum::Router::new().route(path, empty);
-    let server = Server::new(&config.server, &environment()).fallback(tonic::service::Routes::from(router));
+    let server = Server::new(&config.server, &environment()).part(Part::new(Mute));
     let _serving = network.serve("guard:1", server);
     let channel = remote(&network, &["guard:1"], &config);
     let status = client!(GuardServiceClient, channel).inspect(InspectRequest::default()).await.unwrap_err();
     assert_eq!(error::reason_of(&status), Some(ErrorReason::ServiceUnavailable), "{status:?}");
     assert!(status.message().contains("without a status"), "{status:?}");
+}
+
+/// Answers without trailers.
+#[derive(Clone)]
+struct Mute;
+
+impl NamedService for Mute {
+    const NAME: &'static str = "signalbox.guard.v1.GuardService";
+}
+
+impl tower::Service<http::Request<Body>> for Mute {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+        let response = http::Response::builder().header("content-type", "application/grpc");
+        ready(Ok(response.body(Body::empty()).unwrap()))
+    }
 }

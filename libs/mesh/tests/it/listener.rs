@@ -6,13 +6,16 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
-use signalbox_mesh::{CancellationToken, Channel, Config, Connector, Server, client, error, listen};
+use signalbox_mesh::{CancellationToken, Channel, Config, Connector, Http, Server, client, error, listen};
 use signalbox_proto::{
     common::v1::ErrorReason,
     guard::v1::{InspectRequest, guard_service_client::GuardServiceClient},
     router::v1::{PlanRequest, router_service_client::RouterServiceClient},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tonic::{Code, service::Routes};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
@@ -83,9 +86,9 @@ async fn an_axum_router_answers_http_1_beside_grpc_and_its_panics_are_500() {
     let router = axum::Router::new()
         .route("/hello", axum::routing::get(async || "hello"))
         .route("/panic", axum::routing::get(async || -> &'static str { panic!("on purpose") }));
-    let server = Server::new(&config.server, &environment())
-        .part(Scripted::default().part())
-        .fallback(Routes::from(router));
+    let part = Scripted::default().part().with_http(Http::plain(Routes::from(router)));
+    let health = part.health();
+    let server = Server::new(&config.server, &environment()).part(part);
     let _serving = network.serve("guard:1", server);
 
     let channel = remote(&network, &["guard:1"], &config);
@@ -100,6 +103,68 @@ async fn an_axum_router_answers_http_1_beside_grpc_and_its_panics_are_500() {
         assert_eq!(response.status(), status, "{path}");
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert!(text.is_empty() || body == text, "{body:?}");
+    }
+    let mut probe = async |path: &str| {
+        let request = http::Request::get(path).header("host", "guard").body(Empty::<Bytes>::new()).unwrap();
+        let response = http.send_request(request).await.unwrap();
+        (response.status().as_u16(), response.into_body().collect().await.unwrap().to_bytes())
+    };
+    health.set_detail("disk", "nearly full");
+    assert_eq!(probe("/healthz").await, (200, "ok\n".into()));
+    assert_eq!(probe("/readyz").await, (200, "ready\ndisk: nearly full\n".into()));
+    health.set_serving(false);
+    assert_eq!(probe("/healthz").await.0, 200);
+    assert_eq!(probe("/readyz").await, (503, "not ready\ndisk: nearly full\n".into()));
+}
+
+/// A connection to a server of HTTP, as bytes.
+async fn raw(network: &Network, config: &Config) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
+    let router = axum::Router::new().route("/much", axum::routing::get(async || vec![b'x'; 1 << 20]));
+    let part = Scripted::default().part().with_http(Http::plain(Routes::from(router)));
+    network.serve("guard:1", Server::new(&config.server, &environment()).part(part));
+    network.connector().connect("http://guard:1/".parse().unwrap()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_request_is_closed_in_time() {
+    let config = Config::default();
+    for beginning in ["", "PRI * HTTP/2", "GET /hello HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+        let network = Network::default();
+        let mut io = raw(&network, &config).await;
+        io.write_all(beginning.as_bytes()).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let mut answer = Vec::new();
+        io.read_to_end(&mut answer).await.unwrap();
+        let took = u64::try_from(began.elapsed().as_millis()).unwrap();
+        let limit = config.server.header_timeout_ms;
+        assert!((limit..limit + 100).contains(&took), "{beginning:?} was kept for {took} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_is_let_go() {
+    let (network, config) = (Network::default(), Config::default());
+    let mut io = raw(&network, &config).await;
+    io.write_all(b"GET /much HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(config.server.write_stall_ms + 100)).await;
+    let mut answer = Vec::new();
+    io.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", answer.len());
+    assert!(answer.len() < 1 << 20, "the rest was not sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_headers_is_refused() {
+    let config = Config::default();
+    let network = Network::default();
+    for headers in ["x-a: b\r\n".repeat(200), format!("x-a: {}\r\n", "b".repeat(1 << 18))] {
+        let mut io = raw(&network, &config).await;
+        let request = format!("GET /much HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
+        // The server may hang up before all is written.
+        let _cut = io.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        io.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
     }
 }
 

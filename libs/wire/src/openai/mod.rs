@@ -16,11 +16,14 @@ mod encode;
 mod foreign;
 mod parse;
 mod part;
+mod reply;
 mod stream;
 pub(crate) mod style;
 mod usage;
 
 pub use encode::{Options, encode};
 pub use parse::{Parsed, parse, parse_for};
+pub use reply::Reply;
+pub(crate) use reply::reply;
 pub use stream::{Stream, whole};
 pub use style::{OutputLimit, ReasoningField, Style};

@@ -1,6 +1,7 @@
 //! Token counts, in the spellings of the servers.
 
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use signalbox_proto::common::v1::{Usage, UsageSource};
 
 /// A count that may be absent, `null`, or written as a float.
@@ -74,6 +75,26 @@ impl Reported {
             ..Usage::default()
         }
     }
+}
+
+/// Writes our counts as clients of the dialect read them.
+pub(super) fn written(usage: &Usage) -> Value {
+    let mut prompt = Map::new();
+    prompt.insert("cached_tokens".to_owned(), usage.cached_input_tokens.into());
+    if usage.cache_write_tokens > 0 {
+        prompt.insert("cache_write_tokens".to_owned(), usage.cache_write_tokens.into());
+    }
+    prompt.insert("audio_tokens".to_owned(), usage.audio_input_tokens.into());
+    json!({
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens.saturating_add(usage.output_tokens),
+        "prompt_tokens_details": prompt,
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens, "audio_tokens": usage.audio_output_tokens,
+            "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+        },
+    })
 }
 
 #[cfg(test)]

@@ -20,21 +20,29 @@
 //! - **The end** is `response.completed` or `response.incomplete`; nothing else makes an answer complete.
 
 mod answer;
+mod echo;
 mod encode;
 mod error;
 mod event;
 mod foreign;
+mod forget;
 mod item;
 mod output;
 mod parse;
+mod reply;
+mod said;
 mod stream;
 mod style;
 mod usage;
 mod write;
 
+pub use echo::Echo;
 pub use encode::{Options, encode};
 pub use error::refine;
+pub use forget::forget;
 pub(crate) use item::is_item;
 pub use parse::{Parsed, parse};
+pub use reply::Reply;
+pub(crate) use reply::reply;
 pub use stream::{Stream, whole};
 pub use style::Style;

@@ -1,6 +1,7 @@
 //! Token counts.
 
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use signalbox_proto::common::v1::{Usage, UsageSource};
 
 /// A count that may be absent, `null`, or written as a float.
@@ -61,4 +62,23 @@ impl Reported {
             ..Usage::default()
         }
     }
+}
+
+/// Writes our counts as clients of the dialect read them.
+pub(super) fn written(usage: &Usage) -> Value {
+    let mut input = Map::from_iter([("cached_tokens".to_owned(), Value::from(usage.cached_input_tokens))]);
+    let mut output = Map::from_iter([("reasoning_tokens".to_owned(), Value::from(usage.reasoning_tokens))]);
+    let put = |map: &mut Map<String, Value>, key: &str, count: u64| {
+        if count > 0 {
+            map.insert(key.to_owned(), count.into());
+        }
+    };
+    put(&mut input, "cache_write_tokens", usage.cache_write_tokens);
+    put(&mut input, "audio_tokens", usage.audio_input_tokens);
+    put(&mut output, "audio_tokens", usage.audio_output_tokens);
+    json!({
+        "input_tokens": usage.input_tokens, "input_tokens_details": input,
+        "output_tokens": usage.output_tokens, "output_tokens_details": output,
+        "total_tokens": usage.input_tokens.saturating_add(usage.output_tokens),
+    })
 }

@@ -1,6 +1,7 @@
 //! The dialects against recordings of real exchanges.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+mod again;
 mod anthropic;
 mod bedrock;
 mod cohere;

@@ -12,6 +12,7 @@ use signalbox_proto::common::v1::{Delta, FinishReason, UsageSource};
 use signalbox_wire::openai::{self, Options, embeddings};
 use signalbox_wire::{Dialect, ErrorClass, Limits, ProviderError, Summary};
 
+use super::again::again;
 use super::detect::{self, Kind};
 use super::reading::{Reading, read};
 use super::{anthropic, bedrock, cohere, errors, google, responses};
@@ -113,6 +114,9 @@ fn exchange(row: &Value, name: &str, table: &mut Table) {
         let (failed, row_name) = (format!("{what}: errors"), format!("{what}: answers"));
         if answered {
             table.add(&row_name, name, answer());
+            if !what.ends_with("embeddings") {
+                table.add(&format!("{what}: written for clients"), name, again(dialect, row));
+            }
         } else {
             table.add(&failed, name, errors::check(dialect, row));
         }

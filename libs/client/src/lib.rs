@@ -1,0 +1,236 @@
+//! Asks a running Signalbox over gRPC.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = signalbox_client::Client::new("http://127.0.0.1:8080", None)?;
+//! let mut answer = client.ask("auto", "Why is the sky blue?").await?;
+//! while let Some(text) = answer.next_text().await? {
+//!     print!("{text}");
+//! }
+//! println!("{:?}", answer.finished());
+//! # Ok(()) }
+//! ```
+//!
+//! Where the mesh says when to ask again (`RetryInfo`) and nothing was received yet, the client does so by itself, a few
+//! times. Everything of the contracts can be said: [`proto`] has the messages.
+
+use std::time::Duration;
+
+pub use signalbox_proto as proto;
+use signalbox_proto::{
+    common::v1::{
+        ChatRequest, Finished, Message, Part, Role, Started, Text, delta::Content, generate_event::Kind, part,
+    },
+    gateway::v1::{
+        CompleteRequest, CompleteResponse, GenerateRequest, GenerateResponse,
+        gateway_service_client::GatewayServiceClient,
+    },
+};
+use tonic::{
+    Request, Status, Streaming,
+    metadata::AsciiMetadataValue,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+/// How often a request is sent at most.
+const ATTEMPTS: u32 = 4;
+/// The longest wait that is taken on; a longer one is the caller's affair.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Why a client cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is no URL.
+    #[error("{0} is no address; give it as http://host:port")]
+    Address(String),
+    /// The key cannot stand in a header.
+    #[error("the key is not ASCII text; it has the form sb_<id>_<secret>")]
+    Key,
+}
+
+/// A connection to a mesh, made with the first call. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    gateway: GatewayServiceClient<Channel>,
+    credential: Option<AsciiMetadataValue>,
+}
+
+impl Client {
+    /// Prepares a connection to `address` (`http://host:port`), with a key (`sb_<id>_<secret>`) where the mesh wants one.
+    ///
+    /// # Errors
+    /// An address or a key of another form.
+    pub fn new(address: &str, key: Option<&str>) -> Result<Self, Error> {
+        let endpoint =
+            Endpoint::from_shared(address.to_owned()).map_err(|_| Error::Address(address.to_owned()))?;
+        let bearer = |key: &str| match format!("Bearer {key}").parse() {
+            Ok(value) if key.is_ascii() => Ok(value),
+            _ => Err(Error::Key),
+        };
+        let credential = key.map(bearer).transpose()?;
+        let channel = endpoint.tcp_nodelay(true).connect_lazy();
+        // The mesh's own limit on messages holds.
+        let gateway = GatewayServiceClient::new(channel).max_decoding_message_size(usize::MAX);
+        Ok(Self { gateway, credential })
+    }
+
+    /// Asks a model (an alias, `provider/model`, or `auto`) a question, and streams the answer.
+    ///
+    /// # Errors
+    /// The mesh's refusal.
+    pub async fn ask(&self, model: &str, question: &str) -> Result<Answer, Status> {
+        self.generate(self::question(model, question)).await
+    }
+
+    /// Sends any request, and streams the answer. Dropping that cancels everything upstream.
+    ///
+    /// # Errors
+    /// The mesh's refusal.
+    pub async fn generate(&self, request: GenerateRequest) -> Result<Answer, Status> {
+        let mut attempt = 1;
+        loop {
+            let mut answer = match self.gateway.clone().generate(self.request(request.clone())).await {
+                Ok(response) => {
+                    Answer { stream: response.into_inner(), first: None, started: None, finished: None }
+                }
+                Err(status) => {
+                    wait(&status, &mut attempt).await?;
+                    continue;
+                }
+            };
+            // What fails before the first event has delivered nothing.
+            match answer.stream.message().await {
+                Ok(first) => {
+                    answer.first = first;
+                    return Ok(answer);
+                }
+                Err(status) => wait(&status, &mut attempt).await?,
+            }
+        }
+    }
+
+    /// Sends any request, and returns the answer as a whole.
+    ///
+    /// # Errors
+    /// The mesh's refusal.
+    pub async fn complete(&self, request: GenerateRequest) -> Result<CompleteResponse, Status> {
+        let mut attempt = 1;
+        loop {
+            let whole = CompleteRequest { request: Some(request.clone()) };
+            match self.gateway.clone().complete(self.request(whole)).await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => wait(&status, &mut attempt).await?,
+            }
+        }
+    }
+
+    /// The generated client, for the other calls; [`Client::request`] adds the key.
+    #[must_use]
+    pub fn gateway(&self) -> GatewayServiceClient<Channel> {
+        self.gateway.clone()
+    }
+
+    /// A message as a request that carries the key.
+    pub fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(credential) = &self.credential {
+            request.metadata_mut().insert("authorization", credential.clone());
+        }
+        request
+    }
+}
+
+/// A user's question as a request.
+#[must_use]
+pub fn question(model: &str, text: &str) -> GenerateRequest {
+    let part = Part { kind: Some(part::Kind::Text(Text { text: text.to_owned() })), ..Part::default() };
+    let message = Message { role: Role::User.into(), parts: vec![part], ..Message::default() };
+    let chat = ChatRequest { model: model.to_owned(), messages: vec![message], ..ChatRequest::default() };
+    GenerateRequest { chat: Some(chat), ..GenerateRequest::default() }
+}
+
+/// Waits as the mesh asks to; the status itself where there is nothing to wait for.
+async fn wait(status: &Status, attempt: &mut u32) -> Result<(), Status> {
+    let delay = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    match delay.filter(|delay| *attempt < ATTEMPTS && *delay <= LONGEST_WAIT) {
+        Some(delay) => {
+            *attempt += 1;
+            tokio::time::sleep(delay).await;
+            Ok(())
+        }
+        None => Err(status.clone()),
+    }
+}
+
+/// An answer as it comes into being.
+#[derive(Debug)]
+pub struct Answer {
+    stream: Streaming<GenerateResponse>,
+    first: Option<GenerateResponse>,
+    started: Option<Started>,
+    finished: Option<Finished>,
+}
+
+impl Answer {
+    /// The next event; `None` at the end of a complete answer.
+    ///
+    /// # Errors
+    /// The answer broke off: what came is not complete.
+    pub async fn next(&mut self) -> Result<Option<Kind>, Status> {
+        loop {
+            let response = match self.first.take() {
+                Some(first) => Some(first),
+                None => self.stream.message().await?,
+            };
+            let Some(response) = response else { return Ok(None) };
+            // A kind that a newer mesh sends is skipped.
+            let Some(kind) = response.event.and_then(|event| event.kind) else { continue };
+            match &kind {
+                Kind::Started(started) => self.started = Some(started.clone()),
+                Kind::Finished(finished) => self.finished = Some(finished.clone()),
+                Kind::Delta(_) | Kind::Notice(_) | Kind::Seam(_) => {}
+            }
+            return Ok(Some(kind));
+        }
+    }
+
+    /// The next piece of text, past everything else; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`Answer::next`].
+    pub async fn next_text(&mut self) -> Result<Option<String>, Status> {
+        while let Some(kind) = self.next().await? {
+            if let Kind::Delta(delta) = kind
+                && let Some(Content::Text(text)) = delta.content
+            {
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All text to the end.
+    ///
+    /// # Errors
+    /// As [`Answer::next`].
+    pub async fn text(&mut self) -> Result<String, Status> {
+        let mut all = String::new();
+        while let Some(text) = self.next_text().await? {
+            all.push_str(&text);
+        }
+        Ok(all)
+    }
+
+    /// How the answer began: request id, model, cache; after the first event.
+    #[must_use]
+    pub fn started(&self) -> Option<&Started> {
+        self.started.as_ref()
+    }
+
+    /// How it ended: finish reason, usage, cost; after the last event.
+    #[must_use]
+    pub fn finished(&self) -> Option<&Finished> {
+        self.finished.as_ref()
+    }
+}
