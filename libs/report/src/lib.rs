@@ -58,15 +58,16 @@ pub struct Odd {
 #[derive(Debug, Default)]
 pub struct Report {
     head: String,
+    whole: &'static str,
     files: Vec<Measured>,
     notices: Vec<String>,
 }
 
 impl Report {
-    /// Creates an empty one; `head` tells people what the names mean.
+    /// Creates an empty one; `head` tells people what the names mean, `whole` what [`ALL`] stands for.
     #[must_use]
-    pub fn new(head: impl Into<String>) -> Self {
-        Self { head: head.into(), ..Self::default() }
+    pub fn new(head: impl Into<String>, whole: &'static str) -> Self {
+        Self { head: head.into(), whole, ..Self::default() }
     }
 
     /// Adds figures to a file's.
@@ -129,7 +130,7 @@ impl Report {
             let _infallible = writeln!(text, "NOTICE {notice}");
         }
         for file in &self.files {
-            let name = if file.file == ALL { "all files" } else { &file.file };
+            let name = if file.file == ALL { self.whole } else { &file.file };
             let width = file.metrics.0.keys().map(String::len).max().unwrap_or(0);
             let _infallible = writeln!(text, "\n{name}");
             for (name, metric) in &file.metrics.0 {
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn figures_are_told_to_people_and_programs() {
-        let mut report = Report::new("share: of all\n");
+        let mut report = Report::new("share: of all\n", "all files");
         let mut metrics = Metrics::default();
         metrics.put("share", Some((0.25, 4)));
         metrics.put("nothing", None);

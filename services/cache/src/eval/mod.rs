@@ -20,7 +20,6 @@ use serde_json::json;
 use signalbox_embed::{EmbedError, Embedder, MAX_TEXTS, Vector};
 
 use self::measure::Judged;
-pub use self::report::{Metric, Report};
 use crate::{
     config::Config,
     embedding::Embedding,
@@ -30,6 +29,8 @@ use crate::{
     question,
     second_look::{self, Features},
 };
+use signalbox_report::ALL;
+pub use signalbox_report::{Metric, Report};
 
 /// What to measure on.
 #[derive(Debug, Clone)]
@@ -82,7 +83,7 @@ pub async fn run(options: &Options, embedder: &Embedder) -> Result<Report, EvalE
     let files = rows::read(&options.data)?;
     let mut predictions =
         options.predictions.as_deref().map(File::create).transpose().map_err(failed)?.map(BufWriter::new);
-    let (mut report, mut all) = (Report::default(), Vec::new());
+    let (mut report, mut all) = (Report::new(report::HEAD, "all pairs"), Vec::new());
     let (mut rows, mut odd) = (0, Vec::new());
     for file in files {
         report.rows(&file.name, file.pairs.len() + file.log.len(), &file.odd);
@@ -94,19 +95,19 @@ pub async fn run(options: &Options, embedder: &Embedder) -> Result<Report, EvalE
                 writeln!(predictions, "{}", line(one)).map_err(failed)?;
             }
         }
-        report.pairs(&file.name, &judged);
+        report::pairs(&mut report, &file.name, &judged);
         all.append(&mut judged);
         if !file.log.is_empty() {
             let replayed = replay::run(&file.log, Embedding::from(Ok(embedder.clone()))).await?;
-            report.replay(&file.name, &replayed);
+            report::replay(&mut report, &file.name, &replayed);
         }
     }
     if rows == 0 {
         let told: String = report.notices().map(|notice| format!("; {notice}")).collect();
         return Err(EvalError::Empty(options.data.display().to_string(), told));
     }
-    report.rows(report::ALL, rows, &odd);
-    report.pairs(report::ALL, &all);
+    report.rows(ALL, rows, &odd);
+    report::pairs(&mut report, ALL, &all);
     if let Some(predictions) = &mut predictions {
         predictions.flush().map_err(failed)?;
     }

@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use prost_types::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
+use signalbox_report::Odd;
 
 use super::EvalError;
 
@@ -16,15 +17,6 @@ pub(super) struct Read {
     pub(super) pairs: Vec<Pair>,
     pub(super) log: Vec<Request>,
     pub(super) odd: Vec<Odd>,
-}
-
-/// A row that cannot be measured.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Odd {
-    /// From 1.
-    pub(super) line: usize,
-    /// What is wrong with it. Nothing of its text.
-    pub(super) reason: &'static str,
 }
 
 /// Two questions.

@@ -83,7 +83,7 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
     let mut predictions =
         options.predictions.as_deref().map(File::create).transpose().map_err(failed)?.map(BufWriter::new);
     let embedder = embedder.filter(|embedder| MODEL.understands(embedder.model_hash().as_bytes()));
-    let mut report = Report::new(HEAD);
+    let mut report = Report::new(HEAD, "all files");
     if embedder.is_none() {
         report.notice(
             "no embedding model that the weights know (run `make setup`): the features decide alone".into(),
