@@ -88,6 +88,7 @@ impl Backend for Store {
     }
 
     async fn answer(&self, question: Question) -> Result<(Vec<Group>, bool), Refusal> {
+        self.ask(|desk| desk.sum_up()).await?;
         self.reader.answer(question).await
     }
 
