@@ -157,6 +157,50 @@ fn keys_and_budgets_live_change_and_end_and_usage_is_told() {
 }
 
 #[test]
+fn limits_live_change_and_end_and_the_audit_and_the_alerts_tell_of_it() {
+    let mesh = Mesh::start();
+    let key =
+        mesh.json(&["keys", "create", "--tenant", "acme"])[0]["credential"].as_str().unwrap().to_owned();
+    let made = ["limits", "create", "slow", "--tenant", "acme", "--requests", "1", "--per", "day"];
+    assert_eq!(mesh.json(&made)[0]["metric"], "requests");
+    let asks = || mesh.run(&key, &["chat", "Hello there", "--model", "sim-small"]);
+    assert!(asks().0);
+    let (good, _, said) = asks();
+    assert!(!good && said.contains("RATE_LIMITED"), "{said}");
+    let changed = mesh.json(&["limits", "change", "slow", "--requests", "50", "--each", "user"]);
+    assert_eq!((&changed[0]["burst"], &changed[0]["each"]), (&50.into(), &"user".into()));
+    let (good, table, _) = mesh.run(ADMIN, &["limits", "list"]);
+    assert!(good && table.contains("50 requests per day"), "{table}");
+    assert!(asks().0);
+    mesh.json(&["limits", "delete", "slow"]);
+    let (good, _, said) = mesh.run(ADMIN, &["limits", "delete", "slow"]);
+    assert!(!good && said.contains("signalbox limits list"), "{said}");
+    let (good, _, said) = mesh.run(ADMIN, &["limits", "create", "x", "--tenant", "a", "--requests", "1"]);
+    assert!(!good && said.contains("--per"), "{said}");
+
+    let audit: Vec<_> = mesh.json(&["audit"]).into_iter().map(|entry| entry["action"].clone()).collect();
+    assert_eq!(audit, ["limit.delete", "limit.update", "limit.create", "key.create"]);
+    let (good, table, said) = mesh.run(ADMIN, &["audit", "--limit", "1"]);
+    assert!(good && table.contains("limit.delete") && said.contains("--before"), "{table}{said}");
+
+    let made = [
+        "budgets", "create", "tiny", "--tenant", "acme", "--tokens", "1", "--period", "day", "--kind", "soft",
+    ];
+    mesh.json(&made);
+    assert!(asks().0);
+    let mut watching = Command::new(env!("CARGO_BIN_EXE_signalbox"))
+        .args(["alerts", "--json", "--server", &mesh.server])
+        .env("SIGNALBOX_KEY", ADMIN)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let told = BufReader::new(watching.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    let _ended = watching.kill().and_then(|()| watching.wait());
+    let alert: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&alert["kind"], &alert["subject"]), (&"budget".into(), &"tiny".into()), "{alert}");
+}
+
+#[test]
 fn a_providers_export_is_compared_with_the_ledger() {
     let mesh = Mesh::start();
     let (good, _, said) = mesh.run(ADMIN, &["chat", "Hello there", "--model", "sim-small"]);

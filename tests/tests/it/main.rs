@@ -28,9 +28,9 @@ mod failures;
 mod faults;
 mod guard;
 mod http;
-mod python;
 mod real_model;
 mod scenarios;
+mod stubs;
 
 use std::path::PathBuf;
 
