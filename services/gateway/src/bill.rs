@@ -16,7 +16,7 @@ use signalbox_proto::{
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Status};
 
-use crate::{follow::Turn, ledger::Ledger, parts::is_away};
+use crate::{follow::Turn, ledger::Ledger, measure, parts::is_away};
 
 /// What is known of the attempt that is under way.
 #[derive(Default)]
@@ -239,6 +239,7 @@ pub(crate) struct Bill {
 impl Bill {
     /// Opens the bill of an admitted request.
     pub(crate) fn open(record: Settlement, input_tokens: u64, ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
+        measure::began(&record);
         Self {
             record,
             input_tokens,
@@ -316,6 +317,7 @@ impl Drop for Bill {
         record.attempts = std::mem::take(&mut progress.attempts);
         record.set_outcome(self.outcome.unwrap_or(RequestOutcome::Cancelled));
         record.r#final = true;
+        measure::ended(&record);
         self.ledger.settle(record);
     }
 }

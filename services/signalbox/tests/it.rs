@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     process::{Child, Command, Output, Stdio},
 };
 
@@ -56,8 +57,15 @@ const ADMIN: &str = "sb_admin_0123456789abcdef";
 
 impl Mesh {
     fn start() -> Self {
+        Self::start_with(|command| {
+            command.stderr(Stdio::null());
+        })
+    }
+
+    fn start_with(arrange: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_signalbox"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_signalbox"));
+        command
             .args(["up", "--simulate", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(folder.path())
             .env("SIGNALBOX_ADMIN_KEY", ADMIN)
@@ -65,10 +73,9 @@ impl Mesh {
             .env_remove("SIGNALBOX_CONFIG")
             .env("SIGNALBOX__CACHE__SEMANTIC__ENABLED", "false")
             .env("SIGNALBOX__GUARD__LEARNED", "false")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        arrange(&mut command);
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let server =
             lines.find_map(|line| Some(line.unwrap().split_once("listening on ")?.1.to_owned())).unwrap();
@@ -225,4 +232,42 @@ fn a_providers_export_is_compared_with_the_ledger() {
     std::fs::write(file.path(), "hello").unwrap();
     let (good, _, said) = mesh.run(ADMIN, &["usage", "reconcile", path]);
     assert!(!good && said.contains(path) && said.contains("CSV"), "{said}");
+}
+
+#[test]
+fn prometheus_finds_what_was_counted() {
+    let mut mesh = Mesh::start_with(|command| {
+        command.env("SIGNALBOX__TELEMETRY__METRICS_LISTEN", "127.0.0.1:0").stderr(Stdio::piped());
+    });
+    let mut log = BufReader::new(mesh.child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let told = log.find(|line| line.contains("metrics are at /metrics")).unwrap();
+    // Colours would be for a terminal.
+    let address = told.split_once("address=").unwrap().1.trim().to_owned();
+    // Whoever writes to a pipe that nobody reads waits.
+    std::thread::spawn(move || log.for_each(drop));
+
+    let (good, _, said) = mesh.run(ADMIN, &["chat", "Hello there", "--model", "sim-small"]);
+    assert!(good, "{said}");
+    let wanted = [
+        "signalbox_requests_total{gen_ai_request_model=\"sim-small\",signalbox_cache_state=\"MISS\",signalbox_outcome=\"OK\"",
+        "gen_ai_client_token_usage_count{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"simulated\"",
+        "gen_ai_client_operation_duration_seconds_count{",
+        "signalbox_request_overhead_seconds_count{signalbox_cache_state=\"MISS\"} 1",
+        "signalbox_cost_usd_total{",
+        "service_name=\"signalbox\"",
+    ];
+    // The bill is settled when the answer has left.
+    let text = loop {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        if text.contains("signalbox_requests_total{") {
+            break text;
+        }
+    };
+    for line in wanted {
+        assert!(text.contains(line), "no {line} in\n{text}");
+    }
+    assert!(!text.contains("Hello"), "{text}");
 }

@@ -1,5 +1,7 @@
 //! Clients of our own in other languages, generated from `proto/` as `make clients` does it, and the commands of `docs/grpc.md`.
 
+#![expect(clippy::print_stdout, reason = "a skip is told")]
+
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
