@@ -176,6 +176,11 @@ pub(super) fn is_last(word: &Word<'_>) -> bool {
         || word.lower.contains('-') && word.lower.split('-').any(known)
 }
 
+/// Whether it is in the lists of common words; capitals alone make a word common, but no word of these.
+pub(super) fn is_word(word: &Word<'_>) -> bool {
+    COMMON.contains(word.lower.as_str())
+}
+
 pub(super) fn is_common(word: &Word<'_>) -> bool {
     COMMON.contains(word.lower.as_str())
         || word.text.len() == 1

@@ -9,7 +9,7 @@ use super::{
         ORGANIZATION_AFTER, ORGANIZATION_BEFORE, ORGANIZATION_ENDS, ORGANIZATION_ENDS_OF_NAMES,
         ORGANIZATION_FORMS, ORGANIZATION_OF, ORGANIZATION_STARTS, PERSON_BEFORE, PLACE_BEFORE,
     },
-    names::{Set, Word, before, ends_with, is_common, is_first, is_last, starts_sentence, word_at},
+    names::{Set, Word, before, ends_with, is_common, is_first, is_last, is_word, starts_sentence, word_at},
 };
 
 static KNOWN: LazyLock<Set> =
@@ -23,6 +23,22 @@ static KNOWN_STARTS: LazyLock<Set> =
 const LEGAL: [&str; 32] = [
     " Sp. z o.o. Sp.k.", " Sp. z o.o.", " z o.o.", ". z o.o.", " s.c.", " Sp.k.", " Sp.j.", " sp. z o.o.", " s.r.o.", " spol. s r.o.", " a.s.", " o.s.", " v.o.s.", " k.s.", " S.A.S.", " S.A.U.", " S.A.", " S.p.A.", " S.r.l.", " S.L.N.E", " S.L.U.", " S.L.", " S.C.P",
     " S.Coop.", " A/S", " e.V.", " e.G.", " & Co. KG", " GmbH & Co. KG", " i syn s.c.", ".k.", ".j.",
+];
+/// Known names that are words too.
+const WORDS_TOO: [&str; 13] = [
+    "apple",
+    "canon",
+    "caterpillar",
+    "chevron",
+    "emirates",
+    "nationwide",
+    "oracle",
+    "prudential",
+    "puma",
+    "sap",
+    "stripe",
+    "ups",
+    "workday",
 ];
 /// A name does not begin with one of these.
 const FUNCTION: [&str; 24] = [
@@ -104,12 +120,11 @@ fn known(text: &str, words: &[Word<'_>]) -> Option<(usize, usize)> {
     let length = ends.into_iter().rev().find(|end| KNOWN.contains(&near[..*end]))?;
     let end = first.start + length;
     let count = words.iter().take_while(|word| word.end <= end).count().max(1);
-    let alone = count == 1 && is_common(first) && first.end >= end;
+    let alone = count == 1 && WORDS_TOO.contains(&first.lower.as_str()) && first.end >= end;
     let said = || {
         ends_with(&before(text, first.start), ORGANIZATION_BEFORE)
             || ORGANIZATION_AFTER.iter().any(|after| text[end..].starts_with(after))
     };
-    // All capitals count as common, and so do most short names of organisations.
     let capitals = first.text.len() > 1 && first.text.chars().all(|c| c.is_uppercase());
     (!alone || capitals || said()).then_some((count, end))
 }
@@ -141,8 +156,10 @@ fn by_form(words: &[Word<'_>]) -> Option<usize> {
     let last = |ending| endings.iter().rposition(|one| *one == Some(ending)).filter(|end| *end > 0);
     let legal = endings.iter().position(|one| *one == Some(Ending::Legal)).filter(|end| *end > 0);
     let shouted = words.len() > 2 && words.iter().all(|word| word.text.chars().all(|c| !c.is_lowercase()));
-    let kind = last(Ending::Kind).filter(|end| *end > 1 || !is_common(&words[0]));
-    let named = |end: &usize| words[..*end].iter().any(|word| !is_common(word) && !is_first(word));
+    let kind = last(Ending::Kind).filter(|end| *end > 1 || !is_word(&words[0]));
+    let named = |end: &usize| {
+        words[..*end].iter().any(|word| !is_word(word) && !is_first(word) && word.text.len() > 1)
+    };
     let of_names = last(Ending::KindOfNames).filter(named);
     let end = legal.or_else(|| kind.max(of_names).filter(|_| !shouted))?;
     let more = endings[end + 1..].iter().take_while(|one| **one == Some(Ending::Legal)).count();
@@ -153,6 +170,9 @@ fn by_form(words: &[Word<'_>]) -> Option<usize> {
 fn by_points(text: &str, words: &[Word<'_>]) -> Option<usize> {
     let follows = |word: &Word<'_>| {
         let rest = &text[word.end..];
+        if rest.starts_with(" plc") {
+            return true;
+        }
         let pointed = rest.starts_with(' ') && rest.bytes().take(8).any(|b| matches!(b, b'.' | b'/'));
         pointed && LEGAL.iter().any(|form| rest.starts_with(*form))
     };

@@ -158,6 +158,9 @@ fn organisations_are_seen_by_name_by_form_and_by_what_is_said_around_them() {
         ("She called Goldman Sachs about it.", "Goldman Sachs"),
         ("The bill of Hrubý s.r.o. is due.", "Hrubý s.r.o."),
         ("Ask the Riverside Medical Center for it.", "Riverside Medical Center"),
+        ("Netflix was down again.", "Netflix"),
+        ("A letter from Oracle's CEO.", "Oracle"),
+        ("The bill of HCX Healthcare is due.", "HCX Healthcare"),
         ("He left the Bank of Ruritania in May.", "Bank of Ruritania"),
         ("My account with Zorblatt is locked.", "Zorblatt"),
         ("Zorblatt's shares fell again.", "Zorblatt"),
@@ -167,6 +170,7 @@ fn organisations_are_seen_by_name_by_form_and_by_what_is_said_around_them() {
     }
     // Common words, shouting and places are none.
     for text in [
+        "The Oracle of Delphi spoke.",
         "An apple a day.",
         "Apple pie is best warm.",
         "TELL THE PRESS ABOUT IT",
