@@ -125,7 +125,7 @@ fn known(text: &str, words: &[Word<'_>]) -> Option<(usize, usize)> {
         ends_with(&before(text, first.start), ORGANIZATION_BEFORE)
             || ORGANIZATION_AFTER.iter().any(|after| text[end..].starts_with(after))
     };
-    let capitals = first.text.len() > 1 && first.text.chars().all(|c| c.is_uppercase());
+    let capitals = first.text.len() > 1 && first.text.chars().all(char::is_uppercase);
     (!alone || capitals || said()).then_some((count, end))
 }
 
