@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::AsyncConnectionConfig;
-use redis::aio::MultiplexedConnection;
 use signalbox_config::Redis;
 use signalbox_mesh::{Clock, Random, Shutdown};
+use signalbox_redis::{Connection, FORMS, Patience, Server};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use crate::breaker::{News, Word};
@@ -26,6 +25,8 @@ const BEAT: Duration = Duration::from_millis(250);
 const CLAIM: Duration = Duration::from_millis(50);
 /// How long Redis may take for all the rest.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How often a cluster's client tries another node.
+const RETRIES: u32 = 3;
 /// How long what was written is kept when no replica writes any more, in seconds.
 const KEPT_S: u64 = 86_400;
 /// Deletes a key if it is still ours.
@@ -34,8 +35,8 @@ const RELEASE: &str =
 
 /// Is the way to the other replicas.
 pub(crate) struct Fleet {
-    client: redis::Client,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    server: Server,
+    connection: Mutex<Option<Connection>>,
     prefix: String,
     /// Tells this replica from the others.
     me: String,
@@ -50,13 +51,11 @@ impl Fleet {
     /// The address cannot be read.
     pub(crate) fn new(redis: &Redis, clock: Arc<dyn Clock>, random: &Random) -> Result<Self, Error> {
         let url = redis.url().map_err(|problem| Error::Config(format!("redis: {problem}")))?;
-        // The error may hold the address, and that a password.
-        let client = redis::Client::open(url.expose()).map_err(|_| {
-            Error::Config("redis.url: is no address of the form redis://[user:password@]host:6379/0".into())
-        })?;
+        let patience = Patience { connect: PATIENCE, answer: PATIENCE, retries: RETRIES };
+        let server = Server::of(&url, patience).ok_or_else(|| Error::Config(format!("redis.url {FORMS}")))?;
         let me = format!("{:016x}", random.u64());
         let prefix = format!("{}:executor", redis.prefix);
-        Ok(Self { client, connection: Mutex::default(), prefix, me, clock })
+        Ok(Self { server, connection: Mutex::default(), prefix, me, clock })
     }
 
     /// Takes the right to probe a target for so long. False: another replica has it.
@@ -154,15 +153,11 @@ impl Fleet {
         let mut connection = match known {
             Some(connection) => connection,
             None => {
-                let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(PATIENCE))
-                    .set_response_timeout(Some(PATIENCE));
-                let made = self.client.get_multiplexed_async_connection_with_config(&config).await;
-                let made = made.map_err(|_| ())?;
+                let made = self.server.connect().await.map_err(|_| ())?;
                 self.connection.lock().insert(made).clone()
             }
         };
-        command.query_async(&mut connection).await.map_err(|error: redis::RedisError| {
+        connection.ask(&command).await.map_err(|error| {
             if error.is_unrecoverable_error() {
                 self.connection.lock().take();
             }
