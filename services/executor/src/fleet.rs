@@ -8,11 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use redis::AsyncConnectionConfig;
-use redis::aio::MultiplexedConnection;
 use signalbox_config::Redis;
 use signalbox_mesh::{Clock, Random, Shutdown};
+use signalbox_redis::{Cmd, FromRedisValue, Link, PATIENCE, cmd};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use crate::breaker::{News, Word};
@@ -24,8 +22,6 @@ use crate::targets::Known;
 const BEAT: Duration = Duration::from_millis(250);
 /// How long a request waits for the right to probe.
 const CLAIM: Duration = Duration::from_millis(50);
-/// How long Redis may take for all the rest.
-const PATIENCE: Duration = Duration::from_millis(500);
 /// How long what was written is kept when no replica writes any more, in seconds.
 const KEPT_S: u64 = 86_400;
 /// Deletes a key if it is still ours.
@@ -34,8 +30,7 @@ const RELEASE: &str =
 
 /// Is the way to the other replicas.
 pub(crate) struct Fleet {
-    client: redis::Client,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    link: Link,
     prefix: String,
     /// Tells this replica from the others.
     me: String,
@@ -49,21 +44,17 @@ impl Fleet {
     ///
     /// The address cannot be read.
     pub(crate) fn new(redis: &Redis, clock: Arc<dyn Clock>, random: &Random) -> Result<Self, Error> {
-        let url = redis.url().map_err(|problem| Error::Config(format!("redis: {problem}")))?;
-        // The error may hold the address, and that a password.
-        let client = redis::Client::open(url.expose()).map_err(|_| {
-            Error::Config("redis.url: is no address of the form redis://[user:password@]host:6379/0".into())
-        })?;
+        let link = Link::new(redis).map_err(Error::Config)?;
         let me = format!("{:016x}", random.u64());
         let prefix = format!("{}:executor", redis.prefix);
-        Ok(Self { client, connection: Mutex::default(), prefix, me, clock })
+        Ok(Self { link, prefix, me, clock })
     }
 
     /// Takes the right to probe a target for so long. False: another replica has it.
     ///
     /// Cancel safe: a right that was taken ends by itself.
     pub(crate) async fn claim(&self, target: &Target, lasting: Duration) -> bool {
-        let mut command = redis::cmd("SET");
+        let mut command = cmd("SET");
         command.arg(self.probe(target)).arg(&self.me).arg("NX").arg("PX").arg(millis(lasting));
         match timeout(CLAIM, self.ask::<Option<String>>(command)).await {
             Ok(Ok(answer)) => answer.is_some(),
@@ -88,7 +79,7 @@ impl Fleet {
                 if well {
                     tracing::info!("breakers are shared again");
                 } else {
-                    self.connection.lock().take();
+                    self.link.forget();
                     tracing::warn!("redis does not answer; breakers are this replica's own for now");
                 }
             }
@@ -100,7 +91,7 @@ impl Fleet {
         for target in known.values().flatten() {
             self.tell(target).await?;
         }
-        let mut command = redis::cmd("HGETALL");
+        let mut command = cmd("HGETALL");
         command.arg(self.breakers());
         let words: std::collections::HashMap<String, String> = self.ask(command).await?;
         let (now, unix_ms) = (Instant::now(), self.clock.unix_ms());
@@ -124,22 +115,22 @@ impl Fleet {
 
     async fn write(&self, target: &Target, news: &News) -> Result<(), ()> {
         if news.release {
-            let mut command = redis::cmd("EVAL");
+            let mut command = cmd("EVAL");
             command.arg(RELEASE).arg(1).arg(self.probe(target)).arg(&self.me);
             self.ask::<i64>(command).await?;
         }
         match &news.changed {
             Some(Some(Word { left, reason })) => {
                 let until = self.clock.unix_ms().saturating_add_unsigned(millis(*left));
-                let mut command = redis::cmd("HSET");
+                let mut command = cmd("HSET");
                 command.arg(self.breakers()).arg(field(target)).arg(format!("{until} {reason}"));
                 self.ask::<i64>(command).await?;
-                let mut command = redis::cmd("EXPIRE");
+                let mut command = cmd("EXPIRE");
                 command.arg(self.breakers()).arg(KEPT_S);
                 self.ask::<i64>(command).await?;
             }
             Some(None) => {
-                let mut command = redis::cmd("HDEL");
+                let mut command = cmd("HDEL");
                 command.arg(self.breakers()).arg(field(target));
                 self.ask::<i64>(command).await?;
             }
@@ -148,25 +139,9 @@ impl Fleet {
         Ok(())
     }
 
-    /// Asks Redis. Errors are not told apart, nor shown: they may hold an address with a password.
-    async fn ask<T: redis::FromRedisValue>(&self, command: redis::Cmd) -> Result<T, ()> {
-        let known = self.connection.lock().clone();
-        let mut connection = match known {
-            Some(connection) => connection,
-            None => {
-                let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(PATIENCE))
-                    .set_response_timeout(Some(PATIENCE));
-                let made = self.client.get_multiplexed_async_connection_with_config(&config).await;
-                let made = made.map_err(|_| ())?;
-                self.connection.lock().insert(made).clone()
-            }
-        };
-        command.query_async(&mut connection).await.map_err(|error: redis::RedisError| {
-            if error.is_unrecoverable_error() {
-                self.connection.lock().take();
-            }
-        })
+    /// Asks Redis. Errors are not told apart.
+    async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, ()> {
+        self.link.ask(command).await.map_err(|_away| ())
     }
 
     /// One slot for all of it, in a cluster too.

@@ -30,6 +30,7 @@ mod guard;
 mod http;
 mod python;
 mod real_model;
+mod routing;
 mod scenarios;
 
 use std::path::PathBuf;
