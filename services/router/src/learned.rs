@@ -370,8 +370,8 @@ mod tests {
     fn scores_count_beside_what_was_served() {
         let world = World::new(2, Learn::default());
         for _ in 0..200 {
-            for n in 0..2 {
-                let target_id = world.candidates[n].target_id.clone();
+            for candidate in &world.candidates {
+                let target_id = candidate.target_id.clone();
                 let attempt = Attempt { outcome: AttemptOutcome::Ok.into(), target_id, ..Attempt::default() };
                 world.learned.served(&world.learn, ("x", "m"), &attempt, None);
             }

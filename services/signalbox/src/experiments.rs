@@ -152,7 +152,10 @@ fn usd(estimate: Estimate, signed: bool) -> String {
 }
 
 fn ms(estimate: Estimate, signed: bool) -> String {
-    let unit = shown(estimate, |ms| if signed { format!("{ms:+.0}") } else { format!("{ms:.0}") });
+    // Rounded to nothing it has no sign.
+    let whole = |ms: f64| ms.round() + 0.0;
+    let unit =
+        shown(estimate, |ms| if signed { format!("{:+.0}", whole(ms)) } else { format!("{:.0}", whole(ms)) });
     format!("{unit} ms")
 }
 

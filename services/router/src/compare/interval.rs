@@ -125,36 +125,28 @@ mod tests {
         assert!(all.interval.unwrap().0 < 0.75, "ten of ten is no certainty: {all:?}");
     }
 
-    /// How often the interval of a difference that is 0 holds 0.
-    fn held(draw: impl Fn(&Random) -> Vec<(f64, f64)>) -> f64 {
+    /// How often the interval of a difference that is 0 holds 0, where `units` of what was drawn are taken for units.
+    fn held(units: impl Fn(&[(f64, usize)]) -> Vec<(f64, f64)>) -> f64 {
         let random = Random::seeded(5);
+        // Users with a level of their own, and one to ten requests each.
+        let users = || -> Vec<(f64, usize)> {
+            (0..80).map(|_| (random.f64() * 100.0, 1 + random.below(10))).collect()
+        };
+        let mean = |users: &[(f64, usize)]| Mean::of(units(users).into_iter()).unwrap();
         let holds = (0..1_000).filter(|_| {
-            let (a, b) = (draw(&random), draw(&random));
-            let (a, b) = (Mean::of(a.into_iter()).unwrap(), Mean::of(b.into_iter()).unwrap());
-            let (low, high) = a.above(&b).interval.unwrap();
+            let (low, high) = mean(&users()).above(&mean(&users())).interval.unwrap();
             low <= 0.0 && 0.0 <= high
         });
         holds.count() as f64 / 1_000.0
     }
 
     #[test]
-    fn intervals_hold_as_often_as_they_say_with_units_that_stay_together() {
-        // Users with a level of their own, and one to ten requests each.
-        let users = |random: &Random| {
-            let user = |_| {
-                let (level, requests) = (random.f64() * 100.0, 1 + random.below(10));
-                let sum: f64 = (0..requests).map(|_| level + random.f64()).sum();
-                (sum, requests as f64)
-            };
-            (0..80).map(user).collect::<Vec<_>>()
-        };
-        let rate = held(users);
+    fn intervals_hold_as_often_as_they_say_where_units_stay_together() {
+        let rate = held(|users| users.iter().map(|(level, n)| (level * *n as f64, *n as f64)).collect());
         assert!((0.92..0.975).contains(&rate), "{rate}");
         // Each request by itself would pretend to know far more.
-        let apart = held(|random| {
-            let all = users(random);
-            all.into_iter().flat_map(|(sum, n)| vec![(sum / n, 1.0); n as usize]).collect()
-        });
+        let each = |(level, n): &(f64, usize)| vec![(*level, 1.0); *n];
+        let apart = held(|users| users.iter().flat_map(each).collect());
         assert!(apart < 0.8, "{apart}");
     }
 }

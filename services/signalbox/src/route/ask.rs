@@ -19,7 +19,7 @@ use crate::{Ended, client::Server, cost, print};
 
 /// What the request would be.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct Prompt {
     /// The prompt. `-` reads it from standard input.
     #[arg(required = true)]
     prompt: Option<String>,
@@ -92,7 +92,7 @@ fn tag(text: &str) -> Result<(String, String), String> {
 }
 
 /// Plans and prints.
-pub(super) async fn run(mut args: Args) -> Ended {
+pub(super) async fn run(mut args: Prompt) -> Ended {
     if args.prompt.as_deref() == Some("-") {
         let prompt = std::io::read_to_string(std::io::stdin())
             .map_err(|error| format!("standard input cannot be read: {error}"))?;
@@ -112,7 +112,7 @@ pub(super) async fn run(mut args: Args) -> Ended {
 }
 
 /// Asks the running mesh: its gateway to count, its router to plan.
-async fn by_mesh(args: &Args) -> Result<(PlanResponse, u64), String> {
+async fn by_mesh(args: &Prompt) -> Result<(PlanResponse, u64), String> {
     let client = args.server.connect()?;
     let mut request = args.request();
     if request.input_tokens == 0 {
@@ -129,7 +129,7 @@ async fn by_mesh(args: &Args) -> Result<(PlanResponse, u64), String> {
 }
 
 /// Plans by a router of its own, which knows a file and nothing that was reported.
-async fn by_file(args: &Args, file: &std::path::Path) -> Result<(PlanResponse, u64), String> {
+async fn by_file(args: &Prompt, file: &std::path::Path) -> Result<(PlanResponse, u64), String> {
     let document = Document::load(Some(file)).map_err(|error| error.to_string())?;
     let shared = document.shared().map_err(|error| error.to_string())?;
     let config: signalbox_router::Config =
@@ -163,14 +163,16 @@ async fn by_file(args: &Args, file: &std::path::Path) -> Result<(PlanResponse, u
     let mut router = signalbox_mesh::client!(RouterServiceClient, channel);
     let mut context = RequestContext::background().with_principal(&tenant, "command line");
     context.set_request_id(signalbox_mesh::request_id(environment.clock.as_ref(), &environment.random));
-    // The router guesses where nothing was counted.
-    let input_tokens = request.input_tokens;
+    // Nobody else hears of it, and its record tells the tokens that the router guessed where nothing was counted.
+    request.dry_run = false;
     let planned =
         router.plan(context.request(request)).await.map_err(|status| status.message().to_owned())?;
-    Ok((planned.into_inner(), input_tokens))
+    let plan = planned.into_inner();
+    let input_tokens = plan.record.as_ref().map_or(0, |record| record.input_tokens);
+    Ok((plan, input_tokens))
 }
 
-impl Args {
+impl Prompt {
     fn request(&self) -> PlanRequest {
         let tags: HashMap<String, String> = self.tags.iter().cloned().collect();
         PlanRequest {

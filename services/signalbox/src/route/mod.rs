@@ -20,7 +20,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    ask: ask::Args,
+    ask: ask::Prompt,
 }
 
 #[derive(Debug, clap::Subcommand)]
