@@ -147,7 +147,7 @@ pub fn follow_document(
             match loaded {
                 Some(Ok(document)) => drop(sender.send(document)),
                 Some(Err(error)) => {
-                    tracing::error!(%error, "the configuration file is at fault; what runs stays as it is")
+                    tracing::error!(%error, "the configuration file is at fault; what runs stays as it is");
                 }
                 None => {}
             }

@@ -83,6 +83,28 @@ impl RedisServer {
         Self::run(folder, format!("redis://127.0.0.1:{port}"), arguments, READY)
     }
 
+    /// Starts a server that speaks TLS alone, with that certificate and its key (PEM), and asks nobody for one.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`]; also where it was built without TLS.
+    pub fn with_tls(folder: &Path, certificate: &Path, key: &Path) -> Result<Self, RedisError> {
+        let port = free_port().ok_or_else(|| RedisError::Failed("no free port".to_owned()))?.to_string();
+        let mut arguments: Vec<OsString> =
+            ["--port", "0", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+                .map(OsString::from)
+                .into();
+        arguments.extend(["--tls-port", &port, "--tls-auth-clients", "no"].map(OsString::from));
+        for (name, path) in [
+            ("--tls-cert-file", certificate),
+            ("--tls-key-file", key),
+            ("--tls-ca-cert-file", certificate),
+            ("--dir", folder),
+        ] {
+            arguments.extend([OsString::from(name), path.into()]);
+        }
+        Self::run(folder, format!("rediss://localhost:{port}"), arguments, READY)
+    }
+
     fn on_socket(folder: &Path, more: &[&str], ready: &'static [&'static str]) -> Result<Self, RedisError> {
         let socket = folder.join("redis.sock");
         let mut arguments: Vec<OsString> = more.iter().map(OsString::from).collect();

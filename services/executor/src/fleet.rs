@@ -8,9 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use signalbox_config::Redis;
 use signalbox_mesh::{Clock, Random, Shutdown};
-use signalbox_redis::{Cmd, FromRedisValue, Link, PATIENCE, cmd};
+use signalbox_redis::{Connection, FORMS, Patience, Server};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use crate::breaker::{News, Word};
@@ -22,6 +23,10 @@ use crate::targets::Known;
 const BEAT: Duration = Duration::from_millis(250);
 /// How long a request waits for the right to probe.
 const CLAIM: Duration = Duration::from_millis(50);
+/// How long Redis may take for all the rest.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often a cluster's client tries another node.
+const RETRIES: u32 = 3;
 /// How long what was written is kept when no replica writes any more, in seconds.
 const KEPT_S: u64 = 86_400;
 /// Deletes a key if it is still ours.
@@ -30,7 +35,8 @@ const RELEASE: &str =
 
 /// Is the way to the other replicas.
 pub(crate) struct Fleet {
-    link: Link,
+    server: Server,
+    connection: Mutex<Option<Connection>>,
     prefix: String,
     /// Tells this replica from the others.
     me: String,
@@ -44,17 +50,19 @@ impl Fleet {
     ///
     /// The address cannot be read.
     pub(crate) fn new(redis: &Redis, clock: Arc<dyn Clock>, random: &Random) -> Result<Self, Error> {
-        let link = Link::new(redis).map_err(Error::Config)?;
+        let url = redis.url().map_err(|problem| Error::Config(format!("redis: {problem}")))?;
+        let patience = Patience { connect: PATIENCE, answer: PATIENCE, retries: RETRIES };
+        let server = Server::of(&url, patience).ok_or_else(|| Error::Config(format!("redis.url {FORMS}")))?;
         let me = format!("{:016x}", random.u64());
         let prefix = format!("{}:executor", redis.prefix);
-        Ok(Self { link, prefix, me, clock })
+        Ok(Self { server, connection: Mutex::default(), prefix, me, clock })
     }
 
     /// Takes the right to probe a target for so long. False: another replica has it.
     ///
     /// Cancel safe: a right that was taken ends by itself.
     pub(crate) async fn claim(&self, target: &Target, lasting: Duration) -> bool {
-        let mut command = cmd("SET");
+        let mut command = redis::cmd("SET");
         command.arg(self.probe(target)).arg(&self.me).arg("NX").arg("PX").arg(millis(lasting));
         match timeout(CLAIM, self.ask::<Option<String>>(command)).await {
             Ok(Ok(answer)) => answer.is_some(),
@@ -79,7 +87,7 @@ impl Fleet {
                 if well {
                     tracing::info!("breakers are shared again");
                 } else {
-                    self.link.forget();
+                    self.connection.lock().take();
                     tracing::warn!("redis does not answer; breakers are this replica's own for now");
                 }
             }
@@ -91,7 +99,7 @@ impl Fleet {
         for target in known.values().flatten() {
             self.tell(target).await?;
         }
-        let mut command = cmd("HGETALL");
+        let mut command = redis::cmd("HGETALL");
         command.arg(self.breakers());
         let words: std::collections::HashMap<String, String> = self.ask(command).await?;
         let (now, unix_ms) = (Instant::now(), self.clock.unix_ms());
@@ -115,22 +123,22 @@ impl Fleet {
 
     async fn write(&self, target: &Target, news: &News) -> Result<(), ()> {
         if news.release {
-            let mut command = cmd("EVAL");
+            let mut command = redis::cmd("EVAL");
             command.arg(RELEASE).arg(1).arg(self.probe(target)).arg(&self.me);
             self.ask::<i64>(command).await?;
         }
         match &news.changed {
             Some(Some(Word { left, reason })) => {
                 let until = self.clock.unix_ms().saturating_add_unsigned(millis(*left));
-                let mut command = cmd("HSET");
+                let mut command = redis::cmd("HSET");
                 command.arg(self.breakers()).arg(field(target)).arg(format!("{until} {reason}"));
                 self.ask::<i64>(command).await?;
-                let mut command = cmd("EXPIRE");
+                let mut command = redis::cmd("EXPIRE");
                 command.arg(self.breakers()).arg(KEPT_S);
                 self.ask::<i64>(command).await?;
             }
             Some(None) => {
-                let mut command = cmd("HDEL");
+                let mut command = redis::cmd("HDEL");
                 command.arg(self.breakers()).arg(field(target));
                 self.ask::<i64>(command).await?;
             }
@@ -139,9 +147,21 @@ impl Fleet {
         Ok(())
     }
 
-    /// Asks Redis. Errors are not told apart.
-    async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, ()> {
-        self.link.ask(command).await.map_err(|_away| ())
+    /// Asks Redis. Errors are not told apart, nor shown: they may hold an address with a password.
+    async fn ask<T: redis::FromRedisValue>(&self, command: redis::Cmd) -> Result<T, ()> {
+        let known = self.connection.lock().clone();
+        let mut connection = match known {
+            Some(connection) => connection,
+            None => {
+                let made = self.server.connect().await.map_err(|_| ())?;
+                self.connection.lock().insert(made).clone()
+            }
+        };
+        connection.ask(&command).await.map_err(|error| {
+            if error.is_unrecoverable_error() {
+                self.connection.lock().take();
+            }
+        })
     }
 
     /// One slot for all of it, in a cluster too.

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p signalbox-router --example plan_cost`
 
+#![expect(clippy::print_stdout, reason = "it is what it prints")]
+
 use std::time::Duration;
 
 use signalbox_config::{Document, Live};

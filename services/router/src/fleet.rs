@@ -7,10 +7,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use redis::{Cmd, FromRedisValue, cmd};
 use serde::{Deserialize, Serialize};
 use signalbox_config::Redis;
 use signalbox_mesh::{Random, Shutdown};
-use signalbox_redis::{Away, Link, PATIENCE, cmd};
+use signalbox_redis::{Connection, FORMS, Patience, Server};
 use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::{
@@ -26,6 +27,15 @@ const NEWS: usize = 600;
 /// How long it keeps them when nobody writes any more, in seconds.
 const KEPT_S: u64 = 3_600;
 
+/// How long Redis may take.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often a cluster's client tries another node.
+const RETRIES: u32 = 3;
+
+/// Redis did not answer, or not as it should. Why is not told: it may hold an address with a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Away;
+
 /// What a replica was told since its last beat.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct News {
@@ -37,7 +47,8 @@ struct News {
 
 /// The way to the other replicas.
 pub(crate) struct Fleet {
-    link: Link,
+    server: Server,
+    connection: Mutex<Option<Connection>>,
     key: String,
     /// Tells this replica from the others.
     me: String,
@@ -51,8 +62,11 @@ impl Fleet {
     /// # Errors
     /// The address cannot be read.
     pub(crate) fn new(redis: &Redis, random: &Random) -> Result<Self, Error> {
+        let url = redis.url().map_err(|problem| Error::Config(format!("redis: {problem}")))?;
+        let patience = Patience { connect: PATIENCE, answer: PATIENCE, retries: RETRIES };
         Ok(Self {
-            link: Link::new(redis).map_err(Error::Config)?,
+            server: Server::of(&url, patience).ok_or_else(|| Error::Config(format!("redis.url {FORMS}")))?,
+            connection: Mutex::default(),
             key: format!("{}:router:news", redis.prefix),
             me: format!("{:016x}", random.u64()),
             after: Mutex::new("0".into()),
@@ -75,7 +89,7 @@ impl Fleet {
                 if well {
                     tracing::info!("the router's statistics are shared again");
                 } else {
-                    self.link.forget();
+                    self.connection.lock().take();
                     tracing::warn!(
                         "redis does not answer; the router's statistics are this replica's own for now"
                     );
@@ -91,7 +105,7 @@ impl Fleet {
             let after = self.after.lock().clone();
             let mut command = cmd("XRANGE");
             command.arg(&self.key).arg(format!("({after}")).arg("+").arg("COUNT").arg(NEWS);
-            let entries: Vec<(String, Vec<String>)> = self.link.ask(command).await?;
+            let entries: Vec<(String, Vec<String>)> = self.ask(command).await?;
             let Some((last, _)) = entries.last() else { return Ok(()) };
             *self.after.lock() = last.clone();
             for (id, fields) in &entries {
@@ -118,10 +132,28 @@ impl Fleet {
             .arg(&self.me)
             .arg("n")
             .arg(text);
-        self.link.ask::<String>(command).await?;
+        self.ask::<String>(command).await?;
         let mut command = cmd("EXPIRE");
         command.arg(&self.key).arg(KEPT_S);
-        self.link.ask::<i64>(command).await.map(drop)
+        self.ask::<i64>(command).await.map(drop)
+    }
+
+    /// Asks Redis. Cancel safe, as far as the command is.
+    async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Away> {
+        let known = self.connection.lock().clone();
+        let mut connection = match known {
+            Some(connection) => connection,
+            None => {
+                let made = self.server.connect().await.map_err(|_| Away)?;
+                self.connection.lock().insert(made).clone()
+            }
+        };
+        connection.ask(&command).await.map_err(|error| {
+            if error.is_unrecoverable_error() {
+                self.connection.lock().take();
+            }
+            Away
+        })
     }
 
     /// Takes in what another replica was told. An entry that cannot be read is one of another version.

@@ -14,5 +14,6 @@ mod quality;
 mod removal;
 mod sealed;
 mod separation;
+mod tls;
 mod vector_stores;
 mod world;

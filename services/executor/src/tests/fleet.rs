@@ -6,7 +6,7 @@ use std::time::Duration;
 use signalbox_config::{Live, Redis};
 use signalbox_mesh::{ManualClock, Random};
 use signalbox_proto::executor::v1::{BreakerState, ListTargetsRequest};
-use signalbox_testkit::redis::{RedisError, RedisServer};
+use signalbox_testkit::redis::{RedisCluster, RedisError, RedisServer};
 use signalbox_wire::ErrorClass;
 use tokio::time::Instant;
 
@@ -71,8 +71,24 @@ impl Replica {
 #[tokio::test]
 async fn one_replica_opens_all_stop_one_probes_and_all_go_on() {
     let Some((_server, redis)) = redis("shared breakers") else { return };
-    let (one, other) = (Replica::new(&redis, 1), Replica::new(&redis, 2));
-    let late = Replica::new(&redis, 3);
+    in_step(&redis).await;
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_them_in_step_as_well() {
+    let folder = tempfile::tempdir().unwrap().keep();
+    let cluster = match RedisCluster::start(&folder) {
+        Err(RedisError::Missing) => {
+            return println!("SKIPPED: breakers in a cluster: {}", RedisError::Missing);
+        }
+        started => started.unwrap(),
+    };
+    in_step(&Redis { url: Some(cluster.url()), ..Redis::default() }).await;
+}
+
+async fn in_step(redis: &Redis) {
+    let (one, other) = (Replica::new(redis, 1), Replica::new(redis, 2));
+    let late = Replica::new(redis, 3);
     one.fail(Duration::ZERO);
     one.beat().await;
     other.beat().await;

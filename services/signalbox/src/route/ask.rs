@@ -149,7 +149,7 @@ async fn by_file(args: &Prompt, file: &std::path::Path) -> Result<(PlanResponse,
             .await
             .map_err(|error| error.to_string())?
             .inspect_err(|error| {
-                print::aside(&format!("no embedding model, the features decide alone: {error}"))
+                print::aside(&format!("no embedding model, the features decide alone: {error}"));
             })
             .ok()
     } else {

@@ -10,10 +10,15 @@ use std::{
 
 use parking_lot::Mutex;
 use redis::{FromRedisValue, RedisError};
+use signalbox_redis::{Connection, FORMS, Patience, Server, why};
 use tokio::{sync::Notify, time::timeout};
 
-use super::server::{CONNECT, Connection, FORMS, Server};
 use crate::{backend::Away, config::Shared, error::Error, fuse::Fuse};
+
+/// How long a connection may take to be made, beside those who wait for it.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How often a cluster's client follows a redirection or tries another node.
+const RETRIES: u32 = 3;
 
 /// The way to Redis.
 pub(super) struct Link {
@@ -30,6 +35,8 @@ struct Connecting {
     /// A task is making one.
     busy: AtomicBool,
     made: Notify,
+    /// That there is none was told, and why.
+    told: AtomicBool,
 }
 
 /// How long a command may take.
@@ -44,15 +51,17 @@ pub(super) enum Within {
 impl Link {
     pub(super) fn new(redis: &signalbox_config::Redis, shared: &Shared) -> Result<Self, Error> {
         let url = redis.url().map_err(|problem| Error::Config(format!("redis: {problem}")))?;
-        // The error may hold the address, and that a password.
-        let patience = Duration::from_millis(shared.patience_ms);
-        let server =
-            Server::of(url.expose(), patience).ok_or_else(|| Error::Config(format!("redis.url {FORMS}")))?;
+        let patience = Patience {
+            connect: CONNECT,
+            answer: Duration::from_millis(shared.patience_ms),
+            retries: RETRIES,
+        };
+        let server = Server::of(&url, patience).ok_or_else(|| Error::Config(format!("redis.url {FORMS}")))?;
         let link = Self {
             server: Arc::new(server),
             fuse: Fuse::new("redis", shared.failures, Duration::from_millis(shared.open_ms)),
             deadline: Duration::from_millis(shared.deadline_ms),
-            patience,
+            patience: patience.answer,
             state: Arc::default(),
         };
         link.connect();
@@ -131,19 +140,28 @@ impl Link {
         if self.state.busy.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (server, state, patience) = (Arc::clone(&self.server), Arc::clone(&self.state), self.patience);
+        let (server, state) = (Arc::clone(&self.server), Arc::clone(&self.state));
         tokio::spawn(async move {
             // A cluster's nodes may each take as long.
-            let made = timeout(2 * CONNECT, server.connect(patience)).await;
-            let failed = !matches!(made, Ok(Ok(_)));
-            if let Ok(Ok(connection)) = made {
-                *state.connection.lock() = Some(connection);
-            } else {
-                // Whoever waits asks at once for the next.
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            let made = timeout(2 * CONNECT, server.connect()).await;
+            match made {
+                Ok(Ok(connection)) => {
+                    *state.connection.lock() = Some(connection);
+                    state.told.store(false, Ordering::Relaxed);
+                }
+                failed => {
+                    let why = match &failed {
+                        Ok(Err(error)) => why(error),
+                        _ => "it does not answer",
+                    };
+                    if !state.told.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(why, "the cache has no connection to redis");
+                    }
+                    // Whoever waits asks at once for the next.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
             }
             state.busy.store(false, Ordering::Release);
-            tracing::debug!(failed, "connected to redis");
             state.made.notify_waiters();
         });
     }

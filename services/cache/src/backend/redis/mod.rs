@@ -13,7 +13,6 @@ mod keys;
 mod link;
 mod mirror;
 mod scripts;
-mod server;
 
 use std::{sync::Arc, time::Duration};
 
