@@ -13,11 +13,14 @@ mod check;
 mod client;
 mod cost;
 mod dimension;
+mod experiments;
 mod guard;
 mod import;
 mod keys;
+mod ledger;
 mod limits;
 mod print;
+mod replay;
 mod route;
 mod targets;
 mod tokens;
@@ -76,9 +79,12 @@ enum Command {
     /// Looks into a running mesh's cache, empties it, or measures it.
     #[command(subcommand)]
     Cache(cache::Command),
-    /// Measures the router.
-    #[command(subcommand)]
-    Route(route::Command),
+    /// Shows which models a prompt would go to, and why, without asking any; or measures the router.
+    Route(route::Args),
+    /// Puts recorded requests through another routing policy, and prints what would have changed.
+    Replay(replay::Args),
+    /// Prints what experiments and shadow traffic showed, with confidence intervals.
+    Experiments(experiments::Args),
     /// Measures how tokens are counted.
     #[command(subcommand)]
     Tokens(tokens::Command),
@@ -139,7 +145,9 @@ async fn run(command: Command) -> Ended {
         Command::Import(command) => import::run(command),
         Command::Guard(command) => guard::run(command).await,
         Command::Cache(command) => cache::run(command).await,
-        Command::Route(command) => route::run(command).await,
+        Command::Route(args) => route::run(args).await,
+        Command::Replay(args) => replay::run(args).await,
+        Command::Experiments(args) => experiments::run(args).await,
         Command::Tokens(command) => tokens::run(command).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Completions { shell } => {

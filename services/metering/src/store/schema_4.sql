@@ -1,5 +1,2 @@
--- Requests that are in the ledger but not yet in `rollups`: a JSON array of their ids for each commit.
-CREATE TABLE unsummed (
-  id INTEGER PRIMARY KEY,
-  requests TEXT NOT NULL
-) STRICT;
+-- What a request's model was chosen by: a JSON object (common/v1/route.proto); NULL where none was chosen.
+ALTER TABLE requests ADD COLUMN route TEXT;
