@@ -12,7 +12,7 @@ ifneq ($(wildcard ../shared/data),)
 export SIGNALBOX_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo up test test-full setup fmt lint release bench bench-peers
+.PHONY: help demo up test test-full setup clients fmt lint release bench bench-peers
 
 help: ## Explains these commands
 	@echo 'Signalbox: a gRPC mesh for traffic to language models. Start with: make demo'
@@ -41,6 +41,10 @@ test-full: ## Adds to `make test` what takes too long for every change
 
 setup: ## Fetches tools and models into the cache folder; may be run again
 	@scripts/setup.sh $(ARGS)
+
+clients: ## Generates the clients for Python and TypeScript from proto/ (docs/grpc.md)
+	@scripts/setup.sh python buf clients
+	@scripts/clients.sh
 
 fmt: ## Formats the Rust code
 	cargo fmt --all

@@ -21,6 +21,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
+        // The ledger keeps it as JSON, and a replay reads that.
+        .type_attribute(
+            "signalbox.common.v1.RouteRecord",
+            "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default)]",
+        )
         .codec_path("crate::codec::ProstCodec")
         .compile_fds(descriptors)?;
     Ok(())

@@ -228,7 +228,8 @@ async fn one_process(text: &str, folder: &TempDir) -> (Runs, std::net::SocketAdd
     let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION).unwrap();
     let gateway = document.section(signalbox_gateway::SECTION).unwrap();
     let environment = Environment::system(folder.path());
-    let running = up::build(&document, shared, gateway, &mesh, environment.clone(), false).await.unwrap();
+    let running =
+        up::build(&document, shared, gateway, &mesh, environment.clone(), false, None).await.unwrap();
     let listener = signalbox_mesh::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();

@@ -80,6 +80,18 @@ impl TargetInfo {
         std::iter::once(self).chain(&self.others)
     }
 
+    /// Whether every deployment is in one of the regions, because any of them may be asked; with none given, always.
+    #[must_use]
+    pub fn within(&self, regions: &[String]) -> bool {
+        self.deployments().all(|deployment| deployment.target.within(regions))
+    }
+
+    /// Where it is, as configured.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        self.target.region.as_deref()
+    }
+
     /// Names where the credential comes from: a variable or a file. Empty: none is needed. Holds nothing secret.
     #[must_use]
     pub fn credential_source(&self) -> String {
@@ -292,6 +304,21 @@ mod tests {
         assert!(twice[0].has_credential(), "one of them can be asked");
         assert_eq!(ids("slow"), None);
         assert_eq!(ids("openai/gpt-9"), None);
+    }
+
+    #[test]
+    fn a_target_is_within_a_region_if_all_its_deployments_are() {
+        let text = "[models.m]\ntargets = [
+            { base_url = 'http://a/v1', model = 'm', provider = 'p', region = 'eu' },
+            { base_url = 'http://b/v1', model = 'm', provider = 'p', region = 'us' },
+            { base_url = 'http://c/v1', model = 'n', provider = 'p' }]";
+        let catalog = Catalog::new(&Document::parse(text, "t").unwrap().shared().unwrap());
+        let within = |id: &str, regions: &[&str]| {
+            let regions: Vec<String> = regions.iter().map(|region| (*region).to_owned()).collect();
+            catalog.target(id).unwrap().within(&regions)
+        };
+        assert!(within("p/m", &["eu", "us"]) && !within("p/m", &["eu"]) && within("p/m", &[]));
+        assert!(!within("p/n", &["eu"]) && within("p/n", &[]), "what is unknown is nowhere");
     }
 
     #[test]

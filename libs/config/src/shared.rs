@@ -102,6 +102,8 @@ pub struct Target {
     pub tokenizer_file: Option<PathBuf>,
     /// What it can do: `tools`, `vision`, `json_schema`, `reasoning`, `audio`, `prefill`. Default: from the catalog.
     pub capabilities: Option<Vec<String>>,
+    /// Where it is, for example `eu`: what `regions` of a tenant are compared with. Default: unknown.
+    pub region: Option<String>,
     /// The share of requests among deployments of one model: targets of an alias with the same provider and model, but
     /// another address or credential. Default: 1.
     pub weight: Option<u32>,
@@ -156,6 +158,8 @@ pub struct Tenant {
     pub cache_policy: Option<String>,
     /// Its route policy. Default: each alias's own.
     pub route_policy: Option<String>,
+    /// The regions in which its requests may be answered. Targets elsewhere, or whose region is unknown, are left out. Default: all.
+    pub regions: Vec<String>,
     /// What happens while the guard is away. Default `closed`.
     pub guard_unavailable: Guarding,
     /// What it may spend. All apply together.
@@ -284,7 +288,7 @@ pub enum BudgetPeriod {
     Month,
 }
 
-/// Logs.
+/// Logs and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
@@ -292,6 +296,8 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// A filter such as `info` or `signalbox_executor=debug,warn`. Default `info`; `RUST_LOG` goes before it.
     pub log_level: Option<String>,
+    /// Where Prometheus finds `/metrics`, as `host:port`, usually port 9464. Default: nothing is counted.
+    pub metrics_listen: Option<String>,
 }
 
 /// How log lines look.
@@ -321,6 +327,12 @@ impl Target {
             Some(_) => "local".into(),
             None => "unknown".into(),
         }
+    }
+
+    /// Whether it is in one of the regions; with none given, always.
+    #[must_use]
+    pub fn within(&self, regions: &[String]) -> bool {
+        regions.is_empty() || self.region.as_ref().is_some_and(|region| regions.contains(region))
     }
 
     /// Returns the stable, readable id: `provider/model`.

@@ -8,6 +8,7 @@ use clap::Parser;
 use serde::de::DeserializeOwned;
 use signalbox_config::{Document, Live, PriceWatch, Shared};
 use signalbox_mesh::{ContextTrust, Environment, Part, Server};
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::TcpIncoming;
 
@@ -40,6 +41,8 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub struct Context {
     /// The configuration file.
     pub document: Document,
+    /// The file again whenever it was changed and can be read.
+    pub documents: watch::Receiver<Document>,
     /// Models, tenants, telemetry; swappable.
     pub shared: Live<Shared>,
     /// How services talk to each other.
@@ -106,26 +109,60 @@ where
     let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION)?;
     mesh.validate()?;
     signalbox_telemetry::init(name, &shared.telemetry);
+    signalbox_telemetry::metrics::start(name, shared.telemetry.metrics_listen.as_deref()).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir)?);
     let server = Server::new(&mesh.server, &environment);
     let shared = Live::new(shared);
-    let _prices = follow_prices(args.config, &shared);
-    let context = Context { document, shared, mesh, environment, listen: args.listen };
+    let _prices = follow_prices(args.config.clone(), &shared);
+    let (documents, _changes) = follow_document(args.config, &document);
+    let context = Context { document, documents, shared, mesh, environment, listen: args.listen };
     let Built { part, listen, trust } = build(context).await?;
     let listener = bind(&listen).await?;
     announce(&format!("signalbox-{name}"), listener.local_addr()?);
     Ok(server.trust(trust).part(part).serve(listener, signalbox_mesh::shutdown_signal()).await?)
 }
 
-/// How often the files in which prices stand are looked at.
-const PRICES_TICK: Duration = Duration::from_secs(10);
+/// How often the configuration file, and the files in which prices stand, are looked at.
+const FILES_TICK: Duration = Duration::from_secs(10);
+
+/// Gives the configuration file again when it was changed, as often as it can be read; ends when the second is dropped. Whoever takes
+/// something over from it checks it first.
+pub fn follow_document(
+    config: Option<PathBuf>,
+    document: &Document,
+) -> (watch::Receiver<Document>, AbortOnDropHandle<()>) {
+    let (sender, documents) = watch::channel(document.clone());
+    let changed = |path: &PathBuf| std::fs::metadata(path).ok()?.modified().ok();
+    let mut seen = config.as_ref().and_then(changed);
+    let task = AbortOnDropHandle::new(tokio::spawn(async move {
+        let Some(config) = config else { return };
+        loop {
+            tokio::time::sleep(FILES_TICK).await;
+            let path = config.clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                let now = changed(&path);
+                (now, (now != seen).then(|| Document::load(Some(&path))))
+            });
+            let Ok((now, loaded)) = looked.await else { return };
+            seen = now;
+            match loaded {
+                Some(Ok(document)) => drop(sender.send(document)),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "the configuration file is at fault; what runs stays as it is");
+                }
+                None => {}
+            }
+        }
+    }));
+    (documents, task)
+}
 
 /// Takes over prices when the configuration file, or the file of prices that it names, was changed; ends when it is dropped.
 pub fn follow_prices(config: Option<PathBuf>, shared: &Live<Shared>) -> AbortOnDropHandle<()> {
     let (mut watch, shared) = (PriceWatch::new(config, &shared.load()), shared.clone());
     AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
-            tokio::time::sleep(PRICES_TICK).await;
+            tokio::time::sleep(FILES_TICK).await;
             let live = shared.clone();
             let looked = tokio::task::spawn_blocking(move || (watch.look(&live), watch)).await;
             let Ok((looked, again)) = looked else { return };

@@ -130,7 +130,10 @@ impl Record {
     /// Ends the attempt.
     pub(crate) fn end(&self, outcome: AttemptOutcome, usage: Usage, error: String) -> Attempt {
         let cost = self.target.cost(&usage);
+        let (remaining_requests, remaining_tokens) = self.target.memory.stats.left(Instant::now());
         Attempt {
+            remaining_requests,
+            remaining_tokens,
             number: self.number,
             target_id: self.target.id.clone(),
             provider: self.target.provider.clone(),

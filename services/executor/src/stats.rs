@@ -151,9 +151,15 @@ impl Stats {
 
     /// Whether the provider said of late that nothing is left.
     pub(crate) fn exhausted(&self, now: Instant) -> bool {
-        let none = |slot: &AtomicU64| slot.load(Relaxed) == 0;
-        (none(&self.remaining_requests) || none(&self.remaining_tokens))
-            && self.told.lock().is_some_and(|told| now.saturating_duration_since(told) < NEWS)
+        let (requests, tokens) = self.left(now);
+        requests == Some(0) || tokens == Some(0)
+    }
+
+    /// Requests and tokens that are left, as far as the provider said so of late.
+    pub(crate) fn left(&self, now: Instant) -> (Option<u64>, Option<u64>) {
+        let news = self.told.lock().is_some_and(|told| now.saturating_duration_since(told) < NEWS);
+        let known = |slot: &AtomicU64| Some(slot.load(Relaxed)).filter(|n| news && *n != UNKNOWN);
+        (known(&self.remaining_requests), known(&self.remaining_tokens))
     }
 
     pub(crate) fn read(&self) -> Counts {

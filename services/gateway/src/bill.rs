@@ -1,14 +1,14 @@
 //! One request's bill: what was tried, used and delivered. It is settled exactly once, also when the request is dropped
 //! in the middle.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use signalbox_mesh::Clock;
 use signalbox_proto::{
     common::v1::{
-        Attempt, AttemptKind, AttemptOutcome, CacheState, ErrorReason, FinishReason, Finished, Timings,
-        Usage, UsageSource, generate_event::Kind,
+        Attempt, AttemptKind, AttemptOutcome, CacheState, ErrorReason, FinishReason, Finished, RouteRecord,
+        Timings, Usage, UsageSource, generate_event::Kind,
     },
     common::v1::{GenerateEvent, delta::Content},
     metering::v1::{RequestOutcome, Settlement},
@@ -16,7 +16,7 @@ use signalbox_proto::{
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Status};
 
-use crate::{follow::Turn, ledger::Ledger, parts::is_away};
+use crate::{follow::Turn, ledger::Ledger, measure, parts::is_away, shadow::Joint};
 
 /// What is known of the attempt that is under way.
 #[derive(Default)]
@@ -48,9 +48,27 @@ pub(crate) struct Progress {
     sequence: u64,
     /// A follow that became this request's own execution.
     turn: Option<Turn>,
+    /// What the model was chosen by.
+    route: Option<Box<RouteRecord>>,
 }
 
 impl Progress {
+    /// Of a request with so many input tokens, before its first attempt.
+    pub(crate) fn of(input_tokens: u64) -> Self {
+        Self { input_tokens, ..Self::default() }
+    }
+
+    /// Notes what the model was chosen by.
+    pub(crate) fn routed(&mut self, record: Option<RouteRecord>) {
+        self.route = record.map(Box::new);
+    }
+
+    /// Ends it: all attempts, the one under way cut.
+    pub(crate) fn close(&mut self, now_unix_ms: i64, kind: AttemptKind) -> Vec<Attempt> {
+        self.cut(now_unix_ms, kind);
+        std::mem::take(&mut self.attempts)
+    }
+
     /// Notes that an execution begins; `target` is the plan's first. An earlier one that was given up counts as cut.
     pub(crate) fn begin(&mut self, target: String, now_unix_ms: i64) {
         self.delivered = false;
@@ -230,6 +248,8 @@ pub(crate) struct Bill {
     input_tokens: u64,
     outcome: Option<RequestOutcome>,
     progress: Arc<Mutex<Progress>>,
+    /// Where copies of the request add to the bill.
+    joint: OnceLock<Arc<Joint>>,
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     /// Dropped behind everything else.
@@ -239,11 +259,13 @@ pub(crate) struct Bill {
 impl Bill {
     /// Opens the bill of an admitted request.
     pub(crate) fn open(record: Settlement, input_tokens: u64, ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
+        measure::began(&record);
         Self {
             record,
             input_tokens,
             outcome: None,
-            progress: Arc::new(Mutex::new(Progress { input_tokens, ..Progress::default() })),
+            progress: Arc::new(Mutex::new(Progress::of(input_tokens))),
+            joint: OnceLock::new(),
             _open: ledger.opened(),
             ledger,
             clock,
@@ -253,6 +275,11 @@ impl Bill {
     /// What the source reports to.
     pub(crate) fn progress(&self) -> Arc<Mutex<Progress>> {
         Arc::clone(&self.progress)
+    }
+
+    /// Where a copy of the request adds to the bill.
+    pub(crate) fn joint(&self) -> Arc<Joint> {
+        Arc::clone(self.joint.get_or_init(|| Joint::new(&self.ledger)))
     }
 
     /// Input tokens as metering counted them.
@@ -312,10 +339,14 @@ impl Drop for Bill {
     fn drop(&mut self) {
         let mut progress = self.progress.lock();
         let mut record = std::mem::take(&mut self.record);
-        progress.cut(self.clock.unix_ms(), AttemptKind::First);
-        record.attempts = std::mem::take(&mut progress.attempts);
-        record.set_outcome(self.outcome.unwrap_or(RequestOutcome::Cancelled));
+        record.attempts = progress.close(self.clock.unix_ms(), AttemptKind::First);
+        record.route = progress.route.take().map(|route| *route);
+        let outcome = self.outcome.unwrap_or(RequestOutcome::Cancelled);
+        record.set_outcome(outcome);
         record.r#final = true;
-        self.ledger.settle(record);
+        match self.joint.take() {
+            Some(joint) => joint.ended(record, outcome == RequestOutcome::Cancelled),
+            None => self.ledger.settle(record),
+        }
     }
 }

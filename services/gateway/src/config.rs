@@ -23,6 +23,8 @@ pub struct Config {
     pub steps: Steps,
     /// Records waiting for metering.
     pub spool: Spool,
+    /// Bounds of copies whose answers are only recorded; the router's configuration says which are made.
+    pub shadow: Shadow,
     /// Bounds of plain HTTP requests.
     pub http: Http,
     /// How long the last known principals stay valid while metering is away, in milliseconds. Default 300,000.
@@ -42,6 +44,7 @@ impl Default for Config {
             peers: Peers::default(),
             steps: Steps::default(),
             spool: Spool::default(),
+            shadow: Shadow::default(),
             http: Http::default(),
             principal_grace_ms: 300_000,
             principal_memory_ms: 1_000,
@@ -95,6 +98,23 @@ impl Default for Steps {
     }
 }
 
+/// Bounds of copies beside answers (`[router.shadows]`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shadow {
+    /// Copies under way at a time; beyond it none are made. 0: never any. Default 64.
+    pub most: usize,
+    /// Longest time that a copy may take, in milliseconds, and never more than half of a reservation's life: its request is settled only when
+    /// it has ended. Default 60,000.
+    pub limit_ms: u64,
+}
+
+impl Default for Shadow {
+    fn default() -> Self {
+        Self { most: 64, limit_ms: 60_000 }
+    }
+}
+
 /// Bounds of requests that come over plain HTTP instead of gRPC.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -145,6 +165,7 @@ impl Config {
             ("steps.lookup_ms", self.steps.lookup_ms),
             ("steps.plan_ms", self.steps.plan_ms),
             ("steps.judge_ms", self.steps.judge_ms),
+            ("shadow.limit_ms", self.shadow.limit_ms),
             ("spool.max_bytes", self.spool.max_bytes),
             ("spool.queue", self.spool.queue as u64),
             ("spool.retry_ms", self.spool.retry_ms),

@@ -47,7 +47,7 @@ const METERING: [&str; 17] = [
     "WatchAlerts",
 ];
 const CACHE: [&str; 2] = ["Invalidate", "Stats"];
-const ROUTER: [&str; 2] = ["Explain", "ListModels"];
+const ROUTER: [&str; 3] = ["Explain", "ListModels", "Plan"];
 const EXECUTOR: [&str; 1] = ["ListTargets"];
 const GUARD: [&str; 2] = ["ListDetectors", "Inspect"];
 

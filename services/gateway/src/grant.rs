@@ -6,6 +6,7 @@
 //! is covered. While metering is away, output past the slice is paid from the allowance that was set aside for that.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -25,7 +26,7 @@ use signalbox_proto::{
     metering::v1::{ExtendRequest, Reservation},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, Sleep},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -71,6 +72,23 @@ pub(crate) struct Grant {
     /// To the executor, which waits for the word that attempts are paid for.
     executor: Option<mpsc::Sender<u32>>,
     asking: Option<Asking>,
+    /// What is still to be asked for, beside the answer.
+    beside: VecDeque<Beside>,
+}
+
+/// Money for something beside the answer.
+struct Beside {
+    purpose: &'static str,
+    target_id: String,
+    output_tokens: u64,
+    tell: oneshot::Sender<Paid>,
+}
+
+/// Whether something is paid for.
+enum Paid {
+    Told(bool),
+    /// The answer ended before metering had said so.
+    Asking(BoxFuture<'static, Result<Reservation, Status>>),
 }
 
 /// What was spent beyond the reservation.
@@ -90,6 +108,24 @@ struct Asking {
     attempt: u32,
     /// Output tokens that are paid for by it.
     output_tokens: u64,
+    /// Who waits for it beside the answer; it pays for nothing else then.
+    beside: Option<oneshot::Sender<Paid>>,
+}
+
+impl Drop for Grant {
+    /// Nothing more is asked for by this grant, so what is under way, or would be next, goes on by itself.
+    fn drop(&mut self) {
+        let under_way =
+            self.asking.take().and_then(|asking| Some((asking.beside?, asking.call.into_inner())));
+        let next = under_way.or_else(|| {
+            let beside = self.beside.pop_front()?;
+            let call = self.ask_for(beside.purpose, 0, beside.output_tokens, &beside.target_id);
+            Some((beside.tell, call))
+        });
+        if let Some((tell, call)) = next {
+            let _gone = tell.send(Paid::Asking(call));
+        }
+    }
 }
 
 impl Grant {
@@ -122,6 +158,7 @@ impl Grant {
             owed: Owed::default(),
             executor: None,
             asking: None,
+            beside: VecDeque::new(),
         }))
     }
 
@@ -147,17 +184,41 @@ impl Grant {
         self.covers(purpose, 0, output_tokens).await
     }
 
+    /// Reserves tokens at a target's output price, for something beside the answer; true: they are paid for. It is asked for in its turn
+    /// while the answer flows, because metering takes extensions in the order of their numbers alone, and costs the answer no time.
+    pub(crate) fn reserve(
+        &mut self,
+        purpose: &'static str,
+        target_id: &str,
+        output_tokens: u64,
+    ) -> impl Future<Output = bool> + Send + 'static + use<> {
+        let (tell, told) = oneshot::channel();
+        let beside = Beside { purpose, target_id: target_id.to_owned(), output_tokens, tell };
+        if self.bounded {
+            self.beside.push_back(beside);
+        } else {
+            let _gone = beside.tell.send(Paid::Told(true));
+        }
+        async move {
+            match told.await {
+                Ok(Paid::Told(paid)) => paid,
+                Ok(Paid::Asking(call)) => call.await.is_ok(),
+                Err(_gone) => false,
+            }
+        }
+    }
+
+    /// How long the reservation lasts that nobody renews.
+    pub(crate) fn life(&self) -> Duration {
+        self.life
+    }
+
     async fn covers(&mut self, purpose: &str, amount_nanousd: i64, output_tokens: u64) -> bool {
         if !self.bounded {
             return true;
         }
-        match self.ask(purpose, amount_nanousd, output_tokens).await {
-            Ok(_) => true,
-            Err(status) => {
-                tracing::debug!(code = ?status.code(), purpose, "no money for something beside the answer");
-                false
-            }
-        }
+        let asked = self.ask(purpose, amount_nanousd, output_tokens).await;
+        asked.inspect_err(|status| refused(purpose, status)).is_ok()
     }
 
     /// Has the executor wait for the word that its attempts are paid for.
@@ -207,9 +268,14 @@ impl Grant {
                     Poll::Pending if asking.attempt > 0 || self.is_used_up() => return Poll::Pending,
                     Poll::Pending => return Poll::Ready(Ok(())),
                 };
-                let Asking { attempt, output_tokens, .. } = *asking;
+                let (attempt, output_tokens, beside) =
+                    (asking.attempt, asking.output_tokens, asking.beside.take());
                 self.asking = None;
                 match answer {
+                    answer if beside.is_some() => {
+                        let paid = answer.inspect_err(|status| refused("shadow", status)).is_ok();
+                        let _gone = beside.map(|tell| tell.send(Paid::Told(paid)));
+                    }
                     Ok(_) if output_tokens > 0 => self.extended(output_tokens),
                     Ok(_) => {}
                     Err(status) if output_tokens > 0 => self.not_extended(output_tokens, status),
@@ -223,11 +289,15 @@ impl Grant {
                 self.paid(attempt);
             }
             let Owed { nanousd, output_tokens, attempt } = std::mem::take(&mut self.owed);
+            let mut waits = None;
             let (call, output_tokens) = if nanousd > 0 || output_tokens > 0 {
                 (self.ask("attempt", nanousd, output_tokens), 0)
             } else {
                 self.paid(attempt);
-                if let Some(tokens) = self.slice.as_ref().and_then(Slice::wants) {
+                if let Some(beside) = self.beside.pop_front() {
+                    waits = Some(beside.tell);
+                    (self.ask_for(beside.purpose, 0, beside.output_tokens, &beside.target_id), 0)
+                } else if let Some(tokens) = self.slice.as_ref().and_then(Slice::wants) {
                     (self.ask("output", 0, tokens), tokens)
                 } else if let Some(refused) = self.slice.as_mut().and_then(Slice::end) {
                     return Poll::Ready(Err(refused));
@@ -237,7 +307,9 @@ impl Grant {
                     return Poll::Ready(Ok(()));
                 }
             };
-            self.asking = Some(Asking { call: Mutex::new(call), attempt, output_tokens });
+            // Nothing of the answer waits for what is beside it.
+            let attempt = if waits.is_some() { 0 } else { attempt };
+            self.asking = Some(Asking { call: Mutex::new(call), attempt, output_tokens, beside: waits });
         }
     }
 
@@ -293,6 +365,17 @@ impl Grant {
         amount_nanousd: i64,
         output_tokens: u64,
     ) -> BoxFuture<'static, Result<Reservation, Status>> {
+        self.ask_for(purpose, amount_nanousd, output_tokens, "")
+    }
+
+    /// `target_id` says whose price applies; empty: the dearest of the request.
+    fn ask_for(
+        &mut self,
+        purpose: &str,
+        amount_nanousd: i64,
+        output_tokens: u64,
+        target_id: &str,
+    ) -> BoxFuture<'static, Result<Reservation, Status>> {
         // Counted even if the answer is lost: a number that was used may not ask for another amount.
         self.extensions += 1;
         let request = self.context.request(ExtendRequest {
@@ -300,7 +383,7 @@ impl Grant {
             extension: self.extensions,
             amount_nanousd,
             output_tokens,
-            target_id: String::new(),
+            target_id: target_id.to_owned(),
             purpose: purpose.to_owned(),
         });
         let (mut metering, limit_ms) = (self.parts.metering(), self.limit_ms);
@@ -309,6 +392,10 @@ impl Grant {
             Ok(answer.reservation.unwrap_or_default())
         })
     }
+}
+
+fn refused(purpose: &str, status: &Status) {
+    tracing::debug!(code = ?status.code(), purpose, "no money for something beside the answer");
 }
 
 /// Waits for a grant, where there is one.

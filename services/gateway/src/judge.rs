@@ -57,7 +57,7 @@ pub(crate) async fn ask(
     model: &str,
     chat: ChatRequest,
 ) -> String {
-    let Some(targets) = mesh.configured_targets(model) else { return String::new() };
+    let Some(targets) = mesh.configured_targets(model, context.tenant()) else { return String::new() };
     // Input is no dearer than output, and a token has a byte at least; most have four.
     let output = chat.sampling.as_ref().and_then(|sampling| sampling.max_output_tokens).unwrap_or(16);
     let tokens = u64::from(output) + bytes_of(&chat).div_ceil(3);

@@ -22,12 +22,14 @@ mod later;
 mod lead;
 mod ledger;
 mod lookup;
+mod measure;
 mod outlet;
 mod parts;
 mod pipeline;
 mod queries;
 mod relay;
 mod service;
+mod shadow;
 mod slice;
 mod spool;
 mod validate;
@@ -48,7 +50,9 @@ use crate::{
     spool::Spool,
 };
 pub use crate::{
-    config::{Config, Http as HttpConfig, Peers, SECTION, Spool as SpoolConfig, Steps},
+    config::{
+        Config, Http as HttpConfig, Peers, SECTION, Shadow as ShadowConfig, Spool as SpoolConfig, Steps,
+    },
     door::TENANT_HEADER,
     error::Error,
     parts::Parts,
@@ -68,6 +72,9 @@ pub(crate) struct Mesh {
     pub(crate) admissions: Admissions,
     pub(crate) ledger: Ledger,
     pub(crate) tasks: TaskSet,
+    /// Copies of requests.
+    pub(crate) shadows: TaskSet,
+    pub(crate) shutdown: Shutdown,
     pub(crate) clock: Arc<dyn Clock>,
     random: Random,
     pub(crate) replica: Arc<str>,
@@ -103,6 +110,8 @@ pub fn build(
         admissions: Admissions::new(&config, Arc::clone(&environment.clock)),
         ledger,
         tasks: TaskSet::new(FILLS, &shutdown),
+        shadows: TaskSet::new(config.shadow.most, &shutdown),
+        shutdown: shutdown.clone(),
         clock: environment.clock,
         random: environment.random,
         replica: replica.into(),
@@ -114,6 +123,17 @@ pub fn build(
     });
     let own = Part::new(signalbox_mesh::server!(GatewayServiceServer, Gateway { mesh: Arc::clone(&mesh) }));
     Ok(door::with_administration(own, &mesh).with_http(web::http(&mesh)).with_shutdown(shutdown))
+}
+
+fn named_targets(shared: &Shared, config: &Config, model: &str) -> Option<Vec<String>> {
+    let model = match model {
+        "auto" => config.default_model.clone().or_else(|| shared.models.keys().next().cloned())?,
+        other => other.to_owned(),
+    };
+    match shared.models.get(&model) {
+        Some(alias) => Some(alias.targets.iter().map(signalbox_config::Target::id).collect()),
+        None => model.contains('/').then(|| vec![model]),
+    }
 }
 
 /// Whether an address of the form `host:port` is on loopback.
@@ -128,24 +148,28 @@ impl Mesh {
         signalbox_mesh::request_id(self.clock.as_ref(), &self.random)
     }
 
-    /// The configured targets of a model, in their order: what the router would begin with.
-    pub(crate) fn configured_targets(&self, model: &str) -> Option<Vec<String>> {
+    /// The configured targets of a model, in their order: what the router would begin with. Those outside a tenant's regions are left
+    /// out; `None`: nothing is left, or known.
+    pub(crate) fn configured_targets(&self, model: &str, tenant: &str) -> Option<Vec<String>> {
         let shared = self.shared.load();
-        let model = match model {
-            "auto" => {
-                self.config.load().default_model.clone().or_else(|| shared.models.keys().next().cloned())?
-            }
-            other => other.to_owned(),
-        };
-        match shared.models.get(&model) {
-            Some(alias) => Some(alias.targets.iter().map(signalbox_config::Target::id).collect()),
-            None => model.contains('/').then(|| vec![model]),
+        let targets = named_targets(&shared, &self.config.load(), model)?;
+        let regions = shared.tenants.get(tenant).map_or(&[][..], |tenant| &tenant.regions);
+        if regions.is_empty() {
+            return Some(targets);
         }
+        // Any deployment of a target may be asked.
+        let all = || shared.models.values().flat_map(|alias| &alias.targets);
+        let within = |id: &String| {
+            let mut deployments = all().filter(|target| target.id() == *id).peekable();
+            deployments.peek().is_some() && deployments.all(|target| target.within(regions))
+        };
+        let left: Vec<String> = targets.into_iter().filter(within).collect();
+        (!left.is_empty()).then_some(left)
     }
 
     /// The provider that must have written a conversation's reasoning, if the model's targets leave no doubt.
     pub(crate) fn only_provider(&self, model: &str) -> Option<String> {
-        let targets = self.configured_targets(model)?;
+        let targets = named_targets(&self.shared.load(), &self.config.load(), model)?;
         let mut providers = targets.iter().filter_map(|target| Some(target.split_once('/')?.0));
         let first = providers.next()?;
         providers.all(|provider| provider == first).then(|| first.to_owned())

@@ -36,6 +36,7 @@ use crate::{
     outlet::Outlet,
     parts::{self, is_optional_loss},
     relay::Source,
+    shadow,
 };
 
 /// A request as it came in: shared by all that its way needs, because it is large.
@@ -117,7 +118,7 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outle
         // 2  Known already?
         let known = Box::pin(lookup::known(mesh, &context, &call, &mut entry, &inspected, &mut log)).await?;
 
-        let answer = match known {
+        let answer = Box::new(match known {
             Known::Hit { stream, cache, saved_nanousd, lease } => {
                 entry.bill.cache(cache.state(), saved_nanousd);
                 if let Some(lease) = lease {
@@ -151,6 +152,7 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outle
                 let plan = plan(mesh, &ask, vector, &mut log).await?;
                 // 4  One answer from that plan.
                 let stream = execute(mesh, &ask, &plan, None, &mut grant).await?;
+                shadow::begin(mesh, &ask, &plan, &mut grant, &entry.bill);
                 entry.grant = grant;
                 let again = again(mesh, &call, &context, &entry, &inspected, plan.clone());
                 Answer {
@@ -161,7 +163,7 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outle
                     saved_nanousd: 0,
                 }
             }
-        };
+        });
         log.overhead_us = micros(outlet.arrived());
 
         // 5  Every piece is checked before it leaves.  6  The lease is filled as it flows.
@@ -298,6 +300,8 @@ fn open(mesh: &Mesh, call: &Call, admission: Admission) -> (Entry, Vec<Notice>) 
 #[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) targets: Vec<PlannedTarget>,
+    /// Where copies go whose answers are only recorded.
+    pub(crate) shadows: Vec<String>,
     pub(crate) route: RouteInfo,
 }
 
@@ -350,18 +354,23 @@ pub(crate) async fn plan(
     let planned = parts::step("router", limit_ms, mesh.parts.router().plan(request)).await;
     log.plan_us = micros(begun);
     match planned {
-        Ok(plan) => Ok(Plan {
-            targets: plan
-                .candidates
-                .into_iter()
-                .map(|c| PlannedTarget { target_id: c.target_id, prefill: c.prefill })
-                .collect(),
-            route: RouteInfo { requested: chat.model.clone(), policy: plan.policy, reason: plan.reason },
-        }),
+        Ok(plan) => {
+            ask.progress.lock().routed(plan.record);
+            Ok(Plan {
+                shadows: plan.shadows.into_iter().map(|c| c.target_id).collect(),
+                targets: plan
+                    .candidates
+                    .into_iter()
+                    .map(|c| PlannedTarget { target_id: c.target_id, prefill: c.prefill })
+                    .collect(),
+                route: RouteInfo { requested: chat.model.clone(), policy: plan.policy, reason: plan.reason },
+            })
+        }
         Err(status) if is_optional_loss(&status) => {
-            let targets = mesh.configured_targets(&chat.model).ok_or(status)?;
+            let targets = mesh.configured_targets(&chat.model, context.tenant()).ok_or(status)?;
             log.degraded("router", "the router is away; the model that was asked for is used");
             Ok(Plan {
+                shadows: Vec::new(),
                 targets: targets
                     .into_iter()
                     .map(|id| PlannedTarget { target_id: id, prefill: false })

@@ -150,7 +150,9 @@ async fn embed_admitted(
     });
     let plan = match mesh.parts.router().plan(planned).await {
         Ok(plan) => plan.into_inner().candidates.into_iter().map(|c| c.target_id).collect(),
-        Err(status) if is_optional_loss(&status) => mesh.configured_targets(&request.model).ok_or(status)?,
+        Err(status) if is_optional_loss(&status) => {
+            mesh.configured_targets(&request.model, context.tenant()).ok_or(status)?
+        }
         Err(status) => return Err(status),
     };
     let plan = plan.into_iter().map(|target_id| PlannedTarget { target_id, prefill: false }).collect();

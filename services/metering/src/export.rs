@@ -16,7 +16,7 @@ use crate::{
 const PAGE: usize = 1_000;
 
 /// The columns. Those of the attempt are empty for a request that asked no provider.
-const COLUMNS: [&str; 39] = [
+const COLUMNS: [&str; 40] = [
     "request_id",
     "started_unix_ms",
     "tenant",
@@ -36,6 +36,7 @@ const COLUMNS: [&str; 39] = [
     "error_reason",
     "client_request_id",
     "on_allowance",
+    "route",
     "attempt",
     "attempt_kind",
     "attempt_outcome",
@@ -157,6 +158,7 @@ fn cells(row: &Row) -> Vec<Cell<'_>> {
         known(details.error_reason.as_deref()),
         known(details.client_request_id.as_deref()),
         Cell::Yes(details.on_allowance),
+        details.route.clone().map_or(Cell::Nothing, Cell::Json),
     ];
     match &row.attempt {
         Some(attempt) => attempt_cells(attempt, &mut cells),

@@ -38,6 +38,9 @@ pub(crate) struct Details {
     pub(crate) error_reason: Option<String>,
     pub(crate) client_request_id: Option<String>,
     pub(crate) on_allowance: bool,
+    /// What its model was chosen by, as a JSON object; not read here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) route: Option<String>,
 }
 
 /// Tokens by kind; the later ones are parts of the first two.
@@ -83,6 +86,11 @@ pub(crate) struct AttemptRecord {
 }
 
 impl AttemptRecord {
+    /// Whether it was made for the answer itself: no judge, and no copy beside it.
+    pub(crate) fn is_own(&self) -> bool {
+        !matches!(self.kind, AttemptKind::Shadow | AttemptKind::Judge)
+    }
+
     /// What it takes from budgets.
     pub(crate) fn amount(&self) -> Amount {
         Amount { nanousd: self.cost_nanousd, tokens: self.tokens.input.saturating_add(self.tokens.output) }
@@ -90,10 +98,13 @@ impl AttemptRecord {
 }
 
 impl Record {
-    /// The target that answered, else the last one that was tried.
+    /// The target that answered, else the last one that was tried. A judge and a copy beside the answer are neither, unless nothing
+    /// else was asked.
     pub(crate) fn target(&self) -> Option<&str> {
-        let answered = self.attempts.iter().rev().find(|a| a.outcome == AttemptOutcome::Ok);
-        answered.or(self.attempts.last()).map(|a| a.target_id.as_str())
+        let own = || self.attempts.iter().rev().filter(|a| a.is_own());
+        let answered = own().find(|a| a.outcome == AttemptOutcome::Ok);
+        let tried = || own().next();
+        answered.or_else(tried).or(self.attempts.last()).map(|a| a.target_id.as_str())
     }
 }
 

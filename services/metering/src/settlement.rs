@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use signalbox_proto::common::v1::{Attempt, AttemptKind, AttemptOutcome, Timings, Usage, UsageSource};
+use signalbox_proto::common::v1::{
+    Attempt, AttemptKind, AttemptOutcome, RouteRecord, Timings, Usage, UsageSource,
+};
 use signalbox_proto::metering::v1::{RequestOutcome, Settlement};
 
 use crate::{
@@ -16,6 +18,8 @@ use crate::{
 const ID_BYTES: usize = 128;
 const TEXT_BYTES: usize = 512;
 const ATTEMPTS: usize = 256;
+/// Room for thirty-two patterns of targets.
+const ROUTE_BYTES: usize = 6_144;
 /// Above any real usage, and small enough that sums do not overflow.
 const MOST_TOKENS: u64 = 1 << 40;
 
@@ -84,7 +88,21 @@ fn details(settlement: &Settlement, now: i64) -> Result<Details, Refusal> {
         error_reason: Some(cut(settlement.error_reason.clone())).filter(|reason| !reason.is_empty()),
         client_request_id: settlement.client_request_id.clone().map(cut),
         on_allowance: settlement.on_allowance,
+        route: settlement.route.as_ref().and_then(route),
     })
+}
+
+/// What a model was chosen by, as JSON without what is empty. One that is too long is left out: the money counts all the same.
+fn route(record: &RouteRecord) -> Option<String> {
+    let serde_json::Value::Object(mut fields) = serde_json::to_value(record).ok()? else { return None };
+    fields.retain(|_, value| match value {
+        serde_json::Value::Null | serde_json::Value::Bool(false) => false,
+        serde_json::Value::String(text) => !text.is_empty(),
+        serde_json::Value::Array(items) => !items.is_empty(),
+        _ => true,
+    });
+    let text = serde_json::Value::Object(fields).to_string();
+    (text.len() <= ROUTE_BYTES).then_some(text)
 }
 
 /// When an attempt began: its price is that of this time.

@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use signalbox_proto::common::v1::{AttemptKind, AttemptOutcome};
+use signalbox_proto::common::v1::AttemptOutcome;
 
 use crate::{ledger::AttemptRecord, subject::Subject};
 
@@ -62,10 +62,7 @@ impl Slices {
 
     /// Learns from attempts that were settled: whole answers to the request itself.
     pub(crate) fn learn(&self, subject: &Subject, attempts: &[AttemptRecord]) {
-        let mut whole = attempts
-            .iter()
-            .filter(|a| a.outcome == AttemptOutcome::Ok && a.kind != AttemptKind::Judge)
-            .peekable();
+        let mut whole = attempts.iter().filter(|a| a.outcome == AttemptOutcome::Ok && a.is_own()).peekable();
         if self.percent == 0 || whole.peek().is_none() {
             return;
         }
@@ -130,6 +127,7 @@ fn upper_end(bucket: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use signalbox_proto::common::v1::AttemptKind;
 
     use super::*;
     use crate::{rollup::tests::attempt, subject::tests::subject};
@@ -182,9 +180,11 @@ mod tests {
     #[test]
     fn only_whole_answers_to_the_request_itself_count() {
         let slices = Slices::new(90);
-        for (outcome, kind) in
-            [(AttemptOutcome::Cancelled, AttemptKind::First), (AttemptOutcome::Ok, AttemptKind::Judge)]
-        {
+        for (outcome, kind) in [
+            (AttemptOutcome::Cancelled, AttemptKind::First),
+            (AttemptOutcome::Ok, AttemptKind::Judge),
+            (AttemptOutcome::Ok, AttemptKind::Shadow),
+        ] {
             for _ in 0..30 {
                 slices.learn(&of("chat"), &[AttemptRecord { outcome, kind, ..attempt(1, 5) }]);
             }

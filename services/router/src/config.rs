@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::{
+    experiment::{Experiment, Shadow},
+    learned::Learn,
+};
+
 /// Name of the section in the configuration file.
 pub const SECTION: &str = "router";
 
@@ -21,6 +26,13 @@ pub struct Config {
     pub aliases: BTreeMap<String, String>,
     /// Named policies, besides the built-in ones, which have the names of the ways.
     pub policies: BTreeMap<String, Policy>,
+    /// Splits of requests among arms, by name; a request takes part in the first that concerns it.
+    pub experiments: BTreeMap<String, Experiment>,
+    /// Copies of requests whose answers are only recorded, by name.
+    pub shadows: BTreeMap<String, Shadow>,
+    /// Whether each request's complexity is recorded, so that `signalbox replay` can judge policies by complexity before one decides.
+    /// Costs some 0.1 ms for a long prompt; no vector is computed for it. Default false.
+    pub record_complexity: bool,
     /// Output tokens assumed for the predicted cost of a request that sets no limit. Default 512, about what chats use.
     pub assumed_output_tokens: u64,
     /// Receipts kept for `Explain`, oldest forgotten first. Default 10,000, about 20 MB.
@@ -37,6 +49,9 @@ impl Default for Config {
             auto_policy: Way::LowestCost.name().into(),
             aliases: BTreeMap::new(),
             policies: BTreeMap::new(),
+            experiments: BTreeMap::new(),
+            shadows: BTreeMap::new(),
+            record_complexity: false,
             assumed_output_tokens: 512,
             receipts: 10_000,
             receipts_seconds: 86_400,
@@ -77,6 +92,9 @@ pub struct Policy {
     /// For `sticky`: what keeps requests together. Default `conversation`.
     #[serde(default)]
     pub stick_to: StickTo,
+    /// For `learned`: what it learns from, and within which bounds.
+    #[serde(default)]
+    pub learn: Learn,
 }
 
 fn quality() -> f64 {
@@ -96,6 +114,7 @@ impl Policy {
             small: Vec::new(),
             quality: quality(),
             stick_to: StickTo::default(),
+            learn: Learn::default(),
         }
     }
 }
@@ -173,11 +192,13 @@ pub enum Way {
     Complexity,
     /// Requests that belong together stay together.
     Sticky,
+    /// By what reports teach (Thompson sampling), within the bounds of `learn`.
+    Learned,
 }
 
 impl Way {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Fixed,
         Self::LowestCost,
         Self::LowestLatency,
@@ -185,6 +206,7 @@ impl Way {
         Self::Weighted,
         Self::Complexity,
         Self::Sticky,
+        Self::Learned,
     ];
 
     /// The name in the configuration.
@@ -198,12 +220,13 @@ impl Way {
             Self::Weighted => "weighted",
             Self::Complexity => "complexity",
             Self::Sticky => "sticky",
+            Self::Learned => "learned",
         }
     }
 
-    /// Whether a policy of that name exists without being configured. Shares cannot be guessed.
+    /// Whether a policy of that name exists without being configured. Shares cannot be guessed, and who lets traffic be shifted says so.
     const fn is_built_in(self) -> bool {
-        !matches!(self, Self::Weighted)
+        !matches!(self, Self::Weighted | Self::Learned)
     }
 }
 
@@ -256,7 +279,7 @@ impl Config {
         Ok(())
     }
 
-    fn known_policy(&self, key: &str, name: &str) -> Result<(), String> {
+    pub(crate) fn known_policy(&self, key: &str, name: &str) -> Result<(), String> {
         if self.policy(name).is_some() {
             return Ok(());
         }

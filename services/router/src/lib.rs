@@ -3,30 +3,45 @@
 //! What it guarantees: a plan holds only targets that can answer (capabilities, context window, credential) and that principal,
 //! policy and request allow; what was filtered out is named with its reason; the same question has the same plan.
 
+pub mod compare;
 mod complexity;
 mod config;
 mod error;
 pub mod eval;
+mod experiment;
+mod fleet;
+mod follow;
+mod hash;
+mod learned;
+pub mod ledger;
 mod needs;
 mod order;
 mod pattern;
 mod plan;
+mod record;
+pub mod replay;
 mod rules;
 mod service;
 mod setup;
 mod stats;
 
-use signalbox_config::{Live, Shared};
+use std::sync::Arc;
+
+use signalbox_config::{Document, Live, Shared};
 use signalbox_embed::Embedder;
-use signalbox_mesh::{Environment, Part};
+use signalbox_mesh::{Environment, Part, Shutdown};
 use signalbox_proto::router::v1::router_service_server::RouterServiceServer;
+use tokio::sync::watch;
 
 pub use crate::{
     config::{Balance, Config, Latency, Policy, Rule, SECTION, StickTo, Way},
     error::Error,
+    experiment::{Arm, Experiment, Shadow, SplitBy},
+    learned::Learn,
 };
 
-/// Builds the router. `embedder` serves policies by complexity whose requests bring no vector; without it the prompt's features decide alone.
+/// Builds the router. `embedder` serves policies by complexity whose requests bring no vector; without it the prompt's features decide
+/// alone. What comes through `documents` is checked against catalog and recent requests, and takes over only if it stands both.
 ///
 /// # Errors
 /// A configuration that names what does not exist, contradicts itself, or leaves an alias without a candidate.
@@ -35,11 +50,33 @@ pub async fn build(
     shared: Live<Shared>,
     config: Config,
     embedder: Option<Embedder>,
+    documents: Option<watch::Receiver<Document>>,
     environment: Environment,
 ) -> Result<Part, Error> {
-    let setup = setup::Setup::new(&shared.load(), config).map_err(Error::Config)?;
-    let router = service::Router::new(setup, embedder, environment.clock);
-    Ok(Part::new(signalbox_mesh::server!(RouterServiceServer, router)))
+    let setup = Live::new(setup::Setup::new(&shared.load(), config).map_err(Error::Config)?);
+    let recent = Arc::new(follow::Recent::default());
+    let shutdown = Shutdown::new();
+    let random = environment.random.fork();
+    let (stats, learned) = match &shared.load().redis {
+        Some(redis) => {
+            let fleet = fleet::Fleet::new(redis, &random)?;
+            let known = (Arc::new(stats::Stats::shared()), Arc::new(learned::Learned::shared(random)));
+            shutdown.spawn(fleet.follow(Arc::clone(&known.0), Arc::clone(&known.1), shutdown.clone()));
+            known
+        }
+        None => (Arc::default(), Arc::new(learned::Learned::new(random))),
+    };
+    let router = service::Router::new(
+        setup.clone(),
+        Arc::clone(&recent),
+        (stats, learned),
+        embedder,
+        environment.clock,
+    );
+    if let Some(documents) = documents {
+        shutdown.spawn(follow::follow(setup, recent, shared, documents, shutdown.clone()));
+    }
+    Ok(Part::new(signalbox_mesh::server!(RouterServiceServer, router)).with_shutdown(shutdown))
 }
 
 /// Checks a configuration as [`build`] does.

@@ -16,7 +16,8 @@ fn main() -> ExitCode {
         } else {
             None
         };
-        let part = build(context.shared, config, embedder, context.environment).await?;
+        let part =
+            build(context.shared, config, embedder, Some(context.documents), context.environment).await?;
         Ok(Built { part, listen, trust: ContextTrust::Mesh })
     })
 }

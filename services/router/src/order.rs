@@ -4,6 +4,8 @@ use signalbox_proto::router::v1::Candidate;
 
 use crate::{
     config::{Latency, Policy, Way},
+    hash::rendezvous,
+    learned::Learned,
     pattern::covers_target,
     stats::Stats,
 };
@@ -11,6 +13,11 @@ use crate::{
 /// What an order may depend on besides the candidates.
 pub(crate) struct Basis<'a> {
     pub(crate) stats: &'a Stats,
+    /// What policies that learn believe.
+    pub(crate) learned: &'a Learned,
+    /// The policy's name and what was asked for: beliefs are theirs.
+    pub(crate) policy: &'a str,
+    pub(crate) model: &'a str,
     /// What makes requests equal for shares: the request's id.
     pub(crate) request_key: &'a str,
     /// What keeps requests together; empty: nothing.
@@ -26,11 +33,18 @@ pub(crate) struct Basis<'a> {
 /// The score of what is not to be tried before all others were.
 const LAST: f64 = -1e18;
 
-/// Orders candidates, best first; equal ones stay in configured order. `rule` holds the patterns of the rule that holds, with its number.
+/// Targets that go first whatever the way says.
+pub(crate) struct Front<'a> {
+    /// What puts them there: `rule 1`.
+    pub(crate) by: String,
+    pub(crate) targets: &'a [String],
+}
+
+/// Orders candidates, best first; equal ones stay in configured order.
 pub(crate) fn order(
     candidates: &mut [Candidate],
     policy: &Policy,
-    rule: Option<(usize, &[String])>,
+    front: Option<&Front<'_>>,
     basis: &Basis<'_>,
 ) {
     for candidate in candidates.iter_mut() {
@@ -40,8 +54,8 @@ pub(crate) fn order(
         let whole = first.map(|ms| ms.round() as u64);
         candidate.predicted_first_output_ms = whole;
     }
-    if let Some((number, patterns)) = rule {
-        by_rule(candidates, number, patterns);
+    if let Some(front) = front {
+        in_front(candidates, front);
     } else {
         match policy.way {
             Way::Fixed => fixed(candidates),
@@ -51,6 +65,7 @@ pub(crate) fn order(
             Way::Weighted => weighted(candidates, policy, basis),
             Way::Complexity => by_complexity(candidates, policy, basis),
             Way::Sticky => sticky(candidates, basis),
+            Way::Learned => learned(candidates, policy, basis),
         }
     }
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -63,12 +78,12 @@ fn fixed(candidates: &mut [Candidate]) {
     }
 }
 
-fn by_rule(candidates: &mut [Candidate], number: usize, patterns: &[String]) {
-    let place = |candidate: &Candidate| patterns.iter().position(|p| covers_target(p, &candidate.target_id));
+fn in_front(candidates: &mut [Candidate], Front { by, targets }: &Front<'_>) {
+    let place = |candidate: &Candidate| targets.iter().position(|p| covers_target(p, &candidate.target_id));
     for candidate in candidates {
         (candidate.score, candidate.reason) = match place(candidate) {
-            Some(place) => (-(place as f64), format!("rule {number} names it at place {}", place + 1)),
-            None => (LAST, format!("rule {number} does not name it, so it comes behind those named")),
+            Some(place) => (-(place as f64), format!("{by} names it at place {}", place + 1)),
+            None => (LAST, format!("{by} does not name it, so it comes behind those named")),
         };
     }
 }
@@ -135,6 +150,20 @@ fn weighted(candidates: &mut [Candidate], policy: &Policy, basis: &Basis<'_>) {
     }
 }
 
+fn learned(candidates: &mut [Candidate], policy: &Policy, basis: &Basis<'_>) {
+    let (draws, first) = basis.learned.draw(&policy.learn, basis.policy, basis.model, candidates);
+    for (at, (candidate, draw)) in candidates.iter_mut().zip(draws).enumerate() {
+        // Draws are near 0 to 1: whoever was chosen is above all others.
+        candidate.score = draw.value + if at == first { 100.0 } else { 0.0 };
+        candidate.reason = format!(
+            "useful {:.2} of 1 by {:.0} observations{}",
+            draw.mean,
+            draw.count,
+            if at == first { ", and its turn" } else { "" }
+        );
+    }
+}
+
 fn sticky(candidates: &mut [Candidate], basis: &Basis<'_>) {
     if basis.sticky_key.is_empty() {
         fixed(candidates);
@@ -147,18 +176,6 @@ fn sticky(candidates: &mut [Candidate], basis: &Basis<'_>) {
         candidate.score = rendezvous(basis.sticky_key, &candidate.target_id, 1.0);
         candidate.reason = "what belongs together stays together".into();
     }
-}
-
-/// A score that is highest for one target of a key, for each with a probability as its weight. When a target goes, only its keys
-/// move (weighted rendezvous hashing).
-fn rendezvous(key: &str, target_id: &str, weight: f64) -> f64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(key.as_bytes()).update(&[0]).update(target_id.as_bytes());
-    let mut first = [0; 8];
-    hasher.finalize_xof().fill(&mut first);
-    // In (0, 1).
-    let uniform = ((u64::from_le_bytes(first) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-    -weight / uniform.ln()
 }
 
 fn by_complexity(candidates: &mut [Candidate], policy: &Policy, basis: &Basis<'_>) {
@@ -192,8 +209,9 @@ fn by_complexity(candidates: &mut [Candidate], policy: &Policy, basis: &Basis<'_
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, sync::LazyLock};
 
+    use signalbox_mesh::Random;
     use signalbox_proto::common::v1::{Attempt, AttemptOutcome};
 
     use super::*;
@@ -208,7 +226,18 @@ mod tests {
     }
 
     fn basis(stats: &Stats) -> Basis<'_> {
-        Basis { stats, request_key: "r", sticky_key: "", needs_large: None, threshold: 0.5, quality: 0.95 }
+        static LEARNED: LazyLock<Learned> = LazyLock::new(|| Learned::new(Random::seeded(1)));
+        Basis {
+            stats,
+            learned: &LEARNED,
+            policy: "x",
+            model: "m",
+            request_key: "r",
+            sticky_key: "",
+            needs_large: None,
+            threshold: 0.5,
+            quality: 0.95,
+        }
     }
 
     fn ordered(policy: &Policy, basis: &Basis<'_>) -> Vec<String> {
@@ -224,7 +253,8 @@ mod tests {
         let way = Policy::of(Way::LowestCost);
         assert_eq!(ordered(&way, &basis(&stats)), ["p/cheap", "p/dear", "p/unknown"]);
         let mut all = candidates();
-        order(&mut all, &way, Some((1, &["p/unknown".to_owned(), "p/d*".to_owned()])), &basis(&stats));
+        let front = Front { by: "rule 1".into(), targets: &["p/unknown".to_owned(), "p/d*".to_owned()] };
+        order(&mut all, &way, Some(&front), &basis(&stats));
         assert_eq!(all.iter().map(|c| &*c.target_id).collect::<Vec<_>>(), ["p/unknown", "p/dear", "p/cheap"]);
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Rules(Vec<Program>);
 
 /// What is known of a request, for rules.
 pub(crate) struct Facts<'a> {
+    /// What makes requests equal for shares and splits.
+    pub(crate) request_id: &'a str,
     pub(crate) tenant: &'a str,
     pub(crate) model: &'a str,
     pub(crate) attribution: &'a Attribution,
@@ -101,6 +103,23 @@ fn place(text: &str, word: &str) -> (usize, usize) {
 
 const HOUR_MS: i64 = 3_600_000;
 
+#[cfg(test)]
+impl<'a> Facts<'a> {
+    /// A request of which nothing is known but this.
+    pub(crate) fn nothing(attribution: &'a Attribution) -> Self {
+        Self {
+            request_id: "",
+            tenant: "",
+            model: "",
+            attribution,
+            tokens: 0,
+            turns: 0,
+            tools: false,
+            unix_ms: 0,
+        }
+    }
+}
+
 impl Facts<'_> {
     fn context(&self) -> Context<'static, 'static> {
         let mut context = Context::default();
@@ -141,6 +160,7 @@ mod tests {
         };
         // Saturday, the first of January 2000, 13:00.
         let facts = Facts {
+            request_id: "r",
             tenant: "acme",
             model: "auto",
             attribution: &attribution,

@@ -8,7 +8,9 @@ use signalbox_config::Live;
 use signalbox_embed::Embedder;
 use signalbox_mesh::{Clock, RequestContext, error};
 use signalbox_proto::{
-    common::v1::{Attribution, ChatRequest, ErrorReason, Role, Vector, part},
+    common::v1::{
+        Attempt, AttemptKind, AttemptOutcome, Attribution, ChatRequest, ErrorReason, Role, Vector, part,
+    },
     router::v1::{
         ExplainRequest, ExplainResponse, ListModelsRequest, ListModelsResponse, ModelInfo, PlanRequest,
         PlanResponse, ReportRequest, ReportResponse, TargetInfo, router_service_server::RouterService,
@@ -19,10 +21,14 @@ use tonic::{Code, Request, Response, Status};
 use crate::{
     complexity::MODEL,
     config::{Policy, StickTo, Way},
+    follow::Recent,
+    hash::digest,
+    learned::Learned,
     needs::Needs,
     order::Basis,
     pattern::covers,
     plan::{Chosen, Question, choose, plan},
+    record::{self, Asked},
     rules::Facts,
     setup::Setup,
     stats::Stats,
@@ -44,29 +50,45 @@ const EMBED_TIMEOUT: Duration = Duration::from_millis(100);
 /// The service.
 pub(crate) struct Router {
     setup: Live<Setup>,
-    stats: Stats,
+    recent: Arc<Recent>,
+    stats: Arc<Stats>,
+    learned: Arc<Learned>,
     receipts: Cache<String, Receipt>,
+    /// Attempts that are known of requests which another replica planned.
+    elsewhere: Cache<String, usize>,
     embedder: Option<Embedder>,
     clock: Arc<dyn Clock>,
 }
 
 impl Router {
-    pub(crate) fn new(setup: Setup, embedder: Option<Embedder>, clock: Arc<dyn Clock>) -> Self {
-        let receipts = Cache::builder()
-            .max_capacity(setup.config.receipts)
-            .time_to_live(Duration::from_secs(setup.config.receipts_seconds))
-            .build();
+    pub(crate) fn new(
+        setup: Live<Setup>,
+        recent: Arc<Recent>,
+        (stats, learned): (Arc<Stats>, Arc<Learned>),
+        embedder: Option<Embedder>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let present = setup.load();
+        let (most, kept) = (present.config.receipts, Duration::from_secs(present.config.receipts_seconds));
+        let receipts = Cache::builder().max_capacity(most).time_to_live(kept).build();
+        let elsewhere = Cache::builder().max_capacity(most).time_to_live(kept).build();
         let embedder = embedder.filter(|embedder| MODEL.understands(embedder.model_hash().as_bytes()));
-        Self { setup: Live::new(setup), stats: Stats::default(), receipts, embedder, clock }
+        Self { setup, recent, stats, learned, receipts, elsewhere, embedder, clock }
     }
 
-    /// The probability that the large model is better, and the vector if it had to be computed.
-    async fn complexity(&self, chat: &ChatRequest, given: Option<&Vector>) -> (f64, Option<Vector>) {
+    /// The probability that the large model is better, and the vector if it had to be computed. None is computed where the answer is
+    /// only recorded.
+    async fn complexity(
+        &self,
+        chat: &ChatRequest,
+        given: Option<&Vector>,
+        decides: bool,
+    ) -> (f64, Option<Vector>) {
         let text = last_user_turn(chat);
         if let Some(vector) = given.filter(|vector| MODEL.understands(&vector.model_hash)) {
             return (MODEL.needs_large(&text, Some(&vector.values)), None);
         }
-        let embedded = match &self.embedder {
+        let embedded = match self.embedder.as_ref().filter(|_| decides) {
             Some(embedder) => tokio::time::timeout(EMBED_TIMEOUT, embedder.embed(&text)).await.ok(),
             None => None,
         };
@@ -79,22 +101,60 @@ impl Router {
         (needs_large, Some(Vector { model_hash: model_hash.into(), values: vector.into() }))
     }
 
-    fn remember(&self, context: &RequestContext, request: &PlanRequest, needs: u64, response: &PlanResponse) {
-        if request.dry_run || context.request_id().is_empty() {
-            return;
-        }
+    /// Keeps a plan for `Explain`, and what was asked for the check of a new policy.
+    fn remember(&self, asked: Asked, response: &PlanResponse) {
         // The vector says what the prompt was about: it is not kept.
         let plan = PlanResponse { vector: None, ..response.clone() };
         let explained = ExplainResponse {
             plan: Some(plan),
-            requested_model: request.chat.as_ref().map(|c| c.model.clone()).unwrap_or_default(),
-            input_tokens: needs,
-            planned_unix_ms: self.clock.unix_ms(),
+            requested_model: asked.model.clone(),
+            input_tokens: asked.record.input_tokens,
+            planned_unix_ms: asked.unix_ms,
             report: None,
         };
-        let receipt = Receipt { tenant: context.tenant().into(), explained: Arc::new(explained) };
-        self.receipts.insert(context.request_id().to_owned(), receipt);
+        let receipt = Receipt { tenant: asked.tenant.as_str().into(), explained: Arc::new(explained) };
+        self.receipts.insert(asked.request_id.clone(), receipt);
+        self.recent.add(asked);
     }
+
+    /// Learns from attempts that were not known before, and from a score that is new.
+    fn learn(&self, explained: &ExplainResponse, attempts: &[Attempt], score: Option<f64>) {
+        let now_ms = self.clock.unix_ms();
+        attempts.iter().for_each(|attempt| self.stats.record(attempt, now_ms));
+        let Some(plan) = &explained.plan else { return };
+        let setup = self.setup.load();
+        let Some(policy) = setup.config.policies.get(&plan.policy).filter(|p| p.way == Way::Learned) else {
+            return;
+        };
+        let of = (plan.policy.as_str(), explained.requested_model.as_str());
+        let dearest = plan.candidates.iter().filter_map(|c| c.predicted_cost_nanousd).max();
+        attempts.iter().for_each(|attempt| self.learned.served(&policy.learn, of, attempt, dearest));
+        let known = explained.report.iter().flat_map(|report| &report.attempts);
+        let answered = known.chain(attempts).rfind(|a| a.outcome() == AttemptOutcome::Ok && is_own(a));
+        if let Some((score, answered)) = score.zip(answered) {
+            self.learned.scored(&policy.learn, of, &answered.target_id, score);
+        }
+    }
+}
+
+impl Router {
+    /// Takes in what became of a request that another replica planned: of its targets, not of its policy. True: it was new.
+    fn learn_elsewhere(&self, report: &signalbox_proto::router::v1::Report) -> bool {
+        let known = self.elsewhere.get(&report.request_id).unwrap_or(0);
+        let new = report.attempts.get(known..).unwrap_or_default();
+        if new.is_empty() || report.request_id.is_empty() {
+            return false;
+        }
+        let now_ms = self.clock.unix_ms();
+        new.iter().for_each(|attempt| self.stats.record(attempt, now_ms));
+        self.elsewhere.insert(report.request_id.clone(), report.attempts.len());
+        true
+    }
+}
+
+/// Whether an attempt was made for the answer itself: no judge, and no copy beside it.
+fn is_own(attempt: &Attempt) -> bool {
+    !matches!(attempt.kind(), AttemptKind::Shadow | AttemptKind::Judge)
 }
 
 #[tonic::async_trait]
@@ -106,25 +166,25 @@ impl RouterService for Router {
             return Err(error::invalid("chat", "is missing; say what is asked"));
         };
         let needs = Needs::of(chat, request.input_tokens);
-        let input_tokens = needs.input_tokens;
-        let wishes = request.policy.clone().unwrap_or_default();
+        let wishes = request.policy.unwrap_or_default();
         if wishes.quality.is_some_and(|quality| !(0.0..=1.0).contains(&quality)) {
             return Err(error::invalid(
                 "policy.quality",
                 "is not from 0 to 1; 0.95 keeps 95 % of the large model's",
             ));
         }
-        let nobody = Attribution::default();
-        let attribution = request.attribution.as_ref().unwrap_or(&nobody);
+        let attribution = request.attribution.unwrap_or_default();
         let facts = Facts {
+            request_id: context.request_id(),
             tenant: context.tenant(),
             model: &chat.model,
-            attribution,
-            tokens: input_tokens,
+            attribution: &attribution,
+            tokens: needs.input_tokens,
             turns: chat.messages.len(),
             tools: !chat.tools.is_empty(),
             unix_ms: self.clock.unix_ms(),
         };
+        let unix_ms = facts.unix_ms;
         let question = Question {
             model: &chat.model,
             needs,
@@ -132,26 +192,35 @@ impl RouterService for Router {
             policy: &request.policy_name,
             allowed: &request.allowed_models,
             facts,
+            recorded: None,
         };
         let setup = self.setup.load();
         let chosen = choose(&setup, &question)?;
-        let quality = question.wishes.quality.unwrap_or(chosen.policy.quality);
-        let (needs_large, vector) = if chosen.by_complexity() {
-            let (needs_large, vector) = self.complexity(chat, request.vector.as_ref()).await;
+        let decides = chosen.by_complexity();
+        let (needs_large, vector) = if decides || setup.config.record_complexity {
+            let (needs_large, vector) = self.complexity(chat, request.vector.as_ref(), decides).await;
             (Some(needs_large), vector)
         } else {
             (None, None)
         };
-        let basis = Basis {
-            stats: &self.stats,
-            request_key: context.request_id(),
-            sticky_key: &sticky_key(&chosen, &question, chat, attribution),
-            needs_large,
-            threshold: if needs_large.is_some() { MODEL.threshold(quality) } else { 1.0 },
-            quality,
-        };
-        let response = PlanResponse { vector, ..plan(&setup, &question, &chosen, &basis)? };
-        self.remember(&context, &request, input_tokens, &response);
+        let sticky = sticky_key(&chosen, &question, chat, &attribution);
+        let sticky = if sticky.is_empty() { sticky } else { digest(context.tenant(), &sticky) };
+        let basis = Basis::of(&question, &chosen, &self.stats, &self.learned, needs_large, &sticky);
+        let mut response = PlanResponse { vector, ..plan(&setup, &question, &chosen, &basis)? };
+        if !request.dry_run && !context.request_id().is_empty() {
+            let record = record::of(&question, &chosen, needs_large, sticky);
+            response.record = Some(record.clone());
+            let asked = Asked {
+                request_id: context.request_id().to_owned(),
+                tenant: context.tenant().to_owned(),
+                model: chat.model.clone(),
+                allowed: request.allowed_models.clone(),
+                attribution: attribution.clone(),
+                unix_ms,
+                record,
+            };
+            self.remember(asked, &response);
+        }
         Ok(Response::new(response))
     }
 
@@ -165,31 +234,35 @@ impl RouterService for Router {
         }
         let mut accepted = 0;
         for report in reports {
-            // Only who planned it may report it, and a report that is known changes nothing.
-            let Some(receipt) = self.receipts.get(&report.request_id) else { continue };
+            // A report that is known changes nothing.
+            let Some(receipt) = self.receipts.get(&report.request_id) else {
+                accepted += u32::from(self.learn_elsewhere(&report));
+                continue;
+            };
             if *receipt.tenant != *report.tenant {
                 continue;
             }
             let mut explained = ExplainResponse::clone(&receipt.explained);
-            let known = explained.report.get_or_insert_default();
-            let news = report.attempts.len() > known.attempts.len()
-                || report.quality.is_some_and(|q| known.quality != Some(q));
-            if news {
-                let now_ms = self.clock.unix_ms();
-                for attempt in report.attempts.iter().skip(known.attempts.len()) {
-                    self.stats.record(attempt, now_ms);
-                }
-                let attempts = if report.attempts.is_empty() {
-                    std::mem::take(&mut known.attempts)
-                } else {
-                    report.attempts
-                };
-                let quality = report.quality.or(known.quality);
-                let request_id = report.request_id.clone();
-                *known = signalbox_proto::router::v1::Report { attempts, quality, ..report };
-                accepted += 1;
-                self.receipts.insert(request_id, Receipt { explained: Arc::new(explained), ..receipt });
+            let known = explained.report.as_ref();
+            let (attempts_known, score_known) =
+                known.map_or((0, None), |known| (known.attempts.len(), known.quality));
+            let score = report.quality.filter(|score| score_known != Some(*score));
+            let new = report.attempts.get(attempts_known..).unwrap_or_default();
+            if new.is_empty() && score.is_none() {
+                continue;
             }
+            self.learn(&explained, new, score);
+            let known = explained.report.get_or_insert_default();
+            let attempts = if report.attempts.is_empty() {
+                std::mem::take(&mut known.attempts)
+            } else {
+                report.attempts
+            };
+            let quality = report.quality.or(known.quality);
+            let request_id = report.request_id.clone();
+            *known = signalbox_proto::router::v1::Report { attempts, quality, ..report };
+            accepted += 1;
+            self.receipts.insert(request_id, Receipt { explained: Arc::new(explained), ..receipt });
         }
         Ok(Response::new(ReportResponse { accepted }))
     }

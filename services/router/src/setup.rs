@@ -7,7 +7,7 @@ use signalbox_config::Shared;
 
 use crate::{
     config::{Config, Policy, Way},
-    pattern::covers_target,
+    pattern::{covers, covers_target},
     rules::Rules,
 };
 
@@ -18,6 +18,8 @@ pub(crate) struct Setup {
     pub(crate) config: Config,
     /// By policy; those without rules are left out.
     pub(crate) rules: BTreeMap<String, Rules>,
+    /// Where requests may be answered, by tenant; those that may anywhere are left out.
+    regions: BTreeMap<String, Vec<String>>,
 }
 
 impl Setup {
@@ -40,6 +42,7 @@ impl Setup {
                 rules.insert(name.clone(), Rules::compile(&key, &policy.rules)?);
             }
         }
+        experiments(&config, &catalog)?;
         for (alias, targets) in catalog.aliases() {
             if let Some(policy) = config.aliases.get(alias).and_then(|name| config.policies.get(name))
                 && !targets.iter().any(|target| policy.admits(&target.id))
@@ -49,7 +52,27 @@ impl Setup {
                 ));
             }
         }
-        Ok(Self { catalog, config, rules })
+        let regions: BTreeMap<String, Vec<String>> = shared
+            .tenants
+            .iter()
+            .filter(|(_, tenant)| !tenant.regions.is_empty())
+            .map(|(name, tenant)| (name.clone(), tenant.regions.clone()))
+            .collect();
+        let nowhere = |regions: &Vec<String>| !catalog.targets().any(|target| target.within(regions));
+        if catalog.targets().next().is_some()
+            && let Some((tenant, regions)) = regions.iter().find(|(_, regions)| nowhere(regions))
+        {
+            return Err(format!(
+                "tenants.{tenant}.regions: no configured target is in {}; give targets there their `region`",
+                regions.join(", ")
+            ));
+        }
+        Ok(Self { catalog, config, rules, regions })
+    }
+
+    /// Where a tenant's requests may be answered; empty: anywhere.
+    pub(crate) fn regions(&self, tenant: &str) -> &[String] {
+        self.regions.get(tenant).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -79,10 +102,69 @@ fn numbers(key: &str, policy: &Policy) -> Result<(), String> {
     if let Some((pattern, weight)) = illegal {
         return Err(format!("{key}.weights: `{pattern}` has the weight {weight}; give 0 or more"));
     }
+    policy.learn.validate(&format!("{key}.learn"))?;
     if policy.way == Way::Weighted && !policy.weights.values().any(|weight| *weight > 0.0) {
         return Err(format!(
             "{key} is weighted but has no weights; give them as weights = {{ \"provider/model\" = 3, … }}"
         ));
+    }
+    Ok(())
+}
+
+/// Experiments and shadows name what is there, and no arm leaves an alias without a candidate.
+fn experiments(config: &Config, catalog: &Catalog) -> Result<(), String> {
+    let empty = catalog.targets().next().is_none();
+    let known = || catalog.targets().map(|target| target.id.as_str()).take(10).collect::<Vec<_>>().join(", ");
+    let aliases = |key: &str, patterns: &[String]| {
+        let named = |pattern: &&String| {
+            covers(pattern, "auto") || catalog.aliases().any(|(alias, _)| covers(pattern, alias))
+        };
+        match patterns.iter().find(|pattern| !empty && !named(pattern)) {
+            Some(pattern) => Err(format!("{key}.models names `{pattern}`, which is no configured alias")),
+            None => Ok(()),
+        }
+    };
+    for (name, experiment) in &config.experiments {
+        let key = format!("router.experiments.{name}");
+        experiment.validate(&key)?;
+        aliases(&key, &experiment.models)?;
+        for (at, arm) in experiment.arms.iter().enumerate() {
+            let key = format!("{key}.arms[{at}]");
+            if let Some(policy) = &arm.policy {
+                config.known_policy(&format!("{key}.policy"), policy)?;
+            }
+            let named =
+                |pattern: &&String| catalog.targets().any(|target| covers_target(pattern, &target.id));
+            if let Some(pattern) = arm.targets.iter().find(|pattern| !empty && !named(pattern)) {
+                return Err(format!(
+                    "{key}.targets names `{pattern}`, which is no configured target; known: {}",
+                    known()
+                ));
+            }
+            for (alias, targets) in catalog.aliases() {
+                let concerned = experiment.models.iter().any(|pattern| covers(pattern, alias));
+                if let Some(policy) =
+                    arm.policy.as_ref().filter(|_| concerned).and_then(|p| config.policies.get(p))
+                    && !targets.iter().any(|target| policy.admits(&target.id))
+                {
+                    return Err(format!(
+                        "{key}.policy excludes every target of the alias `{alias}`; change its allow or deny"
+                    ));
+                }
+            }
+        }
+    }
+    for (name, shadow) in &config.shadows {
+        let key = format!("router.shadows.{name}");
+        shadow.validate(&key)?;
+        aliases(&key, &shadow.models)?;
+        if !empty && catalog.target(&shadow.target).is_none() {
+            return Err(format!(
+                "{key}.target names `{}`, which is no configured target; known: {}",
+                shadow.target,
+                known()
+            ));
+        }
     }
     Ok(())
 }
@@ -140,6 +222,8 @@ mod tests {
             ("way = 'weighted'\nweights = { 'p/a' = -1 }", "`p/a` has the weight -1"),
             ("way = 'weighted'\nweights = { 'z' = 1 }", "policies.x.weights names `z`"),
             ("way = 'complexity'\nquality = 95", "quality is 95"),
+            ("way = 'learned'\nlearn = { least = 0.5, most = 0.2 }", "least is 0.5 and most 0.2"),
+            ("way = 'learned'\nlearn = { memory = 1 }", "policies.x.learn.memory is 1"),
             ("way = 'balanced'\nbalance = { cost = -1 }", "weight below 0"),
             (
                 "way = 'fixed'\nrules = [{ when = 'false', targets = ['p/a'] }]",
@@ -152,6 +236,40 @@ mod tests {
             assert!(error.contains(told), "{policy}: {error}");
         }
         checked("[router.policies.x]\nway = 'fixed'\nallow = ['p']\ndeny = ['p/a']").unwrap();
+    }
+
+    #[test]
+    fn an_experiment_names_what_is_there_and_keeps_a_candidate() {
+        let arms = |second: &str| {
+            format!(
+                "[router.experiments.x]\nmodels = ['m']\narms = [{{ name = 'a', weight = 1 }}, {{ {second} }}]"
+            )
+        };
+        for (section, told) in [
+            (arms("name = 'a', weight = 1"), "arms[1].name `a` is there twice"),
+            (arms("name = 'b', weight = -1"), "arms[1].weight is -1"),
+            (arms("name = 'b', weight = 1, targets = ['p/z']"), "arms[1].targets names `p/z`"),
+            (arms("name = 'b', weight = 1, policy = 'z'"), "arms[1].policy names the policy `z`"),
+            (
+                arms("name = 'b', weight = 1, policy = 'q'")
+                    + "\n[router.policies.q]\nway = 'fixed'\nallow = ['q']",
+                "arms[1].policy excludes every target of the alias `m`",
+            ),
+            ("[router.experiments.x]\nmodels = ['m']\narms = []".into(), "fewer than two arms"),
+            ("[router.shadows.x]\nmodels = ['z']\ntarget = 'p/a'\nshare = 0.1".into(), "models names `z`"),
+            ("[router.shadows.x]\nmodels = ['m']\ntarget = 'p/z'\nshare = 0.1".into(), "target names `p/z`"),
+            ("[router.shadows.x]\nmodels = ['m']\ntarget = 'p/a'\nshare = 5".into(), "share is 5"),
+        ] {
+            let error = checked(&section).unwrap_err();
+            assert!(error.contains(told), "{section}: {error}");
+        }
+        checked(&arms("name = 'b', weight = 1, targets = ['q/c']")).unwrap();
+    }
+
+    #[test]
+    fn a_tenant_has_a_target_in_its_regions() {
+        let error = checked("[tenants.acme]\nregions = ['eu']").unwrap_err();
+        assert!(error.starts_with("tenants.acme.regions: no configured target is in eu"), "{error}");
     }
 
     #[test]

@@ -4,10 +4,12 @@ use signalbox_config::Document;
 use signalbox_mesh::{Channel, ManualClock, RequestContext, error::reason_of};
 use signalbox_proto::{
     common::v1::{
-        ChatRequest, ErrorReason, Message, Part as Piece, Role, RoutePolicy, Text, Tool, part::Kind,
+        Attribution, ChatRequest, ErrorReason, Message, Part as Piece, Role, RoutePolicy, Text, Tool,
+        part::Kind,
     },
     router::v1::{ExplainRequest, PlanRequest, router_service_client::RouterServiceClient},
 };
+use tonic::Response;
 
 use super::*;
 
@@ -26,7 +28,8 @@ async fn client(section: &str) -> RouterServiceClient<Channel> {
     let document = Document::parse(&format!("{MODELS}\n{section}"), "t").unwrap();
     let environment = Environment::manual(ManualClock::new(1_000), 1, "");
     let shared = Live::new(document.shared().unwrap());
-    let part = build(shared, document.section(SECTION).unwrap(), None, environment.clone()).await.unwrap();
+    let part =
+        build(shared, document.section(SECTION).unwrap(), None, None, environment.clone()).await.unwrap();
     let channel = Channel::local(&part, &signalbox_mesh::Config::default(), &environment);
     signalbox_mesh::client!(RouterServiceClient, channel)
 }
@@ -60,6 +63,86 @@ async fn only_targets_that_can_answer_stay() {
     assert_eq!(order(PlanRequest { policy: Some(deny), ..ask("fast") }).await.unwrap(), ["p/cheap"]);
     let allowed = vec!["p/ch*".to_owned()];
     assert_eq!(order(PlanRequest { allowed_models: allowed, ..ask("fast") }).await.unwrap(), ["p/cheap"]);
+}
+
+#[tokio::test]
+async fn requests_stay_in_the_regions_of_their_tenant() {
+    let mut client = client(
+        "[models.placed]
+         targets = [
+           { base_url = 'http://h/v1', model = 'us', provider = 'p', region = 'us' },
+           { base_url = 'http://h/v1', model = 'eu', provider = 'p', region = 'eu' },
+         ]
+         [tenants.acme]
+         regions = ['eu']
+         [router.shadows.s]
+         models = ['*']
+         target = 'p/us'
+         share = 1",
+    )
+    .await;
+    let mut plan = async |tenant: &str, model: &str| {
+        let context = RequestContext::background().with_principal(tenant, "k");
+        client.plan(context.request(ask(model))).await.map(Response::into_inner)
+    };
+    let of_acme = plan("acme", "placed").await.unwrap();
+    assert_eq!(of_acme.candidates.iter().map(|c| &*c.target_id).collect::<Vec<_>>(), ["p/eu"]);
+    assert_eq!(
+        (&*of_acme.rejected[0].reason, &*of_acme.rejected[0].detail),
+        ("region", "it is in us; the tenant's requests stay in eu")
+    );
+    assert!(of_acme.shadows.is_empty(), "nor is a copy sent elsewhere");
+    let of_other = plan("other", "placed").await.unwrap();
+    assert_eq!(of_other.candidates.len(), 2);
+    let refused = plan("acme", "fast").await.unwrap_err();
+    assert!(refused.message().contains("its region is unknown"), "{}", refused.message());
+}
+
+#[tokio::test]
+async fn a_split_and_its_copies_are_told_and_recorded() {
+    let mut client = client(
+        "[router.experiments.x]
+         models = ['fast']
+         key = 'user'
+         arms = [{ name = 'a', weight = 0 }, { name = 'b', weight = 1, targets = ['p/cheap'] }]
+         [router.shadows.s]
+         models = ['fast']
+         target = 'p/dear'
+         share = 1",
+    )
+    .await;
+    let mut plan = async |request: PlanRequest| {
+        let mut context = RequestContext::background().with_principal("acme", "k");
+        context.set_request_id("r-1");
+        client.plan(context.request(request)).await.unwrap().into_inner()
+    };
+    let by_user = |model: &str| {
+        let attribution = Attribution { user: Some("ann".into()), ..Attribution::default() };
+        PlanRequest { attribution: Some(attribution), ..ask(model) }
+    };
+    let split = plan(by_user("fast")).await;
+    assert_eq!((&*split.candidates[0].target_id, split.experiment_arm.as_deref()), ("p/cheap", Some("x/b")));
+    assert_eq!((split.shadows.len(), &*split.shadows[0].target_id), (1, "p/dear"));
+    let record = split.record.unwrap();
+    assert_eq!(
+        (&*record.policy, &*record.named_by, &*record.experiment, &*record.arm),
+        ("fixed", "alias", "x", "b")
+    );
+    assert!(record.unit.len() == 16 && record.input_tokens == 10);
+
+    let plain = plan(ask("fast")).await;
+    assert_eq!(
+        (plain.experiment_arm, plain.shadows.len()),
+        (None, 0),
+        "no user, no arm; and the copy's target is asked anyway"
+    );
+    let wishes = RoutePolicy { name: Some("fixed".into()), ..RoutePolicy::default() };
+    let named = plan(PlanRequest { policy: Some(wishes), ..by_user("fast") }).await;
+    assert_eq!(named.experiment_arm, None, "who names a policy has chosen");
+    let direct = plan(by_user("p/dear")).await;
+    assert_eq!((direct.experiment_arm, direct.shadows.len()), (None, 0));
+    let dry = plan(PlanRequest { dry_run: true, ..by_user("fast") }).await;
+    assert_eq!((dry.record, dry.experiment_arm.as_deref()), (None, Some("x/b")));
 }
 
 #[tokio::test]

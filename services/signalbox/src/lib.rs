@@ -3,6 +3,8 @@
 //! [`up`] is the composition root of the all-in-one: it builds the five services, puts each behind a local channel, and
 //! serves the gateway over them. The other modules are commands that talk to a running mesh.
 
+mod alerts;
+mod audit;
 mod bench;
 mod budgets;
 mod cache;
@@ -11,10 +13,14 @@ mod check;
 mod client;
 mod cost;
 mod dimension;
+mod experiments;
 mod guard;
 mod import;
 mod keys;
+mod ledger;
+mod limits;
 mod print;
+mod replay;
 mod route;
 mod targets;
 mod tokens;
@@ -52,6 +58,13 @@ enum Command {
     /// Makes, lists and changes budgets.
     #[command(subcommand)]
     Budgets(budgets::Command),
+    /// Makes, lists and changes rate limits.
+    #[command(subcommand)]
+    Limits(limits::Command),
+    /// Lists who changed keys, budgets and limits.
+    Audit(audit::Args),
+    /// Prints alerts as they come: budgets, errors, slow calls, sudden changes.
+    Alerts(alerts::Args),
     /// Lists the targets behind a running mesh, and how they are.
     Targets(targets::Args),
     /// Looks at configuration files.
@@ -66,9 +79,12 @@ enum Command {
     /// Looks into a running mesh's cache, empties it, or measures it.
     #[command(subcommand)]
     Cache(cache::Command),
-    /// Measures the router.
-    #[command(subcommand)]
-    Route(route::Command),
+    /// Shows which models a prompt would go to, and why, without asking any; or measures the router.
+    Route(route::Args),
+    /// Puts recorded requests through another routing policy, and prints what would have changed.
+    Replay(replay::Args),
+    /// Prints what experiments and shadow traffic showed, with confidence intervals.
+    Experiments(experiments::Args),
     /// Measures how tokens are counted.
     #[command(subcommand)]
     Tokens(tokens::Command),
@@ -115,6 +131,9 @@ async fn run(command: Command) -> Ended {
         Command::Usage(args) => usage::run(args).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Budgets(command) => budgets::run(command).await,
+        Command::Limits(command) => limits::run(command).await,
+        Command::Audit(args) => audit::run(args).await,
+        Command::Alerts(args) => alerts::run(args).await,
         Command::Targets(args) => targets::run(args).await,
         Command::Config(ConfigCommand::Check(args)) => check::run(&args),
         Command::ProviderSim(args) => {
@@ -126,7 +145,9 @@ async fn run(command: Command) -> Ended {
         Command::Import(command) => import::run(command),
         Command::Guard(command) => guard::run(command).await,
         Command::Cache(command) => cache::run(command).await,
-        Command::Route(command) => route::run(command).await,
+        Command::Route(args) => route::run(args).await,
+        Command::Replay(args) => replay::run(args).await,
+        Command::Experiments(args) => experiments::run(args).await,
         Command::Tokens(command) => tokens::run(command).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Completions { shell } => {

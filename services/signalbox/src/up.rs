@@ -10,6 +10,7 @@ use signalbox_gateway::Parts;
 use signalbox_launch::Failure;
 use signalbox_mesh::{Channel, ContextTrust, Environment, Part, Server};
 use signalbox_testkit::provider::{self, Provider};
+use tokio::sync::watch;
 
 use crate::{Ended, print};
 
@@ -49,7 +50,7 @@ pub struct Running {
     pub shared: Live<Shared>,
 }
 
-/// Builds the mesh.
+/// Builds the mesh. `documents` is the configuration file whenever it was changed.
 ///
 /// # Errors
 /// A configuration at fault, or state that cannot be opened.
@@ -60,6 +61,7 @@ pub async fn build(
     mesh: &signalbox_mesh::Config,
     environment: Environment,
     simulate: bool,
+    documents: Option<watch::Receiver<Document>>,
 ) -> Result<Running, Failure> {
     let simulator = if simulate { Some(simulate_models(&mut shared).await?) } else { None };
     let shared = Live::new(shared);
@@ -76,7 +78,7 @@ pub async fn build(
     let env = || environment.clone();
     let guard = signalbox_guard::build(shared.clone(), guard, model, env()).await?;
     let cache = signalbox_cache::build(shared.clone(), cache, embedding, env()).await?;
-    let router = signalbox_router::build(shared.clone(), router, routing, env()).await?;
+    let router = signalbox_router::build(shared.clone(), router, routing, documents, env()).await?;
     let executor =
         signalbox_executor::build(shared.clone(), document.section(signalbox_executor::SECTION)?, env())
             .await?;
@@ -165,6 +167,7 @@ async fn start(args: Args) -> Result<(), Failure> {
         gateway.listen.clone_from(listen);
     }
     signalbox_telemetry::init("signalbox", &shared.telemetry);
+    signalbox_telemetry::metrics::start("signalbox", shared.telemetry.metrics_listen.as_deref()).await?;
     if let Some(given) = provider_models(&args)? {
         for (alias, model) in given.models {
             shared.models.entry(alias).or_insert(model);
@@ -174,8 +177,9 @@ async fn start(args: Args) -> Result<(), Failure> {
     let listener = signalbox_launch::bind(&gateway.listen).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir.clone())?);
     let server = Server::new(&mesh.server, &environment).trust(ContextTrust::Public);
+    let (documents, _changes) = signalbox_launch::follow_document(args.config.clone(), &document);
     let Running { gateway, behind, simulator, shared } =
-        build(&document, shared, gateway, &mesh, environment, simulate).await?;
+        build(&document, shared, gateway, &mesh, environment, simulate, Some(documents)).await?;
     let _prices = signalbox_launch::follow_prices(args.config, &shared);
     greet(simulate && !args.simulate);
     signalbox_launch::announce("signalbox", listener.local_addr()?);

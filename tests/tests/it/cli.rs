@@ -11,7 +11,7 @@ use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use crate::finish;
 
-async fn signalbox(sandbox: &Sandbox, arguments: &[&str], input: &str) -> String {
+pub(crate) async fn signalbox(sandbox: &Sandbox, arguments: &[&str], input: &str) -> String {
     let mut child = Command::new(binary("signalbox"))
         .args(arguments)
         .args(["--server", &format!("http://{}", sandbox.address)])
@@ -30,7 +30,7 @@ async fn signalbox(sandbox: &Sandbox, arguments: &[&str], input: &str) -> String
     String::from_utf8(stdout).unwrap()
 }
 
-fn json(text: &str) -> Vec<Value> {
+pub(crate) fn json(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

@@ -89,14 +89,14 @@ pub(super) struct RequestRow<'a> {
 const INSERT_REQUEST: &str = "\
     INSERT OR IGNORE INTO requests (request_id, tenant, principal, team, user, feature, tags, requested_model, target_id, \
     outcome, cache, saved_nanousd, hit_input_tokens, hit_output_tokens, started_unix_ms, settled_unix_ms, total_ms, \
-    first_output_ms, overhead_us, error_reason, client_request_id, on_allowance) \
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    first_output_ms, overhead_us, error_reason, client_request_id, on_allowance, route) \
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// A row that is open (0) or abandoned (8) gives way.
 const REPLACE_REQUEST: &str = "\
     UPDATE requests SET target_id = coalesce(?2, target_id), outcome = ?3, cache = ?4, saved_nanousd = ?5, \
     hit_input_tokens = ?6, hit_output_tokens = ?7, started_unix_ms = ?8, settled_unix_ms = ?9, total_ms = ?10, \
-    first_output_ms = ?11, overhead_us = ?12, error_reason = ?13, client_request_id = ?14, on_allowance = ?15 \
+    first_output_ms = ?11, overhead_us = ?12, error_reason = ?13, client_request_id = ?14, on_allowance = ?15, route = ?17 \
     WHERE request_id = ?1 AND outcome IN (0, ?16) AND ?3 != 0 AND outcome != ?3";
 
 /// Records a request that is new; false: there is one of that id.
@@ -125,6 +125,7 @@ pub(super) fn insert_request(connection: &Connection, request: &RequestRow<'_>, 
         details.error_reason,
         details.client_request_id,
         details.on_allowance,
+        details.route,
     ])?;
     Ok(inserted > 0)
 }
@@ -154,6 +155,7 @@ pub(super) fn replace_request(
         details.client_request_id,
         details.on_allowance,
         i32::from(RequestOutcome::Abandoned),
+        details.route,
     ])?;
     if changed > 0 {
         return Ok(Entered::New);

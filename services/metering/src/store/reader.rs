@@ -201,6 +201,7 @@ fn ledger_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
             error_reason: row.get("error_reason")?,
             client_request_id: row.get("client_request_id")?,
             on_allowance: row.get("on_allowance")?,
+            route: text("route")?,
         },
         attempt,
     })

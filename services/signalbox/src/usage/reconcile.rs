@@ -3,13 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use signalbox_metering::reconcile::{Drift, Place, Statement, Sum, add_line, compare};
-use signalbox_proto::metering::v1::{ExportFormat, ExportUsageRequest};
 
 use crate::{
     Ended,
     client::{Client, Server},
-    keys::metering,
-    print, when,
+    ledger, print, when,
 };
 
 const DAY_MS: i64 = 86_400_000;
@@ -41,7 +39,7 @@ pub(super) async fn run(args: Args) -> Ended {
     let (from, to) = (days().min().unwrap_or(0), days().max().unwrap_or(0) + DAY_MS);
     let client = args.server.connect()?;
     let tenant = args.tenant.clone().unwrap_or_default();
-    let ours = ledger(&client, tenant, args.provider.as_deref(), (from, to)).await?;
+    let ours = read(&client, tenant, args.provider.as_deref(), (from, to)).await?;
     let drift = compare(&ours, &theirs);
     if args.json {
         drift.iter().for_each(|drift| print::line(&json(drift)));
@@ -58,25 +56,15 @@ pub(super) async fn run(args: Args) -> Ended {
 }
 
 /// The ledger's sums. Requests that began shortly before the first day may have attempts in it.
-async fn ledger(
+async fn read(
     client: &Client,
     tenant: String,
     provider: Option<&str>,
     (from, to): (i64, i64),
 ) -> Result<BTreeMap<Place, Sum>, String> {
-    let request = client.request(ExportUsageRequest {
-        tenant,
-        from_unix_ms: from.saturating_sub(DAY_MS / 24).max(0),
-        to_unix_ms: to,
-        format: ExportFormat::Ndjson.into(),
-    });
-    let answer = metering(client).export_usage(request).await.map_err(|s| client.explain(&s))?;
-    let (mut pages, mut sums) = (answer.into_inner(), BTreeMap::new());
-    while let Some(page) = pages.message().await.map_err(|s| client.explain(&s))? {
-        for line in String::from_utf8_lossy(&page.lines).lines() {
-            add_line(&mut sums, line, provider);
-        }
-    }
+    let mut sums = BTreeMap::new();
+    let from = from.saturating_sub(DAY_MS / 24).max(0);
+    ledger::each_line(client, tenant, (from, to), |line| add_line(&mut sums, line, provider)).await?;
     Ok(sums)
 }
 

@@ -1,4 +1,4 @@
-//! `signalbox route`: which models a prompt would go to, and how good the router's judgement is.
+//! `signalbox route eval`: how good the router's judgement is.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,9 @@ use signalbox_router::eval;
 
 use crate::{Ended, print};
 
-/// What to do with the router.
-#[derive(Debug, Clone, clap::Subcommand)]
-pub(crate) enum Command {
-    /// Puts prompts that a small and a large model answered in the router's order, and prints what it would have saved.
-    Eval(Args),
-}
-
 /// Arguments of `signalbox route eval`.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Args {
+pub(super) struct Args {
     /// The folder with router/*.jsonl: text, task, and small_correct and large_correct, or scores by model.
     #[arg(long, env = "SIGNALBOX_DATA")]
     data: PathBuf,
@@ -32,8 +25,7 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-pub(crate) async fn run(command: Command) -> Ended {
-    let Command::Eval(args) = command;
+pub(super) async fn run(args: Args) -> Ended {
     let loaded = tokio::task::spawn_blocking(|| Embedder::load(EmbedConfig::default()));
     let embedder = loaded.await.map_err(|error| error.to_string())?;
     if let Err(error) = &embedder {

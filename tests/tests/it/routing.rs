@@ -1,0 +1,206 @@
+//! Experiments, copies beside answers, and what the command line makes of them.
+
+use serde_json::Value;
+use signalbox_proto::{
+    common::v1::Attribution,
+    gateway::v1::GenerateRequest,
+    metering::v1::{QueryUsageRequest, metering_service_client::MeteringServiceClient},
+};
+use signalbox_tests::sandbox::{Sandbox, Topology};
+
+use crate::{
+    cli::{json, signalbox},
+    complete, finish, uncached,
+};
+
+both!(
+    splits_users_among_arms_and_copies_requests,
+    settles_a_request_when_its_copy_has_ended,
+    ends_a_copy_when_its_client_leaves,
+    copies_nothing_that_is_not_paid_for,
+    replays_what_was_recorded_through_another_policy,
+);
+
+const PAIR: &str = "pair>sim-small|sim-echo";
+
+fn by(user: &str, mut request: GenerateRequest) -> GenerateRequest {
+    request.attribution = Some(Attribution { user: Some(user.to_owned()), ..Attribution::default() });
+    request
+}
+
+/// Waits until so many requests are in the ledger.
+async fn settled(sandbox: &Sandbox, requests: u64) {
+    let mut metering = signalbox_mesh::client!(MeteringServiceClient, sandbox.channel);
+    loop {
+        let usage = metering.query_usage(QueryUsageRequest::default()).await.unwrap().into_inner();
+        if usage.rows.first().is_some_and(|row| row.requests >= requests) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn command(sandbox: &Sandbox, arguments: &[&str]) -> Value {
+    json(&signalbox(sandbox, arguments, "").await).remove(0)
+}
+
+const BUDGET: &str = "[tenants.local]\nbudgets = [{ limit_usd = \"1\", period = \"total\" }]\n[metering.allowance]\nenabled = false\n";
+
+async fn splits_users_among_arms_and_copies_requests(topology: Topology) {
+    let config = format!(
+        "{BUDGET}[router.experiments.x]\nmodels = [\"pair\"]\nkey = \"user\"\narms = [{{ name = \"a\", weight = 1 }}, \
+         {{ name = \"b\", weight = 1, targets = [\"sim/sim-echo\"] }}]\n[router.shadows.s]\nmodels = [\"pair\"]\ntarget = \"sim/sim-large\"\n\
+         share = 1\n"
+    );
+    let sandbox = Sandbox::with(topology, &[PAIR, "sim-large"], &config).await;
+    for user in 0..8 {
+        let seen = async || {
+            let request = by(&user.to_string(), uncached("pair", "What is the time in Rome?"));
+            complete(sandbox.ask(request).await)
+        };
+        let (one, two) = (seen().await, seen().await);
+        assert_eq!(one.started.unwrap().model, two.started.unwrap().model, "a user stays in an arm");
+        assert_eq!(one.finished.unwrap().attempts, 1, "the copy is not the client's");
+    }
+    settled(&sandbox, 16).await;
+    let found = command(&sandbox, &["experiments", "--json", "--control", "a"]).await;
+    let arms = found["arms"].as_array().unwrap();
+    assert_eq!((arms.len(), &arms[0]["arm"], &arms[0]["control"]), (2, &"a".into(), &true.into()), "{found}");
+    let of = |field: &str| arms.iter().map(|arm| arm[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((of("requests"), of("units")), (16, 8), "{found}");
+    let shadows = found["shadows"].as_array().unwrap();
+    let copies: u64 = shadows.iter().map(|shadow| shadow["copies"].as_u64().unwrap()).sum();
+    assert!(
+        copies == 16 && shadows.iter().all(|s| s["target"] == "sim/sim-large" && s["failed"] == 0),
+        "{found}"
+    );
+    // The usage by target is of what answered, not of the copies.
+    let usage = json(&signalbox(&sandbox, &["usage", "--by", "target", "--json"], "").await);
+    assert!(usage.iter().all(|row| row["target"] != "sim/sim-large"), "{usage:?}");
+    finish(sandbox, 16).await;
+}
+
+async fn settles_a_request_when_its_copy_has_ended(topology: Topology) {
+    let slow = "sim-large+drip=50+chunks=20";
+    let config =
+        format!("{BUDGET}[router.shadows.s]\nmodels = [\"sim-small\"]\ntarget = \"sim/{slow}\"\nshare = 1\n");
+    let sandbox = Sandbox::with(topology, &[&format!("slow>{slow}")], &config).await;
+    complete(sandbox.ask(uncached("sim-small", "What is the time in Rome?")).await);
+    // The client has its answer, and the copy goes on.
+    sandbox.provider.wait_for(|totals| totals.received == 2 && totals.in_flight == 1).await;
+    settled(&sandbox, 1).await;
+    assert_eq!(sandbox.provider.in_flight(), 0);
+    finish(sandbox, 1).await;
+}
+
+async fn ends_a_copy_when_its_client_leaves(topology: Topology) {
+    let slow = "sim-echo+drip=50+chunks=1000";
+    let config = format!(
+        "{BUDGET}[router.shadows.s]\nmodels = [\"slow\"]\ntarget = \"sim/sim-echo+drip=50+chunks=999\"\nshare = 1\n"
+    );
+    let sandbox =
+        Sandbox::with(topology, &[&format!("slow>{slow}"), "copied>sim-echo+drip=50+chunks=999"], &config)
+            .await;
+    let stream = sandbox.gateway().generate(uncached("slow", &"one two ".repeat(400))).await.unwrap();
+    let mut stream = stream.into_inner();
+    stream.message().await.unwrap();
+    sandbox.provider.wait_for(|totals| totals.in_flight == 2).await;
+    drop(stream);
+    sandbox.provider.wait_for(|totals| totals.in_flight == 0).await;
+    settled(&sandbox, 1).await;
+    finish(sandbox, 1).await;
+}
+
+async fn copies_nothing_that_is_not_paid_for(topology: Topology) {
+    // Room for an answer of sim-small, and none for the copy beside it.
+    let config = "[tenants.local]\nbudgets = [{ limit_usd = \"0.0001\", period = \"total\" }]\n[metering.allowance]\nenabled = false\n\
+                  [router.shadows.s]\nmodels = [\"sim-small\"]\ntarget = \"sim/sim-echo\"\nshare = 1\n";
+    let sandbox = Sandbox::with(topology, &[], config).await;
+    let mut request = uncached("sim-small", "Hello");
+    let limit = signalbox_proto::common::v1::Sampling { max_output_tokens: Some(40), ..Default::default() };
+    request.chat.as_mut().unwrap().sampling = Some(limit);
+    complete(sandbox.ask(request).await);
+    settled(&sandbox, 1).await;
+    assert_eq!(sandbox.provider.totals().received, 1, "no copy was sent");
+    finish(sandbox, 1).await;
+}
+
+async fn replays_what_was_recorded_through_another_policy(topology: Topology) {
+    let sandbox = Sandbox::with(topology, &[PAIR], "").await;
+    for n in 0..4 {
+        let mut request = by("ann", uncached("pair", "What is the time in Rome?"));
+        if n == 0 {
+            request.attribution.as_mut().unwrap().tags.insert("plan".into(), "free".into());
+        }
+        complete(sandbox.ask(request).await);
+    }
+    settled(&sandbox, 4).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let target = |model: &str, price: &str| {
+        format!(
+            "{{ base_url = \"http://127.0.0.1:1/v1\", model = \"{model}\", provider = \"sim\", price = {{ input_usd_per_mtok = \"{price}\", \
+             output_usd_per_mtok = \"{price}\" }} }}"
+        )
+    };
+    let models =
+        format!("[models.pair]\ntargets = [{}, {}]\n", target("sim-small", "10"), target("sim-echo", "5"));
+    let present = file("present.toml", &models);
+    let rule = "[router.aliases]\npair = \"x\"\n[router.policies.x]\nway = \"fixed\"\n[[router.policies.x.rules]]\n\
+                when = \"tags.plan == 'free' && user == 'ann'\"\ntargets = [\"sim/sim-echo\"]\n";
+    let policy = file("new.toml", rule);
+    let replay = ["replay", "--policy", &policy, "--config", &present, "--since", "1h"];
+    let found = command(&sandbox, &[&replay[..], &["--json"]].concat()).await;
+    assert_eq!((&found["replayed"], &found["elsewhere"]), (&4.into(), &1.into()), "{found}");
+    let moved = &found["moves"][0];
+    assert_eq!((&moved["from"], &moved["to"]), (&"sim/sim-small".into(), &"sim/sim-echo".into()), "{found}");
+    assert_eq!(
+        moved["cost_before_nanousd"].as_i64(),
+        moved["cost_after_nanousd"].as_i64().map(|cost| cost * 2)
+    );
+    let told = signalbox(&sandbox, &replay, "").await;
+    assert!(told.contains("1 would go to another model first"), "{told}");
+
+    // The same plan is shown without asking anyone.
+    let asked = sandbox.provider.totals().received;
+    let shown = command(&sandbox, &["route", "--model", "pair", "--json", "What is the time in Rome?"]).await;
+    assert_eq!(
+        (&shown["candidates"][0]["target"], &shown["policy"]),
+        (&"sim/sim-small".into(), &"fixed".into()),
+        "{shown}"
+    );
+    assert!(
+        shown["candidates"][0]["predicted_first_output_ms"].is_u64(),
+        "by what the router was told: {shown}"
+    );
+    let file = file("whole.toml", &(models + rule));
+    let by_file = [
+        "route",
+        "--config",
+        &file,
+        "--model",
+        "pair",
+        "--tag",
+        "plan=free",
+        "--user",
+        "ann",
+        "--needs",
+        "vision",
+        "Hi",
+    ];
+    let refused = tokio::process::Command::new(signalbox_tests::process::binary("signalbox"))
+        .args(by_file)
+        .output()
+        .await
+        .unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("not known to have `vision`"), "{told}");
+    let told = signalbox(&sandbox, &[&by_file[..9], &["Hi"]].concat(), "").await;
+    assert!(told.contains("rule 1 names it at place 1"), "{told}");
+    assert_eq!(sandbox.provider.totals().received, asked);
+    finish(sandbox, 4).await;
+}
