@@ -17,11 +17,11 @@ const TRUSTED: &str = "SIGNALBOX_TEST_REDISS_TRUSTED";
 async fn redis_over_tls_is_used_if_its_certificate_is_trusted() {
     if let Ok(url) = std::env::var(URL) {
         let redis = Redis { url: Some(url), ..Redis::default() };
-        return if std::env::var_os(TRUSTED).is_some() {
-            shares(redis).await
-        } else {
-            goes_without(redis).await
-        };
+        match std::env::var_os(TRUSTED) {
+            Some(_) => shares(redis).await,
+            None => goes_without(redis).await,
+        }
+        return;
     }
     let folder = tempfile::tempdir().unwrap();
     let [(certificate, key), (other, _)] = ["own", "other"].map(|name| certified(folder.path(), name));

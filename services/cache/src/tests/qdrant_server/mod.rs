@@ -156,7 +156,7 @@ impl Collection {
         for condition in &filter.must {
             match condition.condition_one_of.as_ref() {
                 Some(ConditionOneOf::HasId(ids)) => {
-                    ids.has_id.iter().try_for_each(|one| id(Some(one)).map(drop))?
+                    ids.has_id.iter().try_for_each(|one| id(Some(one)).map(drop))?;
                 }
                 Some(ConditionOneOf::Field(field)) if self.indexed.contains(&field.key) => {}
                 Some(ConditionOneOf::Field(field)) => {
