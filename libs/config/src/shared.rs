@@ -288,7 +288,7 @@ pub enum BudgetPeriod {
     Month,
 }
 
-/// Logs.
+/// Logs and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
@@ -296,6 +296,8 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// A filter such as `info` or `signalbox_executor=debug,warn`. Default `info`; `RUST_LOG` goes before it.
     pub log_level: Option<String>,
+    /// Where Prometheus finds `/metrics`, as `host:port`, usually port 9464. Default: nothing is counted.
+    pub metrics_listen: Option<String>,
 }
 
 /// How log lines look.

@@ -109,6 +109,7 @@ where
     let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION)?;
     mesh.validate()?;
     signalbox_telemetry::init(name, &shared.telemetry);
+    signalbox_telemetry::metrics::start(name, shared.telemetry.metrics_listen.as_deref()).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir)?);
     let server = Server::new(&mesh.server, &environment);
     let shared = Live::new(shared);

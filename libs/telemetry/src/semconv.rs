@@ -22,3 +22,13 @@ pub const GEN_AI_RESPONSE_MODEL: &str = "gen_ai.response.model";
 pub const GEN_AI_USAGE_INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
 /// Output tokens.
 pub const GEN_AI_USAGE_OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+/// `input` or `output`.
+pub const GEN_AI_TOKEN_TYPE: &str = "gen_ai.token.type";
+/// How an operation failed.
+pub const ERROR_TYPE: &str = "error.type";
+/// How a request or an attempt ended, as the ledger calls it.
+pub const OUTCOME: &str = "signalbox.outcome";
+/// Why an attempt was made.
+pub const ATTEMPT_KIND: &str = "signalbox.attempt.kind";
+/// A step of a request.
+pub const STEP: &str = "signalbox.step";

@@ -1,7 +1,7 @@
 //! Measures the cache: exact hits, memory per entry, search, and lookups by meaning beside the bare model.
 //!
 //! `cargo run --release -p signalbox-cache --example cache_bench [REDIS_URL]`. With an address (`redis://…`, or `redis+unix:///…`) exact
-//! hits are measured over that Redis too.
+//! hits are measured over that Redis too; with `--features qdrant-edge` the embedded engine beside the scan.
 
 use std::time::{Duration, Instant};
 
@@ -28,14 +28,16 @@ const HITS: usize = 20_000;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
+    // First, so that no memory that others gave back is taken for its own.
+    search(ENTRIES).await;
+    search(ENTRIES / 10).await;
     exact("in process", None, ENTRIES).await?;
     if let Some(url) = std::env::args().nth(1) {
         let redis = Redis { url: Some(url), prefix: "signalbox-bench".into(), ..Redis::default() };
         exact("over redis", Some(redis), ENTRIES / 10).await?;
     }
-    for points in [10_000, ENTRIES] {
-        search(points).await;
-    }
+    #[cfg(feature = "qdrant-edge")]
+    indexed(ENTRIES).await?;
     meaning().await
 }
 
@@ -79,7 +81,27 @@ async fn exact(name: &str, redis: Option<Redis>, entries: usize) -> Result<(), F
 
 async fn search(points: usize) {
     let before = resident();
-    let search = Search::filled(points, 384).await;
+    let search = Search::scanned(points, 384).await;
+    searched("scan", &search, points, before).await;
+}
+
+/// The same in the embedded engine.
+#[cfg(feature = "qdrant-edge")]
+async fn indexed(points: usize) -> Result<(), Failure> {
+    let folder = tempfile::tempdir()?;
+    let before = resident();
+    let begun = Instant::now();
+    let (search, took) =
+        Search::indexed(&folder.path().join("edge"), points, 384).await.ok_or("no engine")?;
+    say(&format!(
+        "qdrant-edge: {points} points came in {:?}, and were indexed in {took:?}",
+        begun.elapsed() - took
+    ));
+    searched("qdrant-edge", &search, points, before).await;
+    Ok(())
+}
+
+async fn searched(name: &str, search: &Search, points: usize, before: usize) {
     let grown = resident().saturating_sub(before);
     let (mut times, mut found) = (Vec::new(), 0);
     for _ in 0..2_000 {
@@ -89,7 +111,7 @@ async fn search(points: usize) {
     }
     let (half, most) = percentiles(&mut times);
     say(&format!(
-        "search: {points} points of one partition, p50 {half:?}, p99 {most:?}, {:.1} found; {} bytes of memory per point",
+        "{name}: {points} points of one partition, p50 {half:?}, p99 {most:?}, {:.1} found; {} bytes of memory per point",
         found as f64 / 2_000.0,
         grown / points
     ));
@@ -133,6 +155,15 @@ async fn meaning() -> Result<(), Failure> {
         "by meaning: p50 {whole:?}, p99 {most:?}, the bare model {bare:?}: {:.2} times",
         whole.as_secs_f64() / bare.as_secs_f64()
     ));
+    let mut without = Vec::new();
+    for number in 0..EACH {
+        let mine = format!("Where is my order number {number} today?");
+        let begun = Instant::now();
+        client.clone().lookup(context.request(asking(&mine))).await?.into_inner().message().await?;
+        without.push(begun.elapsed());
+    }
+    let (half, most) = percentiles(&mut without);
+    say(&format!("what nothing can answer by meaning, without its vector: p50 {half:?}, p99 {most:?}"));
     let (mut bare, mut whole) = (Duration::ZERO, Duration::ZERO);
     for round in 0..EACH / AT_ONCE {
         let some = || (round * AT_ONCE..).take(AT_ONCE).map(|number| EACH + number);
@@ -161,7 +192,11 @@ fn asked(number: usize) -> String {
 }
 
 fn question(number: usize) -> LookupRequest {
-    let kind = Some(part::Kind::Text(Text { text: asked(number) }));
+    asking(&asked(number))
+}
+
+fn asking(text: &str) -> LookupRequest {
+    let kind = Some(part::Kind::Text(Text { text: text.to_owned() }));
     let parts = vec![Piece { kind, ..Piece::default() }];
     let messages = vec![Message { role: Role::User.into(), parts, ..Message::default() }];
     let chat = ChatRequest { model: "fast".into(), messages, ..ChatRequest::default() };

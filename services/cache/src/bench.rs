@@ -1,6 +1,9 @@
 //! What `examples/cache_bench.rs` cannot reach from the outside: the search alone.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use signalbox_embed::Vector;
 use signalbox_mesh::Random;
@@ -9,23 +12,41 @@ use crate::{
     backend::Named,
     canonical::Digest,
     entry::EntryId,
-    vectors::{ExactScan, Point, Scope, VectorStore as _},
+    vectors::{ExactScan, Point, Scope, VectorStore},
 };
 
 /// Points of one tenant, in this process, to be searched. They lie in groups around random centres, as questions do.
 pub struct Search {
-    store: ExactScan,
+    store: Arc<dyn VectorStore>,
     centres: Vec<Vec<f32>>,
     random: Random,
 }
 
 impl Search {
-    /// Fills a store with so many points of one partition.
-    pub async fn filled(points: usize, dimensions: usize) -> Self {
+    /// Fills a scan with so many points of one partition.
+    pub async fn scanned(points: usize, dimensions: usize) -> Self {
+        Self::filled(Arc::new(ExactScan::new(points, points)), points, dimensions).await
+    }
+
+    /// Fills the embedded engine with as many, and lets it index them; gives how long that took. `None`: the folder cannot be used.
+    #[cfg(feature = "qdrant-edge")]
+    pub async fn indexed(
+        folder: &std::path::Path,
+        points: usize,
+        dimensions: usize,
+    ) -> Option<(Self, Duration)> {
+        let edge = crate::vectors::Edge::open(folder, dimensions, points, points, 0).ok()?;
+        let filled = Self::filled(Arc::new(edge.clone()), points, dimensions).await;
+        let begun = Instant::now();
+        edge.optimise().await;
+        Some((filled, begun.elapsed()))
+    }
+
+    async fn filled(store: Arc<dyn VectorStore>, points: usize, dimensions: usize) -> Self {
         let random = Random::seeded(1);
         let centre = |_| (0..dimensions).map(|_| gaussian(&random)).collect();
         let centres: Vec<Vec<f32>> = (0..1_000).map(centre).collect();
-        let this = Self { store: ExactScan::new(points, points), centres, random };
+        let this = Self { store, centres, random };
         for _ in 0..points {
             let named = Named { id: EntryId::draw(&this.random), key: Digest([0; 32]) };
             let Some(vector) = this.vector() else { continue };

@@ -37,7 +37,7 @@ use crate::{
     standing::Standing,
     tenant::{Tenant, Tenants},
     vault::Vault,
-    vectors::{ExactScan, Point, Scope, VectorStore},
+    vectors::{ExactScan, MOST, Point, Scope, VectorStore},
 };
 
 /// What a store's own deadline is short of a lookup's.
@@ -501,18 +501,25 @@ impl Cache {
 
     /// Removes entries; gives their number.
     pub(crate) async fn invalidate(&self, tenant: &Tenant, cover: Cover) -> Result<u64, Failure> {
-        let near = match &cover {
-            // Nobody is told that something is gone which nobody could look for.
-            Cover::Like { .. } if self.vectors.trouble().is_some() => return Err(Failure::Away),
-            Cover::Like { vector, at_least } => {
-                self.vectors.search(Scope::Tenant(&tenant.name), vector, *at_least, usize::MAX).await
+        let mut all = 0;
+        loop {
+            let near = match &cover {
+                // Nobody is told that something is gone which nobody could look for.
+                Cover::Like { .. } if self.vectors.trouble().is_some() => return Err(Failure::Away),
+                Cover::Like { vector, at_least } => {
+                    self.vectors.search(Scope::Tenant(&tenant.name), vector, *at_least, MOST).await
+                }
+                _ => Vec::new(),
+            };
+            let near: Vec<Named> = near.into_iter().map(|neighbour| neighbour.named).collect();
+            let removed = self.backend.invalidate(&tenant.name, cover.clone(), &near).await?;
+            self.forget_points(&tenant.name, &removed).await;
+            all += removed.len() as u64;
+            // What one search could not name comes in the next, now that those are gone.
+            if near.len() < MOST || removed.is_empty() {
+                return Ok(all);
             }
-            _ => Vec::new(),
-        };
-        let near: Vec<Named> = near.into_iter().map(|neighbour| neighbour.named).collect();
-        let removed = self.backend.invalidate(&tenant.name, cover, &near).await?;
-        self.forget_points(&tenant.name, &removed).await;
-        Ok(removed.len() as u64)
+        }
     }
 
     pub(crate) fn lease_ttl(&self) -> Duration {

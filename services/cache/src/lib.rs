@@ -15,7 +15,7 @@
 //! - **Nobody waits for a store**: where Redis or Qdrant does not answer within its deadline, a lookup is a miss.
 //!
 //! Entries, leases and answers in flight are kept by a `backend`: in this process, or in a Redis that replicas share. Vectors are
-//! kept by a store of `vectors`: in this process, or in a Qdrant server. `cache.rs` is the page to read first.
+//! kept by a store of `vectors`: in this process, scanned or indexed, or in a Qdrant server. `cache.rs` is the page to read first.
 
 mod backend;
 #[doc(hidden)]
@@ -62,7 +62,7 @@ use crate::{
 };
 pub use crate::{
     config::{
-        Config, DEFAULT_POLICY, Disk, Encryption, Exact, Lease, Mode, Policy, Qdrant as QdrantConfig,
+        Config, DEFAULT_POLICY, Disk, Encryption, Engine, Exact, Lease, Mode, Policy, Qdrant as QdrantConfig,
         SECTION, Semantic, Shared as SharedStore,
     },
     embedding::{Embedding, embedder},
@@ -108,7 +108,10 @@ pub async fn build(
     }
     let service = service::Service(Arc::new(cache));
     let part = Part::new(signalbox_mesh::server!(CacheServiceServer, service)).with_health(health);
-    Ok(part.with_shutdown(shutdown).on_drain(move || async move { flush(&stores).await }))
+    Ok(part.with_shutdown(shutdown).on_drain(move || async move {
+        stores.0.flush().await;
+        stores.1.close().await;
+    }))
 }
 
 type Stores = (Arc<dyn Backend>, Arc<dyn VectorStore>);
@@ -162,6 +165,10 @@ fn vectors(
             let clock = Arc::clone(&environment.clock);
             Arc::new(Qdrant::new(&config.qdrant, &hash, dimensions, clock, shutdown)?)
         }
+        #[cfg(feature = "qdrant-edge")]
+        (None, Some(hash), Some(dimensions)) if semantic.engine == Engine::QdrantEdge => {
+            edge(config, &hash, dimensions, environment, shutdown)
+        }
         (_, Some(hash), _) => Arc::new(scan(config, &hash, environment, vault)),
         _ => Arc::new(ExactScan::new(semantic.max_entries, semantic.max_entries_per_tenant)),
     })
@@ -176,8 +183,7 @@ fn scan(
 ) -> ExactScan {
     let Semantic { max_entries, max_entries_per_tenant, .. } = config.semantic;
     let restored = folder(config, environment).map(|folder| {
-        let hash: String = model[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = folder.join(format!("vectors-{hash}"));
+        let path = folder.join(format!("vectors-{}", short(model)));
         let (now, vault) = (environment.clock.unix_ms(), Arc::clone(vault));
         ExactScan::restored(max_entries, max_entries_per_tenant, &path, now, vault)
     });
@@ -189,6 +195,41 @@ fn scan(
         }
         None => ExactScan::new(max_entries, max_entries_per_tenant),
     }
+}
+
+/// Vectors in the embedded engine, with those of the last process that had the same model.
+#[cfg(feature = "qdrant-edge")]
+fn edge(
+    config: &Config,
+    model: &embedding::Hash,
+    dimensions: usize,
+    environment: &Environment,
+    shutdown: &Shutdown,
+) -> Arc<dyn VectorStore> {
+    let Semantic { max_entries, max_entries_per_tenant, .. } = config.semantic;
+    let now = environment.clock.unix_ms();
+    let opened = match folder(config, environment) {
+        Some(folder) => {
+            let folder = folder.join(format!("edge-{}", short(model)));
+            vectors::Edge::open(&folder, dimensions, max_entries, max_entries_per_tenant, now)
+        }
+        None => Err(std::io::ErrorKind::NotFound.into()),
+    };
+    match opened {
+        Ok(edge) => {
+            shutdown.spawn(edge.clone().look_after(shutdown.clone()));
+            Arc::new(edge)
+        }
+        Err(error) => {
+            tracing::warn!(error = %error.kind(), "vectors are kept in memory only, without the embedded engine: the data folder cannot be used, or another process has it");
+            Arc::new(ExactScan::new(max_entries, max_entries_per_tenant))
+        }
+    }
+}
+
+/// Enough of a model's hash to tell its vectors from another's.
+fn short(model: &embedding::Hash) -> String {
+    model[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Checks that the policies that tenants name exist.

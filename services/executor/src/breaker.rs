@@ -80,6 +80,16 @@ pub(crate) struct Open {
     pub(crate) retry_in: Duration,
 }
 
+impl Open {
+    /// What the caller is told that failed: the reason names the last failure, also where another replica saw it.
+    pub(crate) fn class(&self) -> ErrorClass {
+        match self.reason.ends_with(ErrorClass::RateLimited.label()) {
+            true => ErrorClass::RateLimited,
+            false => ErrorClass::Overloaded,
+        }
+    }
+}
+
 /// Is the right to ask. Dropped without a result, as by a cancelled request, it tells nothing and frees the probe.
 #[derive(Debug)]
 pub(crate) struct Permit {
@@ -319,6 +329,7 @@ mod tests {
         let open = breaker.admit(SETTINGS, Instant::now()).unwrap_err();
         assert_eq!(open.retry_in, Duration::from_secs(10));
         assert_eq!(open.reason, "3 failures in a row, the last: overloaded");
+        assert_eq!(open.class(), ErrorClass::Overloaded);
 
         tokio::time::advance(Duration::from_secs(10)).await;
         let mut probe = breaker.admit(SETTINGS, Instant::now()).unwrap();
@@ -350,7 +361,8 @@ mod tests {
         assert_eq!(breaker.read(Instant::now()).0, BreakerState::Closed);
         let mut permit = breaker.admit(SETTINGS, Instant::now()).unwrap();
         permit.failed(ErrorClass::RateLimited, Some(Duration::from_secs(60)), Instant::now());
-        assert_eq!(breaker.admit(SETTINGS, Instant::now()).unwrap_err().retry_in, Duration::from_secs(60));
+        let open = breaker.admit(SETTINGS, Instant::now()).unwrap_err();
+        assert_eq!((open.retry_in, open.class()), (Duration::from_secs(60), ErrorClass::RateLimited));
     }
 
     #[tokio::test(start_paused = true)]

@@ -63,10 +63,9 @@ impl Core {
             Ok(permit) => Ok((permit, held.admitted())),
             Err(open) => {
                 let words = format!("not asked: {}", open.reason);
-                let class = ErrorClass::Overloaded;
                 Err(Box::new(Failure::unsent(
                     AttemptOutcome::BreakerOpen,
-                    class,
+                    open.class(),
                     &words,
                     Some(open.retry_in),
                 )))

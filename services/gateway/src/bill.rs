@@ -16,7 +16,7 @@ use signalbox_proto::{
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Status};
 
-use crate::{follow::Turn, ledger::Ledger, parts::is_away, shadow::Joint};
+use crate::{follow::Turn, ledger::Ledger, measure, parts::is_away, shadow::Joint};
 
 /// What is known of the attempt that is under way.
 #[derive(Default)]
@@ -259,6 +259,7 @@ pub(crate) struct Bill {
 impl Bill {
     /// Opens the bill of an admitted request.
     pub(crate) fn open(record: Settlement, input_tokens: u64, ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
+        measure::began(&record);
         Self {
             record,
             input_tokens,

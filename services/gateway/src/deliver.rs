@@ -8,7 +8,7 @@ use signalbox_mesh::{RequestContext, error};
 use signalbox_proto::{
     common::v1::{
         BlockedBy, CacheState, Delta, ErrorReason, FinishReason, Finished, GenerateEvent, Message, Notice,
-        Started, Timings, Usage, UsageSource, delta::Content, generate_event::Kind, notice,
+        RouteInfo, Started, Timings, Usage, UsageSource, delta::Content, generate_event::Kind, notice,
     },
     executor::v1::ExecuteResponse,
     guard::v1::{ScreenClosed, ScreenOpen, ScreenResponse, ScreenedEvent, Verdict, screen_response},
@@ -123,6 +123,62 @@ impl Released {
     }
 }
 
+/// What an answer's delivery holds, over several answers where the model is asked once more. On the heap, because a stream's
+/// memory is what its future has room for.
+struct Delivery {
+    fill: Option<Fill>,
+    again: Option<Again>,
+    resume: Resume,
+    teller: Teller,
+    /// The entry that the answer came from, or goes into.
+    entry_id: Option<String>,
+}
+
+impl Delivery {
+    fn begin(answer: Box<Answer>, log: Log, entry: &mut Entry) -> (Events, Box<Self>) {
+        let Answer { source, started, fill, again, saved_nanousd } = *answer;
+        let hit = started.cache.as_ref().and_then(|c| c.entry_id.clone());
+        let delivery = Self {
+            entry_id: hit.or_else(|| fill.as_ref().map(|fill| fill.entry_id().to_owned())),
+            fill,
+            again,
+            resume: Resume { follows: matches!(source, Source::Follow(_)), ..Resume::default() },
+            teller: Teller {
+                started: Some(started),
+                log,
+                saved_nanousd,
+                cost_nanousd: 0,
+                finished: false,
+                capped: false,
+            },
+        };
+        (Events::new(source, entry.bill.progress(), entry.grant.take()), Box::new(delivery))
+    }
+
+    /// Passes an event on, to the client and into what is kept.
+    fn pass(
+        &mut self,
+        event: ScreenedEvent,
+        route: Option<&RouteInfo>,
+        kept: &mut Vec<GenerateEvent>,
+        entry: &mut Entry,
+        outlet: &mut Outlet,
+    ) {
+        let ScreenedEvent { client, stored, client_only } = event;
+        let Some(client) = client else { return };
+        // What a budget cut short is nobody else's answer.
+        let cut = matches!(&client.kind, Some(Kind::Finished(finished)) if entry.is_cut(finished));
+        if !client_only && !cut && (self.fill.is_some() || self.resume.follows) {
+            let mut stored = stored.unwrap_or_else(|| client.clone());
+            if let Some(Kind::Started(started)) = &mut stored.kind {
+                started.route = route.cloned();
+            }
+            kept.extend(self.resume.new_part(stored, self.fill.is_some()));
+        }
+        self.teller.tell(client, entry, outlet);
+    }
+}
+
 /// Delivers an answer to its end.
 ///
 /// # Errors
@@ -131,35 +187,23 @@ impl Released {
 pub(crate) async fn deliver(
     mesh: &Mesh,
     context: &RequestContext,
-    answer: Answer,
+    answer: Box<Answer>,
     inspected: &Inspected,
     entry: &mut Entry,
     call: &Call,
     log: Log,
     outlet: &mut Outlet,
 ) -> Result<(), Status> {
-    let Answer { source, started, mut fill, mut again, saved_nanousd } = answer;
-    let hit = started.cache.as_ref().and_then(|c| c.entry_id.clone());
-    let entry_id = hit.or_else(|| fill.as_ref().map(|fill| fill.entry_id().to_owned()));
-    let mut resume = Resume { follows: matches!(source, Source::Follow(_)), ..Resume::default() };
     let progress = entry.bill.progress();
-    let mut events = Events::new(source, progress.clone(), entry.grant.take());
-    let mut teller = Teller {
-        started: Some(started),
-        log,
-        saved_nanousd,
-        cost_nanousd: 0,
-        finished: false,
-        capped: false,
-    };
+    let (mut events, mut delivery) = Delivery::begin(answer, log, entry);
     let mut corrected = false;
 
     let closed = loop {
         let purse = events.purse();
         let mut released = Released::open(mesh, context, events, inspected, entry, call, corrected).await?;
-        pass(mesh, context, &mut released, &mut fill, &mut resume, &mut teller, entry, outlet).await?;
+        pass(mesh, context, &mut released, &mut delivery, entry, outlet).await?;
         if let Some(status) = progress.lock().take_error() {
-            if let Some(lease) = resume.turned(&progress).and_then(|turn| turn.lease) {
+            if let Some(lease) = delivery.resume.turned(&progress).and_then(|turn| turn.lease) {
                 // Nothing came of it: the next follower's turn.
                 outlet.lead(mesh, context, lease).abort("failed");
             }
@@ -167,21 +211,23 @@ pub(crate) async fn deliver(
         }
         let closed = released.closed()?;
         let Some(invalid) = &closed.invalid else { break closed };
-        let again = again.take().filter(|_| !invalid.correction.is_empty() && teller.started.is_some());
+        let unheard = !invalid.correction.is_empty() && delivery.teller.started.is_some();
+        let again = delivery.again.take().filter(|_| unheard);
         let Some(again) = again else { return Err(invalid_output(&invalid.message)) };
         // Nothing of the answer has left: the model is told what is wrong with it, once.
         let grant = purse.lock().close();
         let Some((stream, grant)) = again(invalid.correction.clone(), grant).await? else {
             return Err(invalid_output(&format!("{}, and no money is left to ask again", invalid.message)));
         };
-        teller.log.retried(&invalid.message);
+        delivery.teller.log.retried(&invalid.message);
         (events, corrected) = (Events::new(Source::Executor(stream), progress.clone(), grant), true);
     };
+    let Delivery { fill, mut teller, entry_id, .. } = *delivery;
     if closed.verdict() == Verdict::Block {
         if let Some(fill) = fill {
             fill.abort("finding");
         }
-        teller.blocked(closed.blocked_by.unwrap_or_default(), entry, outlet).await;
+        teller.blocked(closed.blocked_by.unwrap_or_default(), entry, outlet);
         return Ok(());
     }
     if teller.capped {
@@ -218,45 +264,34 @@ async fn next(
 }
 
 /// Passes on what is released, to the client and into the entry.
-#[expect(clippy::too_many_arguments, reason = "what `deliver` holds over several answers")]
 async fn pass(
     mesh: &Mesh,
     context: &RequestContext,
     released: &mut Released,
-    fill: &mut Option<Fill>,
-    resume: &mut Resume,
-    teller: &mut Teller,
+    delivery: &mut Delivery,
     entry: &mut Entry,
     outlet: &mut Outlet,
 ) -> Result<(), Status> {
     let progress = entry.bill.progress();
     // The entry keeps how its model was chosen.
-    let route = teller.started.as_ref().and_then(|started| started.route.clone());
-    while let Some(batch) = next(released, fill.as_mut())
+    let route = delivery.teller.started.as_ref().and_then(|started| started.route.clone());
+    while let Some(batch) = next(released, delivery.fill.as_mut())
         .await
         .map_err(|status| progress.lock().take_error().unwrap_or(status))?
     {
-        if let Some(turn) = resume.turned(&progress) {
-            *fill = turn.lease.map(|lease| outlet.lead(mesh, context, lease));
-            resume.delivered = turn.delivered_bytes;
+        if let Some(turn) = delivery.resume.turned(&progress) {
+            delivery.fill = turn.lease.map(|lease| outlet.lead(mesh, context, lease));
+            delivery.resume.delivered = turn.delivered_bytes;
             // From here on it is this request's own answer, with a bill of its own.
             entry.bill.cache(CacheState::Miss, 0);
         }
-        let mut kept = Vec::new();
-        for ScreenedEvent { client, stored, client_only } in batch {
-            let Some(client) = client else { continue };
-            // What a budget cut short is nobody else's answer.
-            let cut = matches!(&client.kind, Some(Kind::Finished(finished)) if entry.is_cut(finished));
-            if !client_only && !cut && (fill.is_some() || resume.follows) {
-                let mut stored = stored.unwrap_or_else(|| client.clone());
-                if let Some(Kind::Started(started)) = &mut stored.kind {
-                    started.route.clone_from(&route);
-                }
-                kept.extend(resume.new_part(stored, fill.is_some()));
-            }
-            teller.tell(client, entry, outlet).await;
+        let (mut batch, mut kept) = (batch.into_iter(), Vec::new());
+        loop {
+            outlet.room().await;
+            let Some(event) = batch.next() else { break };
+            delivery.pass(event, route.as_ref(), &mut kept, entry, outlet);
         }
-        if let Some(fill) = fill.as_mut().filter(|_| !kept.is_empty()) {
+        if let Some(fill) = delivery.fill.as_mut().filter(|_| !kept.is_empty()) {
             fill.push(kept);
         }
     }
@@ -309,44 +344,38 @@ struct Teller {
 }
 
 impl Teller {
-    async fn tell(&mut self, event: GenerateEvent, entry: &mut Entry, outlet: &mut Outlet) {
+    fn tell(&mut self, event: GenerateEvent, entry: &mut Entry, outlet: &mut Outlet) {
         match event.kind {
-            // Boxed: they are rare, and a stream's memory would hold room for them all the time.
             Some(Kind::Started(source)) => {
                 if entry.bill.is_hit()
                     && let (Some(started), Some(route)) = (&mut self.started, source.route)
                 {
                     started.route = Some(route);
                 }
-                Box::pin(self.begin(source.model, outlet)).await;
+                self.begin(source.model, outlet);
             }
             Some(Kind::Finished(finished)) => {
-                Box::pin(async {
-                    self.begin(finished.model.clone(), outlet).await;
-                    self.finish(finished, entry, outlet).await;
-                })
-                .await;
+                self.begin(finished.model.clone(), outlet);
+                self.finish(finished, entry, outlet);
             }
             Some(kind) => {
-                if self.started.is_some() {
-                    Box::pin(self.begin(String::new(), outlet)).await;
-                }
-                outlet.send(kind).await;
+                self.begin(String::new(), outlet);
+                outlet.send(kind);
             }
             None => {}
         }
     }
 
     /// Sends `started` and what was noticed before it, once.
-    async fn begin(&mut self, model: String, outlet: &mut Outlet) {
+    fn begin(&mut self, model: String, outlet: &mut Outlet) {
         let Some(started) = self.started.take() else { return };
-        outlet.send(Kind::Started(Started { model, ..started })).await;
+        outlet.send(Kind::Started(Started { model, ..started }));
         for notice in self.log.notices.drain(..) {
-            outlet.send(Kind::Notice(notice)).await;
+            outlet.send(Kind::Notice(notice));
         }
     }
 
-    async fn finish(&mut self, mut finished: Finished, entry: &mut Entry, outlet: &mut Outlet) {
+    fn finish(&mut self, mut finished: Finished, entry: &mut Entry, outlet: &mut Outlet) {
         let hit = entry.bill.is_hit();
         if hit {
             let usage = Usage { source: UsageSource::Cached.into(), ..finished.usage.unwrap_or_default() };
@@ -382,23 +411,21 @@ impl Teller {
         self.finished = true;
         // Before the last event leaves: a client that hangs up right after it has had its answer.
         entry.bill.outcome(RequestOutcome::Ok);
-        outlet.send(Kind::Finished(finished)).await;
+        outlet.send(Kind::Finished(finished));
     }
 
     /// Ends an answer that the guard stopped: a notice that names the policy, and a finish reason that is no success.
-    async fn blocked(&mut self, by: BlockedBy, entry: &mut Entry, outlet: &mut Outlet) {
-        self.begin(String::new(), outlet).await;
+    fn blocked(&mut self, by: BlockedBy, entry: &mut Entry, outlet: &mut Outlet) {
+        self.begin(String::new(), outlet);
         entry.bill.outcome(RequestOutcome::OutputBlocked);
         let message = format!("the answer was stopped by the guard policy `{}` ({})", by.policy, by.detector);
-        outlet
-            .send(Kind::Notice(Notice {
-                kind: notice::Kind::Flagged.into(),
-                part: "guard".into(),
-                message,
-                count: 1,
-                r#type: by.detector,
-            }))
-            .await;
+        outlet.send(Kind::Notice(Notice {
+            kind: notice::Kind::Flagged.into(),
+            part: "guard".into(),
+            message,
+            count: 1,
+            r#type: by.detector,
+        }));
         let timings = self.timings(outlet, None);
         entry.bill.timings(timings);
         let finished = Finished {
@@ -406,7 +433,7 @@ impl Teller {
             timings: Some(timings),
             ..Finished::default()
         };
-        outlet.send(Kind::Finished(finished)).await;
+        outlet.send(Kind::Finished(finished));
     }
 
     fn timings(&self, outlet: &Outlet, provider: Option<Timings>) -> Timings {

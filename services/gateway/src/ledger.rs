@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tonic::Code;
 
-use crate::{config, parts::Parts, spool::Spool};
+use crate::{config, measure, parts::Parts, spool::Spool};
 
 const BATCH: usize = 500;
 /// How long the end waits for records of requests that were cut. Later ones go to the spool.
@@ -57,6 +57,7 @@ impl Ledger {
 
     /// Takes a record. Called from destructors too, so it never waits: a full queue goes to disk at once.
     pub(crate) fn settle(&self, record: Settlement) {
+        measure::ended(&record);
         if let Err(error) = self.queue.try_send(record) {
             let (mpsc::error::TrySendError::Full(record) | mpsc::error::TrySendError::Closed(record)) = error;
             keep(&self.spool, &[record]);

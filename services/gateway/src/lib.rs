@@ -22,6 +22,7 @@ mod later;
 mod lead;
 mod ledger;
 mod lookup;
+mod measure;
 mod outlet;
 mod parts;
 mod pipeline;

@@ -57,32 +57,29 @@ impl Outlet {
         }
     }
 
-    /// Hands an event on. Waits while the client is slow. Not an `async fn`, which would hold the event twice.
-    pub(crate) fn send(&mut self, kind: Kind) -> impl Future<Output = ()> {
+    /// Waits while the client is slow: before an event is looked at, so that no event is held meanwhile.
+    pub(crate) fn room(&self) -> impl Future<Output = ()> {
+        poll_fn(move |_| match &self.sink {
+            Sink::Stream(to) if !self.leading.is_alone() && to.lock().len() >= WAITING => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+    }
+
+    /// Hands an event on, with those few that belong before it.
+    pub(crate) fn send(&mut self, kind: Kind) {
         self.sequence += 1;
         if matches!(kind, Kind::Delta(_)) && self.first_output.is_none() {
             self.first_output = Some(self.arrived.elapsed());
         }
-        let mut event = match &mut self.sink {
-            Sink::Stream(_) => Some(GenerateEvent { sequence: self.sequence, kind: Some(kind) }),
-            Sink::Whole(whole) => {
-                whole.take(kind);
-                None
+        match &mut self.sink {
+            // What the client would get goes nowhere once it is gone.
+            Sink::Stream(to) if !self.leading.is_alone() => {
+                let event = GenerateEvent { sequence: self.sequence, kind: Some(kind) };
+                to.lock().push_back(GenerateResponse { event: Some(event) });
             }
-        };
-        poll_fn(move |_| {
-            let Sink::Stream(to) = &self.sink else { return Poll::Ready(()) };
-            if self.leading.is_alone() {
-                // What the client would get goes nowhere.
-                return Poll::Ready(());
-            }
-            let mut queue = to.lock();
-            if queue.len() >= WAITING {
-                return Poll::Pending;
-            }
-            queue.extend(event.take().map(|event| GenerateResponse { event: Some(event) }));
-            Poll::Ready(())
-        })
+            Sink::Stream(_) => {}
+            Sink::Whole(whole) => whole.take(kind),
+        }
     }
 
     /// Begins to fill an entry, which others may follow.
@@ -236,8 +233,8 @@ mod tests {
         })
     }
 
-    #[tokio::test]
-    async fn puts_interleaved_pieces_together() {
+    #[test]
+    fn puts_interleaved_pieces_together() {
         let mut outlet = Outlet::whole(Instant::now());
         for kind in [
             delta(0, Content::Text("Let me ".into())),
@@ -246,7 +243,7 @@ mod tests {
             delta(0, Content::Text("look.".into())),
             delta(1, call(None, "\"Oslo\"}")),
         ] {
-            outlet.send(kind).await;
+            outlet.send(kind);
         }
         let message = outlet.into_whole().unwrap().message.unwrap();
         let kinds: Vec<_> = message.parts.into_iter().filter_map(|p| p.kind).collect();
@@ -272,14 +269,15 @@ mod tests {
         let queue = Queue::default();
         let mut outlet = Outlet::stream(Arc::clone(&queue), Instant::now());
         for _ in 0..WAITING {
-            outlet.send(delta(0, Content::Text("x".into()))).await;
+            assert!(futures_util::poll!(Box::pin(outlet.room())).is_ready());
+            outlet.send(delta(0, Content::Text("x".into())));
         }
-        let mut waiting = Box::pin(outlet.send(delta(0, Content::Text("last".into()))));
-        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert!(futures_util::poll!(Box::pin(outlet.room())).is_pending());
         for expected in 1..=WAITING as u64 {
             assert_eq!(queue.lock().pop_front().unwrap().event.unwrap().sequence, expected);
         }
-        assert!(futures_util::poll!(&mut waiting).is_ready());
-        assert_eq!(queue.lock().len(), 1);
+        assert!(futures_util::poll!(Box::pin(outlet.room())).is_ready());
+        outlet.send(delta(0, Content::Text("last".into())));
+        assert_eq!(queue.lock().pop_front().unwrap().event.unwrap().sequence, WAITING as u64 + 1);
     }
 }

@@ -118,7 +118,7 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outle
         // 2  Known already?
         let known = Box::pin(lookup::known(mesh, &context, &call, &mut entry, &inspected, &mut log)).await?;
 
-        let answer = match known {
+        let answer = Box::new(match known {
             Known::Hit { stream, cache, saved_nanousd, lease } => {
                 entry.bill.cache(cache.state(), saved_nanousd);
                 if let Some(lease) = lease {
@@ -163,7 +163,7 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outle
                     saved_nanousd: 0,
                 }
             }
-        };
+        });
         log.overhead_us = micros(outlet.arrived());
 
         // 5  Every piece is checked before it leaves.  6  The lease is filled as it flows.

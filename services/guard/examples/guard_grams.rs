@@ -1,4 +1,4 @@
-//! The features of the word-pair models for texts, for `scripts/train_grams.py`; needs no embedding model.
+//! The features of the word-pair models for texts, for `scripts/train_guard.py`; needs no embedding model.
 //!
 //! Reads a line of JSON for each text (`text`, `channel`) from standard input and writes one: a list of features for each window.
 

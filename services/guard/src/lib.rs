@@ -9,7 +9,7 @@ mod config;
 mod contents;
 mod detect;
 pub mod eval;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod injection;
 mod naming;

@@ -73,14 +73,18 @@ impl FromStr for Only {
 
 /// A filter as it is written.
 pub(crate) fn show(filter: &UsageFilter) -> String {
-    let name = match (filter.dimension(), &filter.tag_key) {
+    format!("{}={}", name(filter.dimension(), filter.tag_key.as_deref()), filter.value)
+}
+
+/// A dimension as it is written.
+pub(crate) fn name(of: UsageDimension, tag: Option<&str>) -> String {
+    match (of, tag) {
         (UsageDimension::Tag, Some(key)) => format!("tag:{key}"),
         (of, _) => {
             let name = NAMES.iter().find(|(_, known)| *known == of);
             name.map_or_else(|| of.as_str_name().to_lowercase(), |(name, _)| (*name).to_owned())
         }
-    };
-    format!("{name}={}", filter.value)
+    }
 }
 
 #[cfg(test)]

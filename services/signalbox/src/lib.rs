@@ -3,6 +3,8 @@
 //! [`up`] is the composition root of the all-in-one: it builds the five services, puts each behind a local channel, and
 //! serves the gateway over them. The other modules are commands that talk to a running mesh.
 
+mod alerts;
+mod audit;
 mod bench;
 mod budgets;
 mod cache;
@@ -16,6 +18,7 @@ mod guard;
 mod import;
 mod keys;
 mod ledger;
+mod limits;
 mod print;
 mod replay;
 mod route;
@@ -55,6 +58,13 @@ enum Command {
     /// Makes, lists and changes budgets.
     #[command(subcommand)]
     Budgets(budgets::Command),
+    /// Makes, lists and changes rate limits.
+    #[command(subcommand)]
+    Limits(limits::Command),
+    /// Lists who changed keys, budgets and limits.
+    Audit(audit::Args),
+    /// Prints alerts as they come: budgets, errors, slow calls, sudden changes.
+    Alerts(alerts::Args),
     /// Lists the targets behind a running mesh, and how they are.
     Targets(targets::Args),
     /// Looks at configuration files.
@@ -121,6 +131,9 @@ async fn run(command: Command) -> Ended {
         Command::Usage(args) => usage::run(args).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Budgets(command) => budgets::run(command).await,
+        Command::Limits(command) => limits::run(command).await,
+        Command::Audit(args) => audit::run(args).await,
+        Command::Alerts(args) => alerts::run(args).await,
         Command::Targets(args) => targets::run(args).await,
         Command::Config(ConfigCommand::Check(args)) => check::run(&args),
         Command::ProviderSim(args) => {

@@ -167,6 +167,7 @@ async fn start(args: Args) -> Result<(), Failure> {
         gateway.listen.clone_from(listen);
     }
     signalbox_telemetry::init("signalbox", &shared.telemetry);
+    signalbox_telemetry::metrics::start("signalbox", shared.telemetry.metrics_listen.as_deref()).await?;
     if let Some(given) = provider_models(&args)? {
         for (alias, model) in given.models {
             shared.models.entry(alias).or_insert(model);

@@ -77,6 +77,11 @@ pub(crate) fn now_unix_ms() -> i64 {
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Writes a time so that it is read back as the same.
+pub(crate) fn exact(unix_ms: i64) -> String {
+    Timestamp::from_millisecond(unix_ms).map_or_else(|_| unix_ms.to_string(), |at| at.to_string())
+}
+
 /// Writes a time in UTC, to the minute; midnight as its day alone.
 pub(crate) fn show(unix_ms: i64) -> String {
     let Ok(at) = Timestamp::from_millisecond(unix_ms) else { return unix_ms.to_string() };
@@ -105,5 +110,6 @@ mod tests {
     #[test]
     fn writes_times_in_utc() {
         assert_eq!((show(0), show(60_000)), ("1970-01-01".to_owned(), "1970-01-01 00:01Z".to_owned()));
+        assert_eq!(exact(1_001).parse::<When>(), Ok(When::At { unix_ms: 1_001 }));
     }
 }

@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     process::{Child, Command, Output, Stdio},
 };
 
@@ -56,8 +57,15 @@ const ADMIN: &str = "sb_admin_0123456789abcdef";
 
 impl Mesh {
     fn start() -> Self {
+        Self::start_with(|command| {
+            command.stderr(Stdio::null());
+        })
+    }
+
+    fn start_with(arrange: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_signalbox"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_signalbox"));
+        command
             .args(["up", "--simulate", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(folder.path())
             .env("SIGNALBOX_ADMIN_KEY", ADMIN)
@@ -65,10 +73,9 @@ impl Mesh {
             .env_remove("SIGNALBOX_CONFIG")
             .env("SIGNALBOX__CACHE__SEMANTIC__ENABLED", "false")
             .env("SIGNALBOX__GUARD__LEARNED", "false")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        arrange(&mut command);
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let server =
             lines.find_map(|line| Some(line.unwrap().split_once("listening on ")?.1.to_owned())).unwrap();
@@ -157,6 +164,50 @@ fn keys_and_budgets_live_change_and_end_and_usage_is_told() {
 }
 
 #[test]
+fn limits_live_change_and_end_and_the_audit_and_the_alerts_tell_of_it() {
+    let mesh = Mesh::start();
+    let key =
+        mesh.json(&["keys", "create", "--tenant", "acme"])[0]["credential"].as_str().unwrap().to_owned();
+    let made = ["limits", "create", "slow", "--tenant", "acme", "--requests", "1", "--per", "day"];
+    assert_eq!(mesh.json(&made)[0]["metric"], "requests");
+    let asks = || mesh.run(&key, &["chat", "Hello there", "--model", "sim-small"]);
+    assert!(asks().0);
+    let (good, _, said) = asks();
+    assert!(!good && said.contains("RATE_LIMITED"), "{said}");
+    let changed = mesh.json(&["limits", "change", "slow", "--requests", "50", "--each", "user"]);
+    assert_eq!((&changed[0]["burst"], &changed[0]["each"]), (&50.into(), &"user".into()));
+    let (good, table, _) = mesh.run(ADMIN, &["limits", "list"]);
+    assert!(good && table.contains("50 requests per day"), "{table}");
+    assert!(asks().0);
+    mesh.json(&["limits", "delete", "slow"]);
+    let (good, _, said) = mesh.run(ADMIN, &["limits", "delete", "slow"]);
+    assert!(!good && said.contains("signalbox limits list"), "{said}");
+    let (good, _, said) = mesh.run(ADMIN, &["limits", "create", "x", "--tenant", "a", "--requests", "1"]);
+    assert!(!good && said.contains("--per"), "{said}");
+
+    let audit: Vec<_> = mesh.json(&["audit"]).into_iter().map(|entry| entry["action"].clone()).collect();
+    assert_eq!(audit, ["limit.delete", "limit.update", "limit.create", "key.create"]);
+    let (good, table, said) = mesh.run(ADMIN, &["audit", "--limit", "1"]);
+    assert!(good && table.contains("limit.delete") && said.contains("--before"), "{table}{said}");
+
+    let made = [
+        "budgets", "create", "tiny", "--tenant", "acme", "--tokens", "1", "--period", "day", "--kind", "soft",
+    ];
+    mesh.json(&made);
+    assert!(asks().0);
+    let mut watching = Command::new(env!("CARGO_BIN_EXE_signalbox"))
+        .args(["alerts", "--json", "--server", &mesh.server])
+        .env("SIGNALBOX_KEY", ADMIN)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let told = BufReader::new(watching.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    let _ended = watching.kill().and_then(|()| watching.wait());
+    let alert: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&alert["kind"], &alert["subject"]), (&"budget".into(), &"tiny".into()), "{alert}");
+}
+
+#[test]
 fn a_providers_export_is_compared_with_the_ledger() {
     let mesh = Mesh::start();
     let (good, _, said) = mesh.run(ADMIN, &["chat", "Hello there", "--model", "sim-small"]);
@@ -181,4 +232,42 @@ fn a_providers_export_is_compared_with_the_ledger() {
     std::fs::write(file.path(), "hello").unwrap();
     let (good, _, said) = mesh.run(ADMIN, &["usage", "reconcile", path]);
     assert!(!good && said.contains(path) && said.contains("CSV"), "{said}");
+}
+
+#[test]
+fn prometheus_finds_what_was_counted() {
+    let mut mesh = Mesh::start_with(|command| {
+        command.env("SIGNALBOX__TELEMETRY__METRICS_LISTEN", "127.0.0.1:0").stderr(Stdio::piped());
+    });
+    let mut log = BufReader::new(mesh.child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let told = log.find(|line| line.contains("metrics are at /metrics")).unwrap();
+    // Colours would be for a terminal.
+    let address = told.split_once("address=").unwrap().1.trim().to_owned();
+    // Whoever writes to a pipe that nobody reads waits.
+    std::thread::spawn(move || log.for_each(drop));
+
+    let (good, _, said) = mesh.run(ADMIN, &["chat", "Hello there", "--model", "sim-small"]);
+    assert!(good, "{said}");
+    let wanted = [
+        "signalbox_requests_total{gen_ai_request_model=\"sim-small\",signalbox_cache_state=\"MISS\",signalbox_outcome=\"OK\"",
+        "gen_ai_client_token_usage_count{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"simulated\"",
+        "gen_ai_client_operation_duration_seconds_count{",
+        "signalbox_request_overhead_seconds_count{signalbox_cache_state=\"MISS\"} 1",
+        "signalbox_cost_usd_total{",
+        "service_name=\"signalbox\"",
+    ];
+    // The bill is settled when the answer has left.
+    let text = loop {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        if text.contains("signalbox_requests_total{") {
+            break text;
+        }
+    };
+    for line in wanted {
+        assert!(text.contains(line), "no {line} in\n{text}");
+    }
+    assert!(!text.contains("Hello"), "{text}");
 }

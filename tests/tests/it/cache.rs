@@ -19,7 +19,13 @@ use signalbox_tests::{
 
 use crate::{PROMPT, cache_folder, complete, finish};
 
-both!(asks_again_behind_a_stale_answer, checks_a_hit_in_the_shadow, asks_a_judge_about_a_candidate,);
+both!(
+    asks_again_behind_a_stale_answer,
+    checks_a_hit_in_the_shadow,
+    asks_a_judge_about_a_candidate,
+    followers_at_another_replica_read_along_live,
+    a_follower_at_another_replica_goes_on_when_the_leader_fails,
+);
 
 const OTHER: &str = "Who was quetzalcoatl, the feathered serpent, please?";
 
@@ -105,7 +111,7 @@ async fn asks_a_judge_about_a_candidate(topology: Topology) {
 
 /// Two meshes, each with its own gateway and cache, that share a Redis and a provider.
 #[expect(clippy::print_stdout, reason = "tests say what they leave out")]
-async fn replicas(test: &str, models: &[&str]) -> Option<([Sandbox; 2], RedisServer)> {
+async fn replicas(topology: Topology, test: &str, models: &[&str]) -> Option<([Sandbox; 2], RedisServer)> {
     let folder = tempfile::tempdir().unwrap().keep();
     let redis = match RedisServer::start(&folder) {
         Err(RedisError::Missing) => {
@@ -120,14 +126,16 @@ async fn replicas(test: &str, models: &[&str]) -> Option<([Sandbox; 2], RedisSer
          [gateway.steps]\nlookup_ms = 60000\n",
         redis.url()
     );
-    let begin = || Sandbox::before(Arc::clone(&provider), Topology::OneProcess, models, &config);
+    let begin = || Sandbox::before(Arc::clone(&provider), topology, models, &config);
     Some(([begin().await, begin().await], redis))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn followers_at_another_replica_read_along_live() {
+async fn followers_at_another_replica_read_along_live(topology: Topology) {
     let (model, text) = ("sim-echo+drip=40", [PROMPT; 12].join(" "));
-    let Some(([one, two], _redis)) = replicas("followers at another replica", &[model]).await else { return };
+    let Some(([one, two], _redis)) = replicas(topology, "followers at another replica", &[model]).await
+    else {
+        return;
+    };
     let asked = || question(model, &text);
     let mut leader = (Seen::default(), one.gateway().generate(asked()).await.unwrap().into_inner());
     while leader.0.deltas == 0 {
@@ -152,10 +160,12 @@ async fn followers_at_another_replica_read_along_live() {
     end(one, two, 4).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_follower_at_another_replica_goes_on_when_the_leader_fails() {
+async fn a_follower_at_another_replica_goes_on_when_the_leader_fails(topology: Topology) {
     let model = "sim-echo+stall=4+only-first=1";
-    let Some(([one, two], _redis)) = replicas("a follower elsewhere goes on", &[model]).await else { return };
+    let Some(([one, two], _redis)) = replicas(topology, "a follower elsewhere goes on", &[model]).await
+    else {
+        return;
+    };
     for sandbox in [&one, &two] {
         // Connections and tokenizers are made on first use.
         complete(sandbox.ask(question("sim-small", PROMPT)).await);

@@ -28,10 +28,10 @@ mod failures;
 mod faults;
 mod guard;
 mod http;
-mod python;
 mod real_model;
 mod routing;
 mod scenarios;
+mod stubs;
 
 use std::path::PathBuf;
 

@@ -84,9 +84,14 @@ async fn asks_the_provider_once_for_many_who_ask_the_same(topology: Topology) {
     // In one process as many as the contract names; six debug builds share two cores.
     let many = if topology == Topology::OneProcess { 10_000 } else { 500 };
     let model = "sim-small+slow-first=300+drip=20";
-    // On a machine that is that busy a lookup may take longer than a miss should cost; here it is the lookup that counts.
-    let limits = "[mesh.server]\nconcurrency = 20000\nmax_concurrent_streams = 20000\n\
-                  [gateway.steps]\nlookup_ms = 60000\n";
+    // On a machine that is that busy every step may take longer than anybody should wait for it, and answers to pings too: here it is
+    // who asks the provider that counts.
+    let limits = "[mesh.server]\nconcurrency = 20000\nmax_concurrent_streams = 20000\nkeepalive_timeout_ms = 600000\n\
+                  [mesh.client]\nkeepalive_timeout_ms = 600000\n\
+                  limits = { first_message_ms = 600000, idle_ms = 600000 }\n[cache.lease]\nttl_ms = 600000\n\
+                  [metering.grants]\nttl_ms = 600000\n[executor.limits]\nconnect_ms = 600000\n\
+                  first_output_ms = 600000\nidle_ms = 600000\ndrip_ms = 0\n\
+                  [gateway.steps]\nadmit_ms = 600000\ninspect_ms = 600000\nlookup_ms = 600000\nplan_ms = 600000\n";
     let sandbox = Sandbox::with(topology, &[model], limits).await;
     let seen = join_all((0..many).map(|_| sandbox.ask(question(model, PROMPT)))).await;
     let text = &seen[0].text;

@@ -24,6 +24,9 @@ const ARTICLES: &str = "a an the my your his her its our their this that these t
 const STRANDED: &str = "for with to from by against about of";
 /// Prepositions that have a pronoun as their object.
 const BEFORE_OBJECTS: &str = "for to by from at with on of about against";
+/// Base forms of what stands between a question word and the verb that it helps.
+const HELPING: &str =
+    "do be is are was were does did have has had can could will would shall should may might must";
 /// Adverbs between a subject and its verb.
 const ADVERBS: &str =
     "ever never always usually often still actually really personally also just even already not";
@@ -39,6 +42,66 @@ pub(super) fn agrees(a: &Wording, b: &Wording) -> bool {
         && roles_agree(a.roles, b.roles)
         && stranded_agree(a, b)
         && stranded_agree(b, a)
+        && ends_agree(a, b)
+        && ends_agree(b, a)
+}
+
+/// At which end of what happens stands who or what is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// "Who owns Bentley?", "Who was Hamlet written by?"
+    Doer,
+    /// "Who does Bentley own?", "Who was helped by Anna?"
+    Receiver,
+    Unknown,
+}
+
+/// Words within which a question word has its auxiliary: "which football team did".
+const TO_AUXILIARY: usize = 5;
+
+fn end(wording: &Wording) -> End {
+    let asks = |word: &str| matches!(word, "who" | "what" | "which");
+    let Some(at) = wording.words.iter().position(|word| asks(word)) else { return End::Unknown };
+    let behind = &wording.words[at + 1..];
+    let acts = |word: &str| lexicon::class(word_table::find(word)) == Class::Verb;
+    // The thing that is asked for stands between: "what books".
+    let skipped = match behind.first() {
+        Some(first) if *wording.words[at] != *"who" && !is(HELPING, first) && !acts(first) => {
+            let found = behind.iter().take(TO_AUXILIARY).position(|word| is(HELPING, word) || acts(word));
+            let Some(found) = found else { return End::Unknown };
+            found
+        }
+        _ => 0,
+    };
+    match behind[skipped..].split_first().map(|(first, rest)| (&**first, rest)) {
+        Some(("do" | "does" | "did", _)) => End::Receiver,
+        Some(("be" | "is" | "are" | "was" | "were", rest)) => {
+            match rest.iter().position(|word| **word == *"by") {
+                Some(by) if by + 1 == rest.len() => End::Doer,
+                // Right behind the verb: what is done by somebody is asked for.
+                Some(1) => End::Receiver,
+                _ => End::Unknown,
+            }
+        }
+        Some((first, [_, ..]))
+            if !is(HELPING, first) && wording.content.iter().any(|one| *one.word == *first) =>
+        {
+            End::Doer
+        }
+        _ => End::Unknown,
+    }
+}
+
+/// Of what both say, not the doer is asked for here and the receiver there.
+fn ends_agree(a: &Wording, b: &Wording) -> bool {
+    let form = |one: &str, other: &str| {
+        let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
+        short == long || (short.len() > 3 && long.starts_with(short) && long.len() - short.len() <= 3)
+    };
+    let within = |few: &Wording, many: &Wording| {
+        few.content.iter().all(|one| many.words.iter().any(|word| form(&one.word, word)))
+    };
+    (end(a), end(b)) != (End::Doer, End::Receiver) || !(within(a, b) || within(b, a))
 }
 
 fn is(list: &str, word: &str) -> bool {

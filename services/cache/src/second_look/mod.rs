@@ -9,6 +9,7 @@
 
 mod alignment;
 mod direction;
+mod exchange;
 mod features;
 mod lexicon;
 #[cfg(test)]
@@ -42,6 +43,8 @@ pub(crate) enum Difference {
     Extent,
     /// One of them is about something that was not sent.
     Pointing,
+    /// A word stands in for another, and is not known to mean the same.
+    Exchange,
 }
 
 /// Decides whether the answer to one question may answer the other.
@@ -68,6 +71,7 @@ pub(crate) fn agree(a: &Features, b: &Features) -> Result<(), Difference> {
     same(!reversed(&in_a, &in_b) && !reversed(&in_b, &in_a), Difference::Opposites)?;
     same(order::agrees(&a.wording, &b.wording), Difference::Order)?;
     same(direction::agrees(&a.wording, &b.wording), Difference::Order)?;
+    same(exchange::agrees(&a.wording, &b.wording), Difference::Exchange)?;
     same(extent_agrees(a.words.len(), b.words.len()), Difference::Extent)?;
     same(!a.wording.pointing && !b.wording.pointing, Difference::Pointing)?;
     same(a.wording.shows == b.wording.shows, Difference::Pointing)

@@ -51,6 +51,10 @@ fn what_an_encoder_does_not_see_is_seen() {
     use Difference as D;
     let other = [
         ("How much is 5 km in miles?", "How much is 6 km in miles?", D::Numbers),
+        ("Who owns Bentley?", "Who does Bentley own?", D::Order),
+        ("Who helped the queen?", "Who was helped by the queen?", D::Order),
+        ("Which team beat Ajax?", "Which team did Ajax beat?", D::Order),
+        ("Which doors must I open with a key?", "Which doors must I paint with a key?", D::Exchange),
         ("How much is 5 km in miles?", "How much is 5 m in miles?", D::Numbers),
         ("Is $5 enough?", "Is €5 enough?", D::Numbers),
         ("Is -5 a natural number?", "Is 5 a natural number?", D::Numbers),

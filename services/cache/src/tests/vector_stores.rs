@@ -6,6 +6,8 @@ use signalbox_embed::Vector;
 use signalbox_mesh::{ManualClock, Shutdown};
 
 use super::{qdrant_server::QdrantServer, world::*};
+#[cfg(feature = "qdrant-edge")]
+use crate::vectors::Edge;
 use crate::{
     Embedding, QdrantConfig,
     backend::Named,
@@ -21,6 +23,7 @@ struct Stand {
     store: Arc<dyn VectorStore>,
     shutdown: Shutdown,
     _server: Option<QdrantServer>,
+    _folder: Option<tempfile::TempDir>,
 }
 
 fn settings(url: &str) -> QdrantConfig {
@@ -45,11 +48,25 @@ async fn qdrant(settings: &QdrantConfig, model: u8, shutdown: &Shutdown) -> Qdra
 async fn stand(kind: &str) -> Option<Stand> {
     let shutdown = Shutdown::new();
     Some(match kind {
-        "scan" => Stand { store: Arc::new(ExactScan::new(1_000, 1_000)), shutdown, _server: None },
-        "stubs" => {
+        "scan" => {
+            Stand { store: Arc::new(ExactScan::new(1_000, 1_000)), shutdown, _server: None, _folder: None }
+        }
+        #[cfg(feature = "qdrant-edge")]
+        "edge" => {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Edge::open(&folder.path().join("edge"), WIDTH, 1_000, 1_000, NOW).unwrap();
+            Stand { store: Arc::new(store), shutdown, _server: None, _folder: Some(folder) }
+        }
+        "stubs" | "engine" => {
+            #[cfg(feature = "qdrant-edge")]
+            let server = match kind {
+                "engine" => QdrantServer::on_its_own_engine().await,
+                _ => QdrantServer::start().await,
+            };
+            #[cfg(not(feature = "qdrant-edge"))]
             let server = QdrantServer::start().await;
             let store = Arc::new(qdrant(&settings(&server.url), 1, &shutdown).await);
-            Stand { store, shutdown, _server: Some(server) }
+            Stand { store, shutdown, _server: Some(server), _folder: None }
         }
         _ => {
             let Ok(url) = std::env::var("QDRANT_URL") else {
@@ -58,7 +75,12 @@ async fn stand(kind: &str) -> Option<Stand> {
             };
             let own = format!("test-{:016x}", signalbox_mesh::Random::system().u64());
             let settings = QdrantConfig { collection: own, ..settings(&url) };
-            Stand { store: Arc::new(qdrant(&settings, 1, &shutdown).await), shutdown, _server: None }
+            Stand {
+                store: Arc::new(qdrant(&settings, 1, &shutdown).await),
+                shutdown,
+                _server: None,
+                _folder: None,
+            }
         }
     })
 }
@@ -68,6 +90,10 @@ macro_rules! contract {
         $(mod $name {
             #[tokio::test] async fn scan() { super::on("scan", super::$name).await; }
             #[tokio::test] async fn qdrants_own_grpc() { super::on("stubs", super::$name).await; }
+            #[cfg(feature = "qdrant-edge")]
+            #[tokio::test] async fn the_embedded_engine() { super::on("edge", super::$name).await; }
+            #[cfg(feature = "qdrant-edge")]
+            #[tokio::test] async fn qdrants_own_grpc_on_its_own_engine() { super::on("engine", super::$name).await; }
             #[tokio::test] async fn a_real_qdrant() { super::on("real", super::$name).await; }
         })*
     };
@@ -81,9 +107,10 @@ contract! {
 }
 
 async fn on(kind: &str, test: impl AsyncFnOnce(&dyn VectorStore)) {
-    let Some(Stand { store, shutdown, _server }) = stand(kind).await else { return };
+    let Some(Stand { store, shutdown, _server, _folder }) = stand(kind).await else { return };
     test(&*store).await;
     store.flush().await;
+    store.close().await;
     shutdown.complete().await;
 }
 
@@ -288,4 +315,24 @@ async fn questions_are_found_by_meaning_at_any_replica() {
         one.lookup("a", question("What makes the sky blue?")).await.unwrap().state(),
         CacheState::Miss
     );
+}
+
+#[cfg(feature = "qdrant-edge")]
+#[tokio::test]
+async fn questions_are_found_by_meaning_after_a_restart_of_the_embedded_engine() {
+    use signalbox_proto::common::v1::CacheState;
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[semantic]\nengine = \"qdrant_edge\"";
+    let begin = || World::at(folder.path(), config, Embedding::constant(), None, 1);
+    let world = begin().await;
+    world.ask("a", &question("Why is the sky blue?"), "Rayleigh.").await;
+    assert!(folder.path().join("cache/edge-0707070707070707/segments").is_dir());
+    world.end().await;
+    let world = begin().await;
+    let looked = world.lookup("a", question("What makes the sky blue?")).await.unwrap();
+    assert_eq!((looked.state(), &*looked.text()), (CacheState::Semantic, "Rayleigh."));
+    let theirs = world.lookup("b", question("What makes the sky blue?")).await.unwrap();
+    assert_eq!(theirs.state(), CacheState::Miss, "another tenant");
+    assert_eq!(world.stats("a").await.semantic_state, "on");
+    world.end().await;
 }

@@ -1,6 +1,9 @@
 //! Where vectors are kept and searched.
 
+#[cfg(feature = "qdrant-edge")]
+mod edge;
 mod qdrant;
+mod roll;
 mod scan;
 mod sketch;
 
@@ -8,8 +11,18 @@ use std::sync::Arc;
 
 use signalbox_embed::Vector;
 
+#[cfg(feature = "qdrant-edge")]
+pub(crate) use self::edge::Edge;
 pub(crate) use self::{qdrant::Qdrant, scan::ExactScan};
 use crate::{backend::Named, canonical::Digest, entry::EntryId};
+
+/// What a point carries in an engine of Qdrant's, beside its vector.
+mod field {
+    pub(super) const TENANT: &str = "tenant";
+    pub(super) const PARTITION: &str = "partition";
+    pub(super) const KEY: &str = "key";
+    pub(super) const ENDS: &str = "ends_unix_ms";
+}
 
 /// A question's vector and where it may be compared.
 #[derive(Debug, Clone)]
@@ -30,6 +43,9 @@ pub(crate) enum Scope<'a> {
     /// All questions of a tenant: for removal only, never for an answer.
     Tenant(&'a str),
 }
+
+/// Most points that one search gives, whatever its limit.
+pub(crate) const MOST: usize = 10_000;
 
 /// A point close to what was searched.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,7 +68,7 @@ pub(crate) trait VectorStore: Send + Sync + 'static {
     /// Adds a point; false if that is certain not to have worked.
     async fn insert(&self, point: Point) -> bool;
 
-    /// Finds the points of at least that similarity, the closest first, at most `limit` of them.
+    /// Finds the points of at least that similarity, the closest first, at most `limit` of them, and at most [`MOST`].
     async fn search(&self, scope: Scope<'_>, vector: &Vector, at_least: f32, limit: usize) -> Vec<Neighbour>;
 
     /// Removes points of a tenant; unknown ids are ignored.
@@ -61,6 +77,11 @@ pub(crate) trait VectorStore: Send + Sync + 'static {
     /// Why there is nothing to be found in it now, in bounded words.
     fn trouble(&self) -> Option<&'static str>;
 
-    /// Writes down what would be lost with the process.
+    /// Writes down what would be lost with the process, unless that is being done.
     async fn flush(&self);
+
+    /// Writes down everything, for the last time: what comes after is not kept.
+    async fn close(&self) {
+        self.flush().await;
+    }
 }

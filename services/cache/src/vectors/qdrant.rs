@@ -25,18 +25,14 @@ use signalbox_embed::Vector;
 use signalbox_mesh::{Clock, Shutdown};
 use tokio::time::timeout;
 
-use super::{Neighbour, Point, Scope, VectorStore};
+use super::{
+    MOST, Neighbour, Point, Scope, VectorStore,
+    field::{ENDS, KEY, PARTITION, TENANT},
+};
 use crate::{
     backend::Named, canonical::Digest, config, embedding::Hash, entry::EntryId, error::Error, fuse::Fuse,
 };
 
-const TENANT: &str = "tenant";
-const PARTITION: &str = "partition";
-const KEY: &str = "key";
-const ENDS: &str = "ends_unix_ms";
-
-/// Most points that one search gives: an invalidation by likeness asks again until there are none.
-const MOST: u64 = 10_000;
 /// How often points are removed whose entries have ended.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -236,7 +232,7 @@ impl VectorStore for Qdrant {
             .query(vector.to_vec())
             .filter(Filter::must(conditions))
             .score_threshold(at_least)
-            .limit(u64::try_from(limit).unwrap_or(MOST).min(MOST))
+            .limit(limit.min(MOST) as u64)
             .with_payload(true);
         let most_ms = match scope {
             Scope::Partition { .. } => self.0.settings.deadline_ms,

@@ -1,18 +1,14 @@
 //! The scan: every vector of the partition, one after the other, in this process.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    io,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashMap, io, path::Path, sync::Arc};
 
 use parking_lot::RwLock;
 use prost::Message;
 use signalbox_embed::Vector;
 
 use super::{
-    Neighbour, Point, Scope, VectorStore,
+    MOST, Neighbour, Point, Scope, VectorStore,
+    roll::Roll,
     sketch::{self, Quantised, WORDS},
 };
 use crate::{
@@ -26,15 +22,12 @@ use crate::{
 
 /// Vectors in memory, those of a partition side by side.
 pub(crate) struct ExactScan {
-    most: usize,
-    most_per_tenant: usize,
     state: RwLock<State>,
 }
 
-#[derive(Default)]
 struct State {
-    tenants: HashMap<Arc<str>, Tenant>,
-    places: HashMap<EntryId, Place>,
+    tenants: HashMap<Arc<str>, HashMap<Digest, Partition>>,
+    roll: Roll<Place>,
     /// Where they are written down as well, and what seals them.
     journal: Option<(Arc<Journal>, Arc<Vault>)>,
 }
@@ -56,14 +49,6 @@ struct StoredPoint {
 }
 
 #[derive(Default)]
-struct Tenant {
-    partitions: HashMap<Digest, Partition>,
-    /// Oldest first. Holds ids that were removed, until they come to the front or are too many.
-    order: VecDeque<EntryId>,
-    points: usize,
-}
-
-#[derive(Default)]
 struct Partition {
     names: Vec<Named>,
     /// Of each name, where its vector is long enough.
@@ -74,14 +59,14 @@ struct Partition {
 }
 
 struct Place {
-    tenant: Arc<str>,
     partition: Digest,
     index: usize,
 }
 
 impl ExactScan {
     pub(crate) fn new(most: usize, most_per_tenant: usize) -> Self {
-        Self { most, most_per_tenant, state: RwLock::default() }
+        let roll = Roll::new(most, most_per_tenant);
+        Self { state: RwLock::new(State { tenants: HashMap::new(), roll, journal: None }) }
     }
 
     /// The same, with what was written down in a file; what ended meanwhile is left out.
@@ -110,22 +95,15 @@ impl ExactScan {
     fn add(&self, point: &QuantisedPoint) {
         let mut state = self.state.write();
         state.remove(point.named.id);
-        let own = state.tenants.get(&point.tenant).map_or(0, |tenant| tenant.points);
-        if own >= self.most_per_tenant {
-            state.evict(&point.tenant);
-        } else if state.places.len() >= self.most {
-            // Whoever has the most gives: nobody is pushed out by a neighbour's flood.
-            let most = state.tenants.iter().max_by_key(|(_, tenant)| tenant.points);
-            if let Some(tenant) = most.map(|(name, _)| Arc::clone(name)) {
-                state.evict(&tenant);
-            }
+        while let Some(gone) = state.roll.full(&point.tenant) {
+            state.remove(gone);
         }
         state.insert(point);
     }
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.state.read().places.len()
+        self.state.read().roll.len()
     }
 }
 
@@ -145,28 +123,27 @@ impl VectorStore for ExactScan {
         match scope {
             Scope::Partition { tenant, partition } => {
                 if let Some(points) =
-                    state.tenants.get(tenant).and_then(|tenant| tenant.partitions.get(&partition))
+                    state.tenants.get(tenant).and_then(|partitions| partitions.get(&partition))
                 {
                     points.scan(&probe, &mut found);
                 }
             }
             Scope::Tenant(tenant) => {
-                let tenant = state.tenants.get(tenant);
-                for points in tenant.into_iter().flat_map(|tenant| tenant.partitions.values()) {
+                for points in state.tenants.get(tenant).into_iter().flat_map(HashMap::values) {
                     points.scan(&probe, &mut found);
                 }
             }
         }
         drop(state);
         found.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
-        found.truncate(limit);
+        found.truncate(limit.min(MOST));
         found
     }
 
     async fn remove(&self, tenant: &str, ids: &[EntryId]) {
         let mut state = self.state.write();
         for id in ids {
-            if state.places.get(id).is_some_and(|place| *place.tenant == *tenant) {
+            if state.roll.has(tenant, *id) {
                 state.remove(*id);
             }
         }
@@ -191,49 +168,31 @@ impl State {
         {
             journal.put(point.named.id, &bytes);
         }
-        let tenant = self.tenants.entry(Arc::clone(&point.tenant)).or_default();
-        let partition = tenant.partitions.entry(point.partition).or_default();
-        let place = Place {
-            tenant: Arc::clone(&point.tenant),
-            partition: point.partition,
-            index: partition.names.len(),
-        };
+        let partitions = self.tenants.entry(Arc::clone(&point.tenant)).or_default();
+        let partition = partitions.entry(point.partition).or_default();
+        let place = Place { partition: point.partition, index: partition.names.len() };
         partition.push(point);
-        tenant.order.push_back(point.named.id);
-        tenant.points += 1;
-        self.places.insert(point.named.id, place);
+        self.roll.add(point.named.id, &point.tenant, place);
     }
 
     fn remove(&mut self, id: EntryId) {
-        let Some(place) = self.places.remove(&id) else { return };
+        let Some((tenant, place)) = self.roll.remove(id) else { return };
         if let Some((journal, _)) = &self.journal {
             journal.remove(id);
         }
-        let Some(tenant) = self.tenants.get_mut(&place.tenant) else { return };
-        if let Some(partition) = tenant.partitions.get_mut(&place.partition) {
+        let Some(partitions) = self.tenants.get_mut(&tenant) else { return };
+        if let Some(partition) = partitions.get_mut(&place.partition) {
             if let Some(moved) = partition.take(place.index)
-                && let Some(of_moved) = self.places.get_mut(&moved)
+                && let Some(of_moved) = self.roll.place_mut(moved)
             {
                 of_moved.index = place.index;
             }
             if partition.names.is_empty() {
-                tenant.partitions.remove(&place.partition);
+                partitions.remove(&place.partition);
             }
         }
-        tenant.points -= 1;
-        if tenant.points == 0 {
-            self.tenants.remove(&place.tenant);
-        } else if tenant.order.len() > 2 * tenant.points + 16 {
-            tenant.order.retain(|id| self.places.contains_key(id));
-        }
-    }
-
-    /// Removes a tenant's oldest point.
-    fn evict(&mut self, name: &Arc<str>) {
-        while let Some(oldest) = self.tenants.get_mut(name).and_then(|tenant| tenant.order.pop_front()) {
-            if self.places.contains_key(&oldest) {
-                return self.remove(oldest);
-            }
+        if partitions.is_empty() {
+            self.tenants.remove(&tenant);
         }
     }
 }
@@ -388,23 +347,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_pushes_out_its_own_oldest() {
-        let store = ExactScan::new(6, 4);
-        store.insert(point(1, "quiet", 1, 0.0)).await;
-        for id in 10..30 {
-            store.insert(point(id, "flood", u8::try_from(id).unwrap(), 0.0)).await;
-        }
-        assert_eq!(store.len(), 5);
-        for id in 30..34 {
-            store.insert(point(id, "second", 1, 0.0)).await;
-        }
-        assert_eq!(store.len(), 6);
-        assert_eq!(found(&store, "quiet", 1, 0.0).await, [1]);
-        assert_eq!(found(&store, "flood", 29, 0.0).await, [29]);
-        assert_eq!(found(&store, "flood", 10, 0.0).await, [0u128; 0]);
-    }
-
-    #[tokio::test]
     async fn a_flood_of_partitions_takes_no_more_room_than_is_given() {
         let store = ExactScan::new(1_000, 500);
         for id in 0..1_000_000u32 {
@@ -414,10 +356,9 @@ mod tests {
             store.insert(Point { partition, ..point(id.into(), tenant, 0, 0.0) }).await;
         }
         let state = store.state.read();
-        assert_eq!(state.places.len(), 1_000);
-        let tenants = state.tenants.values();
-        assert!(tenants.clone().all(|tenant| tenant.points == 500 && tenant.partitions.len() == 500));
-        assert!(tenants.clone().all(|tenant| tenant.order.len() <= 1_016));
+        assert_eq!(state.roll.len(), 1_000);
+        assert!(state.tenants.values().all(|partitions| partitions.len() == 500));
+        assert!(state.roll.tenants().all(|(points, ids)| points == 500 && ids <= 1_016));
     }
 
     #[tokio::test]
@@ -471,7 +412,7 @@ mod tests {
                     assert_eq!(got, expected);
                 }
                 let state = store.state.read();
-                assert!(state.tenants.values().all(|tenant| tenant.order.len() <= 2 * tenant.points + 17));
+                assert!(state.roll.tenants().all(|(points, ids)| ids <= 2 * points + 17));
             });
         }
     }

@@ -192,3 +192,15 @@ async fn breakers_spare_a_target_that_keeps_failing() {
     let failing = world.provider.requests().iter().filter(|r| r.model.contains("503")).count();
     assert_eq!(failing, 5, "five failures in a row, and nothing after them");
 }
+
+#[tokio::test]
+async fn a_breaker_that_rate_limits_opened_says_so() {
+    let model = "sim-small+429-retry-after=60";
+    let world = World::new(&[model]).await;
+    for _ in 0..5 {
+        assert_eq!(world.run(&[model]).await.reason(), Some(ErrorReason::ProviderRateLimited));
+    }
+    let ran = world.run(&[model]).await;
+    assert_eq!(ran.outcomes(), [AttemptOutcome::BreakerOpen]);
+    assert_eq!(ran.reason(), Some(ErrorReason::ProviderRateLimited), "as if it had been asked");
+}

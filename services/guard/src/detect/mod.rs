@@ -13,6 +13,7 @@ mod name_words;
 mod names;
 mod national;
 mod numbers;
+mod organizations;
 mod secrets;
 mod tokens;
 

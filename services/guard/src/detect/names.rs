@@ -4,33 +4,54 @@
 
 use std::{collections::HashSet, ops::Range, sync::LazyLock};
 
+use rustc_hash::FxBuildHasher;
+
 use super::{
     Detected,
     addresses::WAYS,
     kinds::Kind,
     name_words::{
-        DOUBTFUL, ORGANIZATION_BEFORE, ORGANIZATION_ENDS, ORGANIZATION_STARTS, PARTICLES, PERSON_BEFORE,
-        PLACE_BEFORE, PLACE_ENDS, PLACE_STARTS, TITLES, WAY_ENDS,
+        DOUBTFUL, PARTICLES, PERSON_BEFORE, PLACE_BEFORE, PLACE_ENDS, PLACE_STARTS, TITLES, WAY_ENDS,
     },
+    organizations,
 };
 
-type List = LazyLock<HashSet<&'static str>>;
+/// The lists are fixed and small: no need of a hash that withstands an attacker.
+pub(super) type Set = HashSet<&'static str, FxBuildHasher>;
+type List = LazyLock<Set>;
 
-static FIRST: List =
-    LazyLock::new(|| include_str!("../../data/first_names.txt").split_whitespace().collect());
+/// First names, by hand and by the census; see `scripts/build_names.py`.
+static FIRST: List = LazyLock::new(|| {
+    let census = include_str!("../../data/first_names_census.txt").lines();
+    include_str!("../../data/first_names.txt").split_whitespace().chain(census).collect()
+});
+/// Surnames that are a name even alone.
 static LAST: List = LazyLock::new(|| include_str!("../../data/surnames.txt").split_whitespace().collect());
+/// Surnames that are one beside another name.
+static LAST_TOO: List = LazyLock::new(|| include_str!("../../data/surnames_census.txt").lines().collect());
 static PLACES: List = LazyLock::new(|| include_str!("../../data/places.txt").split_whitespace().collect());
-static COMMON: List =
-    LazyLock::new(|| include_str!("../../data/common_words.txt").split_whitespace().collect());
+/// Cities, of up to four words; GeoNames.
+static CITIES: List = LazyLock::new(|| include_str!("../../data/cities.txt").lines().collect());
+/// What cities of several words begin with.
+static CITY_STARTS: List =
+    LazyLock::new(|| CITIES.iter().filter_map(|city| Some(city.split_once([' ', '-'])?.0)).collect());
+/// Cities that are called like people.
+static CITIES_LIKE_PEOPLE: List =
+    LazyLock::new(|| include_str!("../../data/cities_like_people.txt").lines().collect());
+/// Words that are no names, by hand and counted.
+static COMMON: List = LazyLock::new(|| {
+    let counted = include_str!("../../data/common_words_counted.txt").lines();
+    include_str!("../../data/common_words.txt").split_whitespace().chain(counted).collect()
+});
 static WAY: List = LazyLock::new(|| WAYS.split('|').collect());
 
 /// A capitalised word.
 #[derive(Debug, Clone)]
-struct Word<'a> {
-    text: &'a str,
-    lower: String,
-    start: usize,
-    end: usize,
+pub(super) struct Word<'a> {
+    pub(super) text: &'a str,
+    pub(super) lower: String,
+    pub(super) start: usize,
+    pub(super) end: usize,
 }
 
 /// Adds the names of a whole text.
@@ -85,7 +106,7 @@ fn escaped(bytes: &[u8], at: usize) -> bool {
 }
 
 /// The word at a place; none when it is an address of the web, or code.
-fn word_at(text: &str, start: usize) -> Option<Word<'_>> {
+pub(super) fn word_at(text: &str, start: usize) -> Option<Word<'_>> {
     let rest = &text[start..];
     let mut end = 0;
     for (at, c) in rest.char_indices() {
@@ -143,18 +164,24 @@ fn listed(list: &List, word: &Word<'_>) -> bool {
         || word.lower.split('-').all(|part| part.len() > 1 && list.contains(part)) && word.lower.contains('-')
 }
 
-fn is_first(word: &Word<'_>) -> bool {
+pub(super) fn is_first(word: &Word<'_>) -> bool {
     listed(&FIRST, word)
 }
 
-fn is_last(word: &Word<'_>) -> bool {
+pub(super) fn is_last(word: &Word<'_>) -> bool {
     let bare = word.lower.strip_prefix("o'").or_else(|| word.lower.strip_prefix("mc"));
-    listed(&LAST, word)
+    let known = |name: &str| LAST.contains(name) || LAST_TOO.contains(name);
+    known(&word.lower)
         || (word.lower.len() > 4 && bare.is_some_and(|b| b.len() > 2))
-        || word.lower.split('-').any(|part| LAST.contains(part)) && word.lower.contains('-')
+        || word.lower.contains('-') && word.lower.split('-').any(known)
 }
 
-fn is_common(word: &Word<'_>) -> bool {
+/// Whether it is in the lists of common words; capitals alone make a word common, but no word of these.
+pub(super) fn is_word(word: &Word<'_>) -> bool {
+    COMMON.contains(word.lower.as_str())
+}
+
+pub(super) fn is_common(word: &Word<'_>) -> bool {
     COMMON.contains(word.lower.as_str())
         || word.text.len() == 1
         || (word.text.len() > 1 && word.text.chars().all(char::is_uppercase))
@@ -171,12 +198,11 @@ fn chunk(text: &str, words: &[Word<'_>], found: &mut Vec<Detected>) {
             continue;
         }
         let rest = &words[at..];
-        if let Some((kind, count, score)) = judge(text, rest, titled) {
-            let mut range = rest[0].start..rest[count - 1].end;
-            if kind == Kind::Organization {
-                range.end = organization_end(text, range.end);
-            }
-            push(found, kind, range, score);
+        if !titled && let Some((count, end, score)) = organizations::by_name(text, rest) {
+            push(found, Kind::Organization, rest[0].start..end, score);
+            at += count;
+        } else if let Some((kind, count, score)) = judge(text, rest, titled) {
+            push(found, kind, rest[0].start..rest[count - 1].end, score);
             at += count;
         } else {
             at += 1;
@@ -197,10 +223,7 @@ fn judge(text: &str, words: &[Word<'_>], titled: bool) -> Option<(Kind, usize, f
     }
     let window = before(text, first.start);
     let plain = words.iter().take_while(|w| !is_common(w)).count();
-    if let Some(count) = organization(text, words, plain) {
-        return Some((Kind::Organization, count, 0.8));
-    }
-    if let Some(count) = place(words) {
+    if let Some(count) = place(text, words, &window) {
         let street = words.len() > count && WAY.contains(words[count].text);
         return Some(if street { (Kind::Address, count + 1, 0.6) } else { (Kind::Location, count, 0.75) });
     }
@@ -228,20 +251,16 @@ fn judge(text: &str, words: &[Word<'_>], titled: bool) -> Option<(Kind, usize, f
     if is_first(first) && (!doubtful || (named > 1 && is_last(&words[1]))) {
         return Some((Kind::Person, named, if named > 1 { 0.85 } else { 0.65 }));
     }
+    if let Some((count, score)) = organizations::by_context(text, words, plain, &window) {
+        return Some((Kind::Organization, count, score));
+    }
     if plain == 0 {
         return None;
-    }
-    let full_name = plain == 2 && is_last(&words[1]);
-    if ends_with(&window, ORGANIZATION_BEFORE) && !is_first(first) && !full_name {
-        return Some((Kind::Organization, plain, 0.6));
     }
     if ends_with(&window, PERSON_BEFORE) && (plain > 1 || !starts_sentence(&window)) {
         return Some((Kind::Person, plain.min(3), 0.6));
     }
-    if first.text.contains('-')
-        && plain == 1
-        && first.text.split('-').all(|p| p.chars().next().is_some_and(char::is_uppercase) && p.len() > 2)
-    {
+    if plain == 1 && organizations::double(first, &window) {
         return Some((Kind::Organization, 1, 0.5));
     }
     if (2..=3).contains(&plain) && (is_last(&words[plain - 1]) || words[..plain].iter().any(|w| is_first(w)))
@@ -251,7 +270,7 @@ fn judge(text: &str, words: &[Word<'_>], titled: bool) -> Option<(Kind, usize, f
     if ends_with(&window, PLACE_BEFORE) {
         return Some((Kind::Location, plain.min(3), 0.5));
     }
-    if is_last(first) && plain == 1 && !starts_sentence(&window) {
+    if listed(&LAST, first) && plain == 1 && !starts_sentence(&window) {
         return Some((Kind::Person, 1, 0.5));
     }
     let ending = PLACE_ENDS.iter().any(|end| first.lower.len() > end.len() + 3 && first.lower.ends_with(end));
@@ -262,7 +281,7 @@ fn judge(text: &str, words: &[Word<'_>], titled: bool) -> Option<(Kind, usize, f
 }
 
 /// The words before, in lower case.
-fn before(text: &str, at: usize) -> String {
+pub(super) fn before(text: &str, at: usize) -> String {
     let from = text.floor_char_boundary(at.saturating_sub(28));
     let near = &text[from..at];
     let mut window = String::with_capacity(near.len() + 8);
@@ -282,7 +301,7 @@ fn before(text: &str, at: usize) -> String {
     window
 }
 
-fn ends_with(window: &str, list: &[&str]) -> bool {
+pub(super) fn ends_with(window: &str, list: &[&str]) -> bool {
     list.iter().any(|end| {
         window.ends_with(end) && {
             let rest = &window[..window.len() - end.len()];
@@ -292,76 +311,24 @@ fn ends_with(window: &str, list: &[&str]) -> bool {
 }
 
 /// Whether a word behind this begins a sentence or a line.
-fn starts_sentence(window: &str) -> bool {
+pub(super) fn starts_sentence(window: &str) -> bool {
     let window = window.trim_end_matches([' ', '"', '(']);
     window.is_empty() || window.ends_with(['.', '!', '?', ':', '\n', '>', '#', '*', '-', '|'])
 }
 
-/// How many words are an organisation's name.
-fn organization(text: &str, words: &[Word<'_>], plain: usize) -> Option<usize> {
-    if ORGANIZATION_STARTS.contains(&words[0].lower.as_str()) && words.len() > 1 {
-        return Some(words.len().min(4));
-    }
-    let end = words.iter().take(5).position(|w| ORGANIZATION_ENDS.contains(&w.lower.as_str()));
-    if let Some(end) =
-        end.filter(|end| *end > 0 && words[..*end].iter().any(|w| !is_common(w)) && !is_common(&words[0]))
-    {
-        let more =
-            words[end + 1..].iter().take_while(|w| ORGANIZATION_ENDS.contains(&w.lower.as_str())).count();
-        return Some(end + 1 + more);
-    }
-    // Miller, Romero and Ramirez; Miller and Sons
-    let single = plain.min(words.len()) == 1 && words.len() == 1;
-    let rest = &text[words[0].end..];
-    let listing = single && partners(rest).is_some() && (!is_first(&words[0]) || is_last(&words[0]));
-    listing.then_some(1)
-}
-
-/// The length of `, B and C` or ` and Sons`.
-fn partners(rest: &str) -> Option<usize> {
-    let name = |rest: &str| -> Option<usize> {
-        word_at(rest, 0)
-            .filter(|w| w.text.chars().next().is_some_and(char::is_uppercase) && !is_common(w))
-            .map(|w| w.end)
-    };
-    if let Some(tail) = rest.strip_prefix(" and Sons").or_else(|| rest.strip_prefix(" & Sons")) {
-        return Some(rest.len() - tail.len());
-    }
-    let second = name(rest.strip_prefix(", ")?)? + 2;
-    let third =
-        rest.get(second..)?.strip_prefix(" and ").or_else(|| rest.get(second..)?.strip_prefix(" & "))?;
-    let end = name(third)?;
-    let other = word_at(third, 0)?;
-    let middle = word_at(rest, 2)?;
-    (is_last(&other) && is_last(&middle) || !is_first(&other) && !is_first(&middle))
-        .then_some(second + (rest[second..].len() - third.len()) + end)
-}
-
-/// Adds what follows an organisation's name: partners, the rest of a legal form.
-fn organization_end(text: &str, end: usize) -> usize {
-    let rest = &text[end..];
-    let legal = [
-        " Sp. z o.o. Sp.k.",
-        " Sp. z o.o.",
-        " z o.o.",
-        ". z o.o.",
-        " s.c.",
-        " Sp.k.",
-        " Sp.j.",
-        " S.A.",
-        " & Co. KG",
-        " GmbH & Co. KG",
-        " i syn s.c.",
-        ".k.",
-        ".j.",
-    ];
-    let form = legal.iter().find(|form| rest.starts_with(*form)).map(|form| form.len());
-    end + partners(rest).or(form).unwrap_or(0)
-}
-
 /// How many words are a place's name.
-fn place(words: &[Word<'_>]) -> Option<usize> {
+fn place(text: &str, words: &[Word<'_>], window: &str) -> Option<usize> {
     let first = &words[0];
+    let many = if CITY_STARTS.contains(first.lower.split('-').next().unwrap_or_default()) {
+        words.len().min(4)
+    } else {
+        1
+    };
+    for count in (2..=many).rev() {
+        if CITIES.contains(text[first.start..words[count - 1].end].to_lowercase().as_str()) {
+            return Some(count);
+        }
+    }
     let start = PLACE_STARTS.contains(&first.lower.as_str());
     if start
         && words.len() > 1
@@ -395,7 +362,11 @@ fn place(words: &[Word<'_>]) -> Option<usize> {
             .count();
         return Some(2 + more);
     }
-    let known = PLACES.contains(first.lower.as_str());
+    let known = PLACES.contains(first.lower.as_str())
+        || CITIES.contains(first.lower.as_str())
+        || CITIES_LIKE_PEOPLE.contains(first.lower.as_str())
+            && words.len() == 1
+            && ends_with(window, PLACE_BEFORE);
     let also_name = is_first(first) && words.len() > 1 && is_last(&words[1]);
     (known && !also_name).then_some(1)
 }

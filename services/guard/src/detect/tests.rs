@@ -150,3 +150,40 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn organisations_are_seen_by_name_by_form_and_by_what_is_said_around_them() {
+    for (text, name) in [
+        ("I bought it from Procter & Gamble last week.", "Procter & Gamble"),
+        ("She called Goldman Sachs about it.", "Goldman Sachs"),
+        ("The bill of Hrubý s.r.o. is due.", "Hrubý s.r.o."),
+        ("Ask the Riverside Medical Center for it.", "Riverside Medical Center"),
+        ("Netflix was down again.", "Netflix"),
+        ("A letter from Oracle's CEO.", "Oracle"),
+        ("The bill of HCX Healthcare is due.", "HCX Healthcare"),
+        ("He left the Bank of Ruritania in May.", "Bank of Ruritania"),
+        ("My account with Zorblatt is locked.", "Zorblatt"),
+        ("Zorblatt's shares fell again.", "Zorblatt"),
+        ("A letter came from Gupta, Kowalski and Stone today.", "Gupta, Kowalski and Stone"),
+    ] {
+        assert_eq!(found(text), [("pii.organization", name)], "{text}");
+    }
+    // Common words, shouting and places are none.
+    for text in [
+        "The Oracle of Delphi spoke.",
+        "An apple a day.",
+        "Apple pie is best warm.",
+        "TELL THE PRESS ABOUT IT",
+        "Our Services and Systems",
+        "fly to Guinea-Bissau",
+    ] {
+        assert!(found(text).iter().all(|(id, _)| *id != "pii.organization"), "{text}: {:?}", found(text));
+    }
+}
+
+#[test]
+fn cities_of_several_words_are_one_place_and_people_called_like_cities_stay_people() {
+    assert_eq!(found("We met in Santiago de Cuba twice."), [("pii.location", "Santiago de Cuba")]);
+    assert_eq!(found("She moved to Jackson in May."), [("pii.location", "Jackson")]);
+    assert_eq!(found("Ask Samuel Jackson about it."), [("pii.person", "Samuel Jackson")]);
+}

@@ -18,11 +18,11 @@ use std::{
 
 use serde_json::json;
 use signalbox_embed::Embedder;
+use signalbox_report::{ALL, Metrics, Report};
 
-pub use self::report::{Metric, Report};
 use self::{
     measure::Judged,
-    rows::{Odd, Row, Truth},
+    rows::{Row, Truth},
     values::Values,
 };
 use crate::{detect, injection};
@@ -68,11 +68,15 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
     };
     let mut predictions =
         options.predictions.as_deref().map(File::create).transpose().map_err(failed)?.map(BufWriter::new);
-    let mut report = Report::new(embedder.is_some());
+    let mut report = Report::new(report::HEAD, "all files");
+    if embedder.is_none() {
+        report.notice("no embedding model (run `make setup`): word pairs and patterns decide alone".into());
+    }
     let mut all = Vec::new();
     let mut everywhere = Values::default();
-    let (mut rows, mut odd) = (0, 0);
+    let (mut rows, mut odd) = (0, Vec::new());
     for file in files {
+        report.rows(&file.name, file.rows.len(), &file.odd);
         let mut judged = Vec::new();
         let mut values = Values::default();
         for row in &file.rows {
@@ -89,17 +93,26 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
                 writeln!(predictions, "{line}").map_err(failed)?;
             }
         }
-        report.file(&file.name, (file.rows.len(), &file.odd), &judged, &values);
+        report.add(&file.name, report::figures(&judged, &values, false));
         rows += file.rows.len();
-        odd += file.odd.count;
+        odd.extend(file.odd);
         all.append(&mut judged);
         everywhere.add(&values);
     }
     if let Some(predictions) = &mut predictions {
         predictions.flush().map_err(failed)?;
     }
-    report.file("*", (rows, &Odd { count: odd, reasons: Vec::new() }), &all, &everywhere);
-    report.speed(speed::measure());
+    if rows == 0 {
+        let told: String = report.notices().map(|notice| format!("; {notice}")).collect();
+        return Err(EvalError::Empty(options.data.display().to_string(), told));
+    }
+    report.rows(ALL, rows, &odd);
+    report.add(ALL, report::figures(&all, &everywhere, true));
+    let mut speed = Metrics::default();
+    for (name, value, n) in speed::measure() {
+        speed.put(name, Some((value, n)));
+    }
+    report.add("speed", speed);
     Ok(report)
 }
 
@@ -109,7 +122,7 @@ pub async fn inputs(text: &str, channel: &str, embedder: &Embedder) -> Option<Ve
     injection::inputs(text, injection::Channel::named(channel), embedder).await
 }
 
-/// The features of a text's windows; what `scripts/train_grams.py` trains on.
+/// The features of a text's windows; what `scripts/train_guard.py` trains on.
 #[must_use]
 pub fn grams(text: &str, channel: &str) -> Vec<Vec<u32>> {
     injection::gram_features(text, injection::Channel::named(channel))

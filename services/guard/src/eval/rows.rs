@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use serde_json::Value;
+use signalbox_report::Odd;
 
 use super::{EvalError, values::Span};
 use crate::injection::Channel;
@@ -12,19 +13,8 @@ pub(super) struct Rows {
     /// Folder and file, for example `guard/bastioncorpus.jsonl`.
     pub(super) name: String,
     pub(super) rows: Vec<Row>,
-    pub(super) odd: Odd,
+    pub(super) odd: Vec<Odd>,
 }
-
-/// Rows that cannot be judged.
-#[derive(Debug, Default)]
-pub(super) struct Odd {
-    pub(super) count: usize,
-    /// What is wrong with the first few, with their lines.
-    pub(super) reasons: Vec<String>,
-}
-
-/// Reasons that are told; the others are only counted.
-const TOLD: usize = 3;
 
 /// One text and what is right about it.
 pub(super) struct Row {
@@ -62,42 +52,32 @@ pub(super) fn read(data: &Path) -> Result<Vec<Rows>, EvalError> {
             files.push(Rows { name: format!("{folder}/{file}"), rows, odd });
         }
     }
-    if files.iter().all(|file| file.rows.is_empty()) {
-        let told =
-            files.iter().flat_map(|file| file.odd.reasons.iter().map(|r| format!("\n{}: {r}", file.name)));
-        return Err(EvalError::Empty(data.display().to_string(), told.take(TOLD).collect()));
-    }
     Ok(files)
 }
 
-fn rows(text: &str, attacks: bool) -> (Vec<Row>, Odd) {
-    let (mut rows, mut odd) = (Vec::new(), Odd::default());
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        match row(line.trim_start_matches('\u{feff}'), number + 1, attacks) {
+fn rows(text: &str, attacks: bool) -> (Vec<Row>, Vec<Odd>) {
+    let (mut rows, mut odd) = (Vec::new(), Vec::new());
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        match row(line.trim_start_matches('\u{feff}'), number, attacks) {
             Ok(row) => rows.push(row),
-            Err(reason) => {
-                odd.count += 1;
-                if odd.reasons.len() < TOLD {
-                    odd.reasons.push(format!("line {}: {reason}", number + 1));
-                }
-            }
+            Err(reason) => odd.push(Odd { line: number, reason }),
         }
     }
     (rows, odd)
 }
 
 /// One row; what is not named here is not needed, and all but `text` and one of `label` and `spans` may be left out.
-fn row(line: &str, number: usize, attacks: bool) -> Result<Row, String> {
-    let written: Value = serde_json::from_str(line).map_err(|error| format!("no JSON: {error}"))?;
+fn row(line: &str, number: usize, attacks: bool) -> Result<Row, &'static str> {
+    let written: Value = serde_json::from_str(line).map_err(|_| "is not JSON")?;
     let field = |name: &str| written.get(name).filter(|value| !value.is_null());
     let said = |name: &str| field(name).and_then(Value::as_str).map(str::to_owned);
-    let text = said("text").ok_or("`text` is missing or no string")?;
+    let text = said("text").ok_or("has no `text`, or one that is no string")?;
     let truth = match (field("spans"), field("label")) {
         (Some(listed), _) if !attacks => Truth::Spans(spans(listed, text.chars().count())?),
         (_, Some(value)) if attacks => Truth::Attack(label(value)?),
         (_, Some(value)) => Truth::Secret(label(value)?),
-        _ if attacks => return Err("`label` is missing (1 attack, 0 harmless)".into()),
-        _ => return Err("neither `spans` nor `label` (1 secret, 0 none) is there".into()),
+        _ if attacks => return Err("has no `label` (1 attack, 0 harmless)"),
+        _ => return Err("has neither `spans` nor `label` (1 secret, 0 none)"),
     };
     let id = match field("id") {
         Some(Value::String(id)) => id.clone(),
@@ -114,33 +94,31 @@ fn row(line: &str, number: usize, attacks: bool) -> Result<Row, String> {
     })
 }
 
-fn label(value: &Value) -> Result<bool, String> {
+fn label(value: &Value) -> Result<bool, &'static str> {
     match value {
         Value::Bool(label) => Ok(*label),
         Value::Number(number) if number.as_f64() == Some(0.0) => Ok(false),
         Value::Number(number) if number.as_f64() == Some(1.0) => Ok(true),
         Value::String(text) if text == "0" => Ok(false),
         Value::String(text) if text == "1" => Ok(true),
-        other => Err(format!("`label` is {other}; it must be 0 or 1")),
+        _ => Err("has a `label` that is neither 0 nor 1"),
     }
 }
 
-fn spans(listed: &Value, characters: usize) -> Result<Vec<Span>, String> {
-    let listed = listed.as_array().ok_or("`spans` is no list")?;
+fn spans(listed: &Value, characters: usize) -> Result<Vec<Span>, &'static str> {
     let read = |span: &Value| {
         let place = |name: &str| usize::try_from(span.get(name)?.as_u64()?).ok();
         let (start, end) = (place("start")?, place("end")?);
         let kind = span.get("type").and_then(Value::as_str)?.to_owned();
         (start < end && end <= characters).then_some(Span { kind, start, end })
     };
-    let wrong = |span: &Value| {
-        // Where, but not what stands there: it may be personal data.
-        let (start, end) = (span.get("start"), span.get("end"));
-        format!(
-            "a span needs `type` and 0 <= start < end <= {characters} (characters); got {start:?} to {end:?}"
-        )
-    };
-    listed.iter().map(|span| read(span).ok_or_else(|| wrong(span))).collect()
+    let wrong = "has a span without `type` and 0 <= start < end <= the text's length (characters)";
+    listed
+        .as_array()
+        .ok_or("has `spans` that are no list")?
+        .iter()
+        .map(|span| read(span).ok_or(wrong))
+        .collect()
 }
 
 /// The byte at which each character begins: a byte's place in it is the character's number.
@@ -153,13 +131,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn odd_rows_are_counted_and_the_first_named() {
+    fn odd_rows_are_told_with_their_lines() {
         let text = "\u{feff}{\"text\":\"a\",\"label\":1}\n\n{\"rule\":\"x\"}\nnonsense\n{\"text\":\"b\"}\n{\"text\":\"c\",\"label\":\"no\"}\n{\"id\":7,\"text\":\"d\",\"label\":false,\"lang\":null}";
         let (rows, odd) = rows(text, true);
         assert_eq!(rows.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), ["1", "7"]);
-        assert_eq!((odd.count, odd.reasons.len()), (4, TOLD));
-        assert!(odd.reasons[0].starts_with("line 3: `text` is missing"), "{:?}", odd.reasons);
-        assert!(odd.reasons[2].contains("line 5") && odd.reasons[2].contains("`label` is missing"));
+        let told: Vec<(usize, &str)> = odd.iter().map(|one| (one.line, one.reason)).collect();
+        assert_eq!(
+            told,
+            [
+                (3, "has no `text`, or one that is no string"),
+                (4, "is not JSON"),
+                (5, "has no `label` (1 attack, 0 harmless)"),
+                (6, "has a `label` that is neither 0 nor 1"),
+            ]
+        );
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! A linear model over words and pairs of neighbours: microseconds a window, and no embedding model needed.
 //!
 //! Which words stand together carries over from one collection of attacks to the next better than what a text is about. Features are
-//! hashed; weights come from `scripts/train_grams.py`, their card lies beside them.
+//! hashed; weights come from `scripts/train_guard.py`, their card lies beside them.
 
-use std::sync::LazyLock;
+use std::{ops::Range, sync::LazyLock};
 
 /// Features are this many bits of a hash.
 const BITS: u32 = 18;
 const SIZE: usize = 1 << BITS;
+/// Bytes before the weights.
+const HEAD: usize = 10 * 4;
 
 /// One for what users write, one for what tools and files bring.
 pub(crate) static DIRECT: LazyLock<Option<Grams>> =
@@ -15,24 +17,60 @@ pub(crate) static DIRECT: LazyLock<Option<Grams>> =
 pub(crate) static INDIRECT: LazyLock<Option<Grams>> =
     LazyLock::new(|| Grams::read(include_bytes!("../../models/indirect_grams.bin")));
 
-/// Weights of a byte each.
+/// Weights of a byte each, and how they are mixed with the networks.
 #[derive(Debug)]
 pub(crate) struct Grams {
     weights: &'static [u8],
     scale: f32,
     bias: f32,
+    pub(crate) mix: Mix,
+}
+
+/// How the logits of word pairs and networks become one; read off sources that neither was trained on, by `scripts/train_guard.py`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mix {
+    /// Weights of word pairs and of the networks.
+    weights: (f32, f32),
+    /// What one of a hundred harmless texts exceeds.
+    threshold: f32,
+    /// The same for word pairs by themselves: a slope, and the logit at which they decide.
+    alone: (f32, f32),
+    /// Outside, the networks would hardly change the decision, and are not asked.
+    pub(crate) unsettled: Range<f32>,
+}
+
+impl Mix {
+    /// Above 0 it is an attack.
+    pub(crate) fn both(&self, pairs: f32, meaning: f32) -> f32 {
+        self.weights.0 * pairs + self.weights.1 * meaning - self.threshold
+    }
+
+    /// The same without the networks.
+    pub(crate) fn alone(&self, pairs: f32) -> f32 {
+        self.alone.0 * (pairs - self.alone.1)
+    }
 }
 
 impl Grams {
-    /// Reads the bits (u32), the scale of the weights and the bias (f32), then the weights (i8), all little endian.
+    /// Reads the bits (u32), the scale of the weights and the bias, the seven numbers of the mix (f32), then the weights (i8), all
+    /// little endian.
     fn read(bytes: &'static [u8]) -> Option<Self> {
-        let (head, weights) = bytes.split_at_checked(12)?;
-        let number = |at: usize| head.get(at..at + 4).and_then(|b| <[u8; 4]>::try_from(b).ok());
-        let (scale, bias) = (f32::from_le_bytes(number(4)?), f32::from_le_bytes(number(8)?));
-        (u32::from_le_bytes(number(0)?) == BITS && weights.len() == SIZE).then_some(Self {
+        let (head, weights) = bytes.split_at_checked(HEAD)?;
+        let (bits, numbers) = head.split_first_chunk::<4>()?;
+        let mut numbers = numbers.chunks_exact(4).filter_map(|b| b.try_into().ok()).map(f32::from_le_bytes);
+        let mut next = || numbers.next().filter(|number| number.is_finite());
+        let (scale, bias) = (next()?, next()?);
+        let mix = Mix {
+            weights: (next()?, next()?),
+            threshold: next()?,
+            alone: (next()?, next()?),
+            unsettled: next()?..next()?,
+        };
+        (u32::from_le_bytes(*bits) == BITS && weights.len() == SIZE).then_some(Self {
             weights,
             scale,
             bias,
+            mix,
         })
     }
 
@@ -123,6 +161,16 @@ mod tests {
         // The word, two pairs of letters, one triple.
         assert_eq!(features("忽略所").len(), 4);
         assert!(features("").is_empty() && features(" \n").is_empty());
+    }
+
+    #[test]
+    fn what_is_foretold_goes_on_where_the_networks_are_not_asked() {
+        for grams in [&*DIRECT, &*INDIRECT] {
+            let mix = &grams.as_ref().unwrap().mix;
+            let (low, high) = (mix.unsettled.start, mix.unsettled.end);
+            assert!(low == high || mix.alone(low) < 0.0 && mix.alone(high) > 0.0, "{mix:?}");
+            assert!(mix.both(0.0, 2.0) >= mix.both(0.0, 1.0) && mix.both(1.0, 0.0) > mix.both(0.0, 0.0));
+        }
     }
 
     #[test]

@@ -10,11 +10,9 @@ use super::signals::COUNT;
 const EMBEDDING: usize = 384;
 const INPUTS: usize = EMBEDDING + COUNT;
 
-/// One for what users write, one for what tools and files bring.
+/// For what users write. In what tools and files bring, a harmless task is an attack for its place, which its meaning does not tell.
 pub(crate) static DIRECT: LazyLock<Option<Head>> =
     LazyLock::new(|| Head::read(include_bytes!("../../models/direct.bin")));
-pub(crate) static INDIRECT: LazyLock<Option<Head>> =
-    LazyLock::new(|| Head::read(include_bytes!("../../models/indirect.bin")));
 
 /// Networks with one hidden layer.
 #[derive(Debug)]
@@ -79,12 +77,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_heads_are_there_and_judge() {
-        for head in [&*DIRECT, &*INDIRECT] {
-            let head = head.as_ref().unwrap();
-            assert!(head.threshold.is_finite());
-            assert!(head.logit(&[0.0; EMBEDDING], &[0.0; COUNT]).is_finite());
-        }
+    fn the_head_is_there_and_judges() {
+        let head = DIRECT.as_ref().unwrap();
+        assert!(head.threshold.is_finite());
+        assert!(head.logit(&[0.0; EMBEDDING], &[0.0; COUNT]).is_finite());
     }
 
     #[test]

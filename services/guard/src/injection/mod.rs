@@ -8,8 +8,6 @@ mod patterns;
 mod signals;
 mod windows;
 
-use std::ops::Range;
-
 use signalbox_embed::Embedder;
 
 use self::grams::Grams;
@@ -127,7 +125,7 @@ fn probability(logit: f32) -> f64 {
 
 /// What a pattern adds to the logit.
 const PATTERN: f32 = 2.0;
-/// Of many windows one is high by chance; as in `scripts/train_guard.py` and `scripts/train_grams.py`.
+/// Of many windows one is high by chance; as in `scripts/guard_rows.py`.
 const WINDOWS: f32 = 0.5;
 
 /// What the learned tier says.
@@ -183,10 +181,11 @@ impl Pairs {
 
 /// The two models' highest windows, weighed.
 async fn learned(text: &str, channel: Channel, embedder: Option<&Embedder>) -> Option<Learned> {
-    let (grams, head, mix) = match channel {
-        Channel::Direct => (grams::DIRECT.as_ref()?, &*head::DIRECT, &DIRECT),
-        Channel::Indirect => (grams::INDIRECT.as_ref()?, &*head::INDIRECT, &INDIRECT),
+    let (grams, head) = match channel {
+        Channel::Direct => (grams::DIRECT.as_ref()?, head::DIRECT.as_ref()),
+        Channel::Indirect => (grams::INDIRECT.as_ref()?, None),
     };
+    let mix = &grams.mix;
     let read = if text.len() > LONG {
         let text = text.to_owned();
         tokio::task::spawn_blocking(move || Pairs::of(&text, channel, grams)).await.ok()?
@@ -211,32 +210,6 @@ async fn learned(text: &str, channel: Channel, embedder: Option<&Embedder>) -> O
 fn highest(logits: impl Iterator<Item = f32>) -> f32 {
     logits.fold(f32::NEG_INFINITY, f32::max)
 }
-
-/// How the two models' logits become one; measured on sources that neither was trained on, see the card.
-struct Mix {
-    /// Weights of pairs of words and of meaning.
-    weights: (f32, f32),
-    /// What one of a hundred harmless prompts exceeds.
-    threshold: f32,
-    /// Meaning as pairs of words foretell it: slope and offset.
-    foretold: (f32, f32),
-    /// Outside, the head over embeddings would hardly change the decision, and is not asked.
-    unsettled: Range<f32>,
-}
-
-impl Mix {
-    fn both(&self, pairs: f32, meaning: f32) -> f32 {
-        self.weights.0 * pairs + self.weights.1 * meaning - self.threshold
-    }
-
-    fn alone(&self, pairs: f32) -> f32 {
-        self.both(pairs, self.foretold.0 * pairs + self.foretold.1)
-    }
-}
-
-const DIRECT: Mix = Mix { weights: (1.0, 0.5), threshold: 1.0, foretold: (0.68, -2.2), unsettled: -2.0..3.0 };
-const INDIRECT: Mix =
-    Mix { weights: (1.0, 0.5), threshold: 0.0, foretold: (0.41, -1.37), unsettled: -3.5..3.0 };
 
 #[cfg(test)]
 mod tests {
@@ -290,12 +263,5 @@ mod tests {
         ] {
             assert!(families(text).is_empty(), "{text}");
         }
-    }
-
-    #[test]
-    fn what_is_foretold_goes_on_where_the_head_is_not_asked() {
-        let low = DIRECT.alone(DIRECT.unsettled.start);
-        assert!(low < 0.0 && DIRECT.alone(DIRECT.unsettled.end) > 0.0);
-        assert!(DIRECT.both(0.0, 2.0) > DIRECT.both(0.0, 1.0));
     }
 }

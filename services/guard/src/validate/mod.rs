@@ -463,7 +463,7 @@ pub(crate) fn schemas(policy: &Validation, chat: &ChatRequest) -> Result<(), (St
 }
 
 /// For the fuzzer: compiles, compares, mends.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn try_out(schema: &str, value: &str) {
     let mut scan = Scan::new(false);
     let is_json = serde_json::from_str::<Value>(value);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Store;
+use super::{Desk, Store};
 use crate::{
     alerts::Alert,
     audit::{Change, Look},
@@ -88,6 +88,11 @@ impl Backend for Store {
     }
 
     async fn answer(&self, question: Question) -> Result<(Vec<Group>, bool), Refusal> {
+        let summed = |desk: &mut Desk<'_>| {
+            desk.sum_up();
+            Ok(Ok(()))
+        };
+        self.ask(summed).await?;
         self.reader.answer(question).await
     }
 

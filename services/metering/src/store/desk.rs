@@ -48,7 +48,9 @@ pub(crate) struct Desk<'a> {
     pub(super) ledger_days: i64,
     pub(super) now: i64,
     pub(super) news: News,
+    /// What this commit adds to roll-ups, and what earlier ones added that is not written.
     pub(super) tally: Tally,
+    pub(super) pending: &'a Tally,
 }
 
 impl Desk<'_> {
@@ -120,7 +122,14 @@ impl Desk<'_> {
         let mut news = fresh || !new.is_empty();
         if fresh {
             let outcome = record.closing.unwrap_or_default();
-            self.tally.add(&subject, record.target(), &record.details, outcome, new.into_iter());
+            self.tally.add(
+                &record.request_id,
+                &subject,
+                record.target(),
+                &record.details,
+                outcome,
+                new.into_iter(),
+            );
         } else {
             match entries::replace_request(self.connection, &row, self.now)? {
                 Entered::New => news = true,
@@ -195,7 +204,7 @@ impl Desk<'_> {
         };
         if entries::insert_request(self.connection, &row, self.now)? {
             let outcome = RequestOutcome::Abandoned;
-            self.tally.add(&reservation.subject, None, &details, outcome, [].into_iter());
+            self.tally.add(&reservation.id, &reservation.subject, None, &details, outcome, [].into_iter());
         } else {
             self.tally.fold(self.connection, &reservation.id, -1)?;
             entries::replace_request(self.connection, &row, self.now)?;
@@ -204,8 +213,21 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// Writes the budgets and buckets that changed, and looks at the budgets: is B1 kept, is there something to tell?
-    pub(super) fn close_day(&mut self) -> rusqlite::Result<()> {
+    /// Has roll-ups written with this commit, for somebody who wants to read them.
+    pub(crate) fn sum_up(&mut self) {
+        if !self.pending.is_empty() {
+            self.tally.hurry();
+        }
+    }
+
+    /// Sums what was recorded and not summed when the process ended.
+    pub(super) fn recount(&mut self) -> rusqlite::Result<()> {
+        self.tally.recount(self.connection)
+    }
+
+    /// Writes the budgets and buckets that changed, and looks at the budgets: is B1 kept, is there something to tell? What
+    /// becomes pending for the roll-ups; `None`: all is written.
+    pub(super) fn close_day(&mut self) -> rusqlite::Result<Option<Tally>> {
         for id in self.books.take_changed() {
             let Some(budget) = self.books.budget(id) else { continue };
             let passed = budget.passed_percent();
@@ -227,7 +249,7 @@ impl Desk<'_> {
         for (bucket, level) in self.books.meters.take_changed() {
             rows::put_level(self.connection, &bucket, level)?;
         }
-        std::mem::take(&mut self.tally).write(self.connection)
+        std::mem::take(&mut self.tally).close(self.pending, self.connection)
     }
 
     /// All budgets of a tenant, or of all, by tenant and name.
@@ -257,6 +279,7 @@ impl Desk<'_> {
             let oldest = now.saturating_sub(self.ledger_days.saturating_mul(86_400_000));
             entries::delete_before(self.connection, oldest)?;
         }
+        self.sum_up();
         Ok(Ok(()))
     }
 

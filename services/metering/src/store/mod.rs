@@ -80,9 +80,13 @@ impl Store {
             clock: setting.clock,
             alerts: setting.alerts,
             violations: setting.violations,
+            pending: Tally::default(),
             _lock: lock,
         };
-        let configure = |desk: &mut Desk<'_>| desk.configure(setting.configured);
+        let configure = |desk: &mut Desk<'_>| {
+            desk.recount()?;
+            desk.configure(setting.configured)
+        };
         writer.once(configure).map_err(unreadable)?.map_err(|refusal| Error::Config(refusal.to_string()))?;
         let reader = Reader::open(&path, setting.config.store.max_groups).map_err(unreadable)?;
         let thread = std::thread::Builder::new().name("metering-store".to_owned());
@@ -162,6 +166,8 @@ struct Writer {
     clock: Arc<dyn Clock>,
     alerts: Alerts,
     violations: Violations,
+    /// What is in the ledger and not in roll-ups.
+    pending: Tally,
     /// Unlocked after the connection is closed, as fields are dropped in their order.
     _lock: File,
 }
@@ -224,13 +230,18 @@ impl Writer {
             now: self.clock.unix_ms(),
             news: News::default(),
             tally: Tally::default(),
+            pending: &self.pending,
         };
         desk.expire()?;
         let done = work(&mut desk)?;
-        desk.close_day()?;
+        let tally = desk.close_day()?;
         let news = desk.news;
         transaction.commit()?;
         self.books = Some(books);
+        match tally {
+            Some(tally) => self.pending.merge(tally),
+            None => self.pending = Tally::default(),
+        }
         news.keys.into_iter().for_each(|key| self.keys.put(key));
         news.alerts.into_iter().for_each(|alert| self.alerts.tell(alert));
         Ok(done)

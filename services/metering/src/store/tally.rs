@@ -1,4 +1,8 @@
-//! Roll-ups in the embedded database: summed in memory for one commit, then added to what is stored.
+//! Roll-ups in the embedded database: summed in memory over many commits, then added to what is stored.
+//!
+//! Adding to a stored cell reads, decodes and writes it, which costs more than the records themselves. So what a commit adds is
+//! only noted beside the records (`unsummed`), and written once for all: at the latest with the next tick, after
+//! [`MOST`] requests, before a question is answered, and with any correction. What a crash leaves noted is counted again.
 
 use std::collections::HashMap;
 
@@ -14,14 +18,24 @@ use crate::{
     subject::Subject,
 };
 
-/// What a commit adds to roll-ups.
-#[derive(Debug, Default)]
-pub(super) struct Tally(HashMap<(i64, i64, String), Cell>);
+/// Requests that are summed in memory at most.
+const MOST: usize = 4_096;
+
+/// What is to be added to roll-ups.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tally {
+    cells: HashMap<(i64, i64, String), Cell>,
+    /// The requests that are in it.
+    requests: Vec<String>,
+    /// Whether it must be written now: something else than new requests is in it, or somebody wants to read.
+    due: bool,
+}
 
 impl Tally {
     /// Adds a request that is new, with its attempts.
     pub(super) fn add<'a>(
         &mut self,
+        request_id: &str,
         subject: &Subject,
         target: Option<&str>,
         details: &Details,
@@ -33,10 +47,13 @@ impl Tally {
         cell.add_request(details, outcome, 1);
         attempts.for_each(|attempt| cell.add_attempt(attempt, 1));
         self.put(&key, details.started_unix_ms, &cell);
+        self.requests.push(request_id.to_owned());
     }
 
     /// Adds what the ledger has of a request, or takes it out where `times` is -1.
     pub(super) fn fold(&mut self, connection: &Connection, request_id: &str, times: i64) -> Result<()> {
+        // A request that is noted must be in the ledger as it was summed.
+        self.due = true;
         let found = reader::request(connection, request_id)?;
         let Some(first) = found.first() else { return Ok(()) };
         let key = key(first);
@@ -50,20 +67,66 @@ impl Tally {
         Ok(())
     }
 
+    /// Adds what was noted and not written when the process ended.
+    pub(super) fn recount(&mut self, connection: &Connection) -> Result<()> {
+        let mut noted = connection.prepare("SELECT requests FROM unsummed")?;
+        let noted: Vec<String> = noted.query_map([], |row| row.get(0))?.collect::<Result<_>>()?;
+        for requests in noted {
+            let requests: Vec<String> = serde_json::from_str(&requests)
+                .map_err(|_| rows::damaged("the list of requests that are not summed is unreadable"))?;
+            requests.iter().try_for_each(|id| self.fold(connection, id, 1))?;
+        }
+        Ok(())
+    }
+
+    /// Has it written with this commit.
+    pub(super) fn hurry(&mut self) {
+        self.due = true;
+    }
+
+    /// Closes a commit, where `self` is what it adds to what is `pending`: writes both, or notes what is added and gives it back.
+    pub(super) fn close(self, pending: &Self, connection: &Connection) -> Result<Option<Self>> {
+        if self.due || pending.requests.len() + self.requests.len() > MOST {
+            let mut all = pending.clone();
+            all.merge(self);
+            all.write(connection)?;
+            return Ok(None);
+        }
+        if !self.requests.is_empty() {
+            let requests = serde_json::to_string(&self.requests)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            connection.prepare_cached("INSERT INTO unsummed (requests) VALUES (?)")?.execute([requests])?;
+        }
+        Ok(Some(self))
+    }
+
+    /// Adds another.
+    pub(super) fn merge(&mut self, other: Self) {
+        for (place, cell) in other.cells {
+            self.cells.entry(place).or_default().merge(&cell);
+        }
+        self.requests.extend(other.requests);
+    }
+
+    /// Whether nothing is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
     fn put(&mut self, key: &CellKey, started_unix_ms: i64, cell: &Cell) {
         for grain in GRAINS {
             let place = (grain.number(), grain.start(started_unix_ms), key.text(grain));
-            self.0.entry(place).or_default().merge(cell);
+            self.cells.entry(place).or_default().merge(cell);
         }
     }
 
     /// Adds all of it to what is stored.
-    pub(super) fn write(self, connection: &Connection) -> Result<()> {
+    fn write(self, connection: &Connection) -> Result<()> {
         let mut read =
             connection.prepare_cached("SELECT cell FROM rollups WHERE grain = ? AND at = ? AND key = ?")?;
         let mut write = connection
             .prepare_cached("INSERT OR REPLACE INTO rollups (grain, at, key, cell) VALUES (?, ?, ?, ?)")?;
-        for ((grain, at, key), mut cell) in self.0 {
+        for ((grain, at, key), mut cell) in self.cells {
             let stored =
                 read.query_row(params![grain, at, key], |row| row.get::<_, Vec<u8>>(0)).optional()?;
             if let Some(stored) = stored {
@@ -71,6 +134,7 @@ impl Tally {
             }
             write.execute(params![grain, at, key, cell.to_bytes()])?;
         }
+        connection.prepare_cached("DELETE FROM unsummed")?.execute([])?;
         Ok(())
     }
 }

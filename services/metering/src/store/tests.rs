@@ -169,6 +169,43 @@ async fn what_was_answered_survives_a_kill_and_nothing_leaks() {
 }
 
 #[tokio::test]
+async fn sums_wait_in_memory_and_are_counted_again_after_a_kill() {
+    let (world, _folder) = World::new(vec![terms("acme", "b", 1_000)]);
+    let written = |world: &World| {
+        let path = world.folder.join("metering.db");
+        let count = "SELECT (SELECT count(*) FROM rollups), (SELECT count(*) FROM unsummed)";
+        let pair = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+        Connection::open(path).unwrap().query_row(count, [], pair).unwrap()
+    };
+    for (id, cost) in [("a", 10), ("b", 20)] {
+        assert_eq!(world.settle(done(id, cost)).await, (1, 0));
+    }
+    assert_eq!(written(&world), (0, 2), "noted, not written");
+    let (killed, _image) = world.after_a_kill();
+    assert_eq!(written(&killed), (4, 0), "an hour and a day, coarse and fine");
+    let both = BTreeMap::from([("OK".to_owned(), entry(2, 30))]);
+    assert_eq!(killed.ledger().await, both);
+
+    assert_eq!(world.ledger().await, both, "a question has them written");
+    assert_eq!(written(&world), (4, 0));
+    assert_eq!(world.settle(done("c", 5)).await, (1, 0));
+    // A commit that fails takes nothing of what is pending with it.
+    let failed = world.store.ask(|desk| -> Answer<()> {
+        desk.settle(&[done("lost", 500)])?.unwrap();
+        desk.connection.execute_batch("THIS IS NOT SQL").map(Ok)
+    });
+    assert_eq!(failed.await, Err(Refusal::StoreAway));
+    // Nor is one counted twice that is corrected while it is pending.
+    assert_eq!(world.settle(record("c", vec![attempt(2, 7)], None)).await, (1, 0));
+    assert_eq!(written(&world), (4, 0), "a correction is written at once");
+    let all = BTreeMap::from([("OK".to_owned(), entry(3, 42))]);
+    assert_eq!((world.ledger().await, world.after_a_kill().0.ledger().await), (all.clone(), all));
+    assert_eq!(world.settle(done("d", 1)).await, (1, 0));
+    world.store.tick().await;
+    assert_eq!(written(&world), (4, 0), "nor do they wait for ever");
+}
+
+#[tokio::test]
 async fn an_abandoned_request_that_is_settled_late_has_one_row_and_is_paid() {
     let (world, _folder) = World::new(vec![terms("acme", "b", 1_000)]);
     world.admit("r", 300).await.unwrap();

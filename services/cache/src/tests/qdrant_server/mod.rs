@@ -1,5 +1,10 @@
-//! A server that speaks Qdrant's own gRPC, on its own stubs, over a plain list: for the client's side of the contract. It refuses what
-//! the real one would: unknown collections, wrong widths, filters on fields without an index.
+//! A server that speaks Qdrant's own gRPC, on its own stubs, for the client's side of the contract: over a plain list, and with the cargo
+//! feature `qdrant-edge` over Qdrant's own engine. It refuses what the real one would: unknown collections, wrong widths, filters on
+//! fields without an index.
+
+#[cfg(feature = "qdrant-edge")]
+mod engine;
+mod list;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,13 +14,12 @@ use std::{
 };
 
 use ::qdrant_client::qdrant::{
-    collections_server::{Collections, CollectionsServer},
+    collections_server::{self, CollectionsServer},
     condition::ConditionOneOf,
-    r#match::MatchValue,
     point_id::PointIdOptions,
     points_selector::PointsSelectorOneOf,
-    points_server::{Points, PointsServer},
-    query, value, vector_input, *,
+    points_server::{self, PointsServer},
+    query, vector_input, *,
 };
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
@@ -29,8 +33,29 @@ pub(super) struct QdrantServer {
     runtime: Option<Runtime>,
 }
 
+/// Where the points of a collection are.
+trait Points: Send {
+    fn index(&mut self, request: &CreateFieldIndexCollection);
+
+    fn put(&mut self, id: &str, vector: Vec<f32>, payload: HashMap<String, Value>);
+
+    fn delete(&mut self, filter: &Filter) -> Result<(), Status>;
+
+    /// The closest first.
+    fn nearest(
+        &self,
+        filter: &Filter,
+        vector: &[f32],
+        least: f32,
+        most: usize,
+    ) -> Result<Vec<ScoredPoint>, Status>;
+}
+
 #[derive(Default)]
 pub(super) struct Engine {
+    /// Whether points are kept by Qdrant's own engine.
+    #[cfg(feature = "qdrant-edge")]
+    own: bool,
     collections: Mutex<HashMap<String, Collection>>,
     /// How long each answer takes.
     pub(super) delay: Mutex<Duration>,
@@ -40,16 +65,31 @@ pub(super) struct Engine {
     pub(super) indexed: Mutex<Vec<CreateFieldIndexCollection>>,
 }
 
-#[derive(Default)]
 struct Collection {
     width: usize,
     indexed: HashSet<String>,
-    points: HashMap<String, (Vec<f32>, HashMap<String, Value>)>,
+    points: Box<dyn Points>,
+}
+
+impl Engine {
+    fn points(&self, _width: usize) -> Box<dyn Points> {
+        #[cfg(feature = "qdrant-edge")]
+        if self.own {
+            return Box::new(engine::Shard::new(_width));
+        }
+        Box::new(list::List::default())
+    }
 }
 
 impl QdrantServer {
     pub(super) async fn start() -> Self {
         Self::with(Arc::default(), "127.0.0.1:0").await
+    }
+
+    /// The same over Qdrant's own engine.
+    #[cfg(feature = "qdrant-edge")]
+    pub(super) async fn on_its_own_engine() -> Self {
+        Self::with(Arc::new(Engine { own: true, ..Engine::default() }), "127.0.0.1:0").await
     }
 
     /// Serves what that engine holds.
@@ -111,37 +151,21 @@ fn id(id: Option<&PointId>) -> Result<String, Status> {
 }
 
 impl Collection {
-    fn matches(&self, filter: &Filter, name: &str, payload: &HashMap<String, Value>) -> Result<bool, Status> {
+    /// Refuses a filter on what has no index, as a server with strict mode does.
+    fn permits(&self, filter: &Filter) -> Result<(), Status> {
         for condition in &filter.must {
-            let met = match condition.condition_one_of.as_ref() {
-                Some(ConditionOneOf::HasId(ids)) => ids
-                    .has_id
-                    .iter()
-                    .map(|one| id(Some(one)))
-                    .collect::<Result<Vec<_>, _>>()?
-                    .contains(&name.to_owned()),
+            match condition.condition_one_of.as_ref() {
+                Some(ConditionOneOf::HasId(ids)) => {
+                    ids.has_id.iter().try_for_each(|one| id(Some(one)).map(drop))?
+                }
+                Some(ConditionOneOf::Field(field)) if self.indexed.contains(&field.key) => {}
                 Some(ConditionOneOf::Field(field)) => {
-                    if !self.indexed.contains(&field.key) {
-                        return Err(Status::invalid_argument(format!("no index on {}", field.key)));
-                    }
-                    let value = payload.get(&field.key).and_then(|value| value.kind.clone());
-                    match (&field.r#match, &field.range, value) {
-                        (Some(wanted), _, Some(value::Kind::StringValue(text))) => {
-                            matches!(&wanted.match_value, Some(MatchValue::Keyword(word)) if *word == text)
-                        }
-                        (_, Some(range), Some(value::Kind::IntegerValue(number))) => {
-                            range.lt.is_none_or(|most| (number as f64) < most)
-                        }
-                        _ => false,
-                    }
+                    return Err(Status::invalid_argument(format!("no index on {}", field.key)));
                 }
                 _ => return Err(Status::unimplemented("this condition")),
-            };
-            if !met {
-                return Ok(false);
             }
         }
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -166,7 +190,7 @@ macro_rules! unused {
 }
 
 #[tonic::async_trait]
-impl Collections for Served {
+impl collections_server::Collections for Served {
     async fn create(
         &self,
         request: Request<CreateCollection>,
@@ -181,7 +205,8 @@ impl Collections for Served {
         if collections.contains_key(&request.collection_name) {
             return Err(Status::already_exists("it is there"));
         }
-        let collection = Collection { width: usize::try_from(params.size).unwrap(), ..Collection::default() };
+        let width = usize::try_from(params.size).unwrap();
+        let collection = Collection { width, indexed: HashSet::new(), points: self.0.points(width) };
         collections.insert(request.collection_name.clone(), collection);
         self.0.created.lock().push(request);
         Ok(Response::new(CollectionOperationResponse { result: true, time: 0.0 }))
@@ -218,7 +243,7 @@ fn done() -> Response<PointsOperationResponse> {
 }
 
 #[tonic::async_trait]
-impl Points for Served {
+impl points_server::Points for Served {
     async fn upsert(
         &self,
         request: Request<UpsertPoints>,
@@ -236,7 +261,7 @@ impl Points for Served {
                 });
                 let vector = vector.filter(|vector| vector.len() == collection.width);
                 let vector = vector.ok_or_else(|| Status::invalid_argument("a vector of another width"))?;
-                collection.points.insert(name, (vector, point.payload));
+                collection.points.put(&name, vector, point.payload);
             }
             Ok(done())
         })
@@ -254,13 +279,8 @@ impl Points for Served {
             else {
                 return Err(Status::unimplemented("removal without a filter"));
             };
-            let mut gone = Vec::new();
-            for (name, (_, payload)) in &collection.points {
-                if collection.matches(&filter, name, payload)? {
-                    gone.push(name.clone());
-                }
-            }
-            gone.iter().for_each(|name| drop(collection.points.remove(name)));
+            collection.permits(&filter)?;
+            collection.points.delete(&filter)?;
             Ok(done())
         })
         .await
@@ -274,6 +294,7 @@ impl Points for Served {
         self.0.indexed.lock().push(request.clone());
         self.on(&request.collection_name, |collection| {
             collection.indexed.insert(request.field_name.clone());
+            collection.points.index(&request);
             Ok(done())
         })
         .await
@@ -295,17 +316,8 @@ impl Points for Served {
         let least = request.score_threshold.unwrap_or(-1.0);
         let limit = usize::try_from(request.limit.unwrap_or(10)).unwrap();
         let result = self.on(&request.collection_name, |collection| {
-            let mut found = Vec::new();
-            for (name, (vector, payload)) in &collection.points {
-                let score: f32 = vector.iter().zip(&probe.data).map(|(a, b)| a * b).sum();
-                if score >= least && collection.matches(&filter, name, payload)? {
-                    let point = ScoredPoint { score, payload: payload.clone(), ..ScoredPoint::default() };
-                    found.push(ScoredPoint { id: Some(name.clone().into()), ..point });
-                }
-            }
-            found.sort_by(|a, b| b.score.total_cmp(&a.score));
-            found.truncate(limit);
-            Ok(found)
+            collection.permits(&filter)?;
+            collection.points.nearest(&filter, &probe.data, least, limit)
         });
         Ok(Response::new(QueryResponse { result: result.await?, ..QueryResponse::default() }))
     }
