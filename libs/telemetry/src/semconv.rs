@@ -32,3 +32,5 @@ pub const OUTCOME: &str = "signalbox.outcome";
 pub const ATTEMPT_KIND: &str = "signalbox.attempt.kind";
 /// A step of a request.
 pub const STEP: &str = "signalbox.step";
+/// A target, `provider/model`.
+pub const TARGET: &str = "signalbox.target";

@@ -35,6 +35,7 @@ mod fuse;
 mod journal;
 mod judge;
 mod language;
+mod measure;
 mod policy;
 mod question;
 mod recording;
@@ -106,7 +107,9 @@ pub async fn build(
         tracing::warn!(%error, "no answers by meaning: the semantic tier is off");
         health.set_detail("semantic", cache.semantic_state());
     }
-    let service = service::Service(Arc::new(cache));
+    let cache = Arc::new(cache);
+    measure::tell(&cache);
+    let service = service::Service(cache);
     let part = Part::new(signalbox_mesh::server!(CacheServiceServer, service)).with_health(health);
     Ok(part.with_shutdown(shutdown).on_drain(move || async move {
         stores.0.flush().await;

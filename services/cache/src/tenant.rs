@@ -101,6 +101,11 @@ pub(crate) struct Tenants {
 }
 
 impl Tenants {
+    /// All that are known.
+    pub(crate) fn all(&self) -> Vec<Arc<Tenant>> {
+        self.by_name.lock().values().cloned().collect()
+    }
+
     pub(crate) fn get(&self, name: &str) -> Result<Arc<Tenant>, Failure> {
         let mut by_name = self.by_name.lock();
         if let Some(tenant) = by_name.get(name) {

@@ -32,6 +32,7 @@ mod execute;
 mod failure;
 mod fleet;
 mod joint;
+mod measure;
 mod payer;
 mod policy;
 mod race;
@@ -96,6 +97,7 @@ pub fn build_with(
         random,
         config,
     });
+    measure::tell(&core);
     let shutdown = Shutdown::new();
     if let Some(fleet) = fleet {
         let core = Arc::clone(&core);
