@@ -41,6 +41,8 @@ pub(crate) struct Fleet {
     /// Tells this replica from the others.
     me: String,
     clock: Arc<dyn Clock>,
+    /// How long a request waits for the right to probe.
+    claim: Duration,
 }
 
 impl Fleet {
@@ -50,12 +52,23 @@ impl Fleet {
     ///
     /// The address cannot be read.
     pub(crate) fn new(redis: &Redis, clock: Arc<dyn Clock>, random: &Random) -> Result<Self, Error> {
+        Self::waiting(redis, clock, random, PATIENCE, CLAIM)
+    }
+
+    /// The same, with other patience: on a busy machine a test's Redis takes longer than a request should wait.
+    pub(crate) fn waiting(
+        redis: &Redis,
+        clock: Arc<dyn Clock>,
+        random: &Random,
+        patience: Duration,
+        claim: Duration,
+    ) -> Result<Self, Error> {
         let url = redis.url().map_err(|problem| Error::Config(format!("redis: {problem}")))?;
-        let patience = Patience { connect: PATIENCE, answer: PATIENCE, retries: RETRIES };
+        let patience = Patience { connect: patience, answer: patience, retries: RETRIES };
         let server = Server::of(&url, patience).ok_or_else(|| Error::Config(format!("redis.url {FORMS}")))?;
         let me = format!("{:016x}", random.u64());
         let prefix = format!("{}:executor", redis.prefix);
-        Ok(Self { server, connection: Mutex::default(), prefix, me, clock })
+        Ok(Self { server, connection: Mutex::default(), prefix, me, clock, claim })
     }
 
     /// Takes the right to probe a target for so long. False: another replica has it.
@@ -64,7 +77,7 @@ impl Fleet {
     pub(crate) async fn claim(&self, target: &Target, lasting: Duration) -> bool {
         let mut command = redis::cmd("SET");
         command.arg(self.probe(target)).arg(&self.me).arg("NX").arg("PX").arg(millis(lasting));
-        match timeout(CLAIM, self.ask::<Option<String>>(command)).await {
+        match timeout(self.claim, self.ask::<Option<String>>(command)).await {
             Ok(Ok(answer)) => answer.is_some(),
             Ok(Err(())) | Err(_) => true,
         }

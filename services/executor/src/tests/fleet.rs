@@ -44,7 +44,8 @@ struct Replica {
 impl Replica {
     fn new(redis: &Redis, number: u64) -> Self {
         let clock = Arc::new(ManualClock::new(784_111_777_000));
-        let fleet = Fleet::new(redis, clock, &Random::seeded(number)).unwrap();
+        let long = Duration::from_secs(60);
+        let fleet = Fleet::waiting(redis, clock, &Random::seeded(number), long, long).unwrap();
         let targets = Targets::new(Live::new(models("http://provider.test/v1", &["a", "b"], None))).unwrap();
         Self { fleet, targets }
     }
