@@ -9,7 +9,7 @@ use signalbox_proto::cache::v1::{
     invalidate_request::By,
 };
 
-use crate::{Ended, client::Server, cost::dollars, print};
+use crate::{Ended, client::Server, cost::dollars, patience::Patience, print};
 
 /// What to do with the cache.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -151,10 +151,12 @@ async fn invalidate(args: InvalidateArgs) -> Ended {
 }
 
 async fn eval(args: Args) -> Ended {
+    let shown = Patience::begin("measuring the cache");
     let loaded = tokio::task::spawn_blocking(|| Embedder::load(EmbedConfig::default()));
     let embedder = loaded.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let options = eval::Options { data: args.data, predictions: args.predictions };
     let report = eval::run(&options, &embedder).await.map_err(|error| error.to_string())?;
+    drop(shown);
     if args.json {
         report.notices().for_each(print::aside);
     }

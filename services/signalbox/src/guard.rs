@@ -9,7 +9,7 @@ use signalbox_proto::{
     guard::v1::{InspectRequest, InspectResponse, Verdict, guard_service_client::GuardServiceClient},
 };
 
-use crate::{Ended, client::Server, print};
+use crate::{Ended, client::Server, patience::Patience, print};
 
 /// What to do with the guard.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -145,6 +145,7 @@ fn told(found: &InspectResponse, text: &str) -> String {
 }
 
 async fn eval(args: Args) -> Ended {
+    let shown = Patience::begin("measuring the guard");
     let loaded = tokio::task::spawn_blocking(|| Embedder::load(EmbedConfig::default()));
     let embedder = loaded.await.map_err(|error| error.to_string())?;
     if let Err(error) = &embedder {
@@ -152,6 +153,7 @@ async fn eval(args: Args) -> Ended {
     }
     let options = eval::Options { data: args.data, predictions: args.predictions };
     let report = eval::run(&options, embedder.ok().as_ref()).await.map_err(|error| error.to_string())?;
+    drop(shown);
     if args.json {
         report.notices().for_each(print::aside);
     }

@@ -177,6 +177,9 @@ pub(crate) async fn run(command: Command) -> Ended {
 }
 
 async fn create(args: Create) -> Ended {
+    if args.scope.name.is_none() {
+        return Err("a key needs a name that people know it by; add --name NAME".to_owned());
+    }
     let mut key = Key {
         tenant: args.tenant,
         admin: args.admin,

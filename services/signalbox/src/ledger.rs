@@ -3,7 +3,7 @@
 use signalbox_proto::metering::v1::{ExportFormat, ExportUsageRequest};
 use signalbox_router::ledger::{Reader, Recorded};
 
-use crate::{client::Client, keys::metering, print};
+use crate::{client::Client, keys::metering, patience::Patience, print};
 
 /// Reads each line of the export of a time; an empty tenant means all, an end of 0 now.
 ///
@@ -15,6 +15,7 @@ pub(crate) async fn each_line(
     (from_unix_ms, to_unix_ms): (i64, i64),
     mut take: impl FnMut(&str),
 ) -> Result<(), String> {
+    let _shown = Patience::begin("reading the ledger");
     let format = ExportFormat::Ndjson.into();
     let request = client.request(ExportUsageRequest { tenant, from_unix_ms, to_unix_ms, format });
     let answer = metering(client).export_usage(request).await.map_err(|s| client.explain(&s))?;

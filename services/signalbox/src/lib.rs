@@ -19,6 +19,7 @@ mod import;
 mod keys;
 mod ledger;
 mod limits;
+mod patience;
 mod print;
 mod replay;
 mod route;

@@ -6,7 +6,7 @@ use signalbox_metering::eval::{self, Sent};
 use signalbox_proto::common::v1::ChatRequest;
 use signalbox_wire::{anthropic, bedrock, cohere, google, openai, responses};
 
-use crate::{Ended, print};
+use crate::{Ended, patience::Patience, print};
 
 /// What to do with token counts.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -38,8 +38,10 @@ pub(crate) struct Args {
 pub(crate) async fn run(command: Command) -> Ended {
     let Command::Eval(args) = command;
     let options = eval::Options { data: args.data, predictions: args.predictions };
+    let shown = Patience::begin("counting");
     let measured = tokio::task::spawn_blocking(move || eval::run(&options, &chat));
     let report = measured.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    drop(shown);
     print::out(&if args.json { report.json() + "\n" } else { report.text() });
     Ok(())
 }

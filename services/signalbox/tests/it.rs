@@ -166,8 +166,10 @@ fn keys_and_budgets_live_change_and_end_and_usage_is_told() {
 #[test]
 fn limits_live_change_and_end_and_the_audit_and_the_alerts_tell_of_it() {
     let mesh = Mesh::start();
-    let key =
-        mesh.json(&["keys", "create", "--tenant", "acme"])[0]["credential"].as_str().unwrap().to_owned();
+    let (good, _, said) = mesh.run(ADMIN, &["keys", "create", "--tenant", "acme"]);
+    assert!(!good && said.contains("--name"), "{said}");
+    let made = mesh.json(&["keys", "create", "--tenant", "acme", "--name", "ci"]);
+    let key = made[0]["credential"].as_str().unwrap().to_owned();
     let made = ["limits", "create", "slow", "--tenant", "acme", "--requests", "1", "--per", "day"];
     assert_eq!(mesh.json(&made)[0]["metric"], "requests");
     let asks = || mesh.run(&key, &["chat", "Hello there", "--model", "sim-small"]);
@@ -254,6 +256,8 @@ fn prometheus_finds_what_was_counted() {
         "gen_ai_client_operation_duration_seconds_count{",
         "signalbox_request_overhead_seconds_count{signalbox_cache_state=\"MISS\"} 1",
         "signalbox_cost_usd_total{",
+        "signalbox_target_state{signalbox_target=\"simulated/sim-small\"",
+        "signalbox_cache_lookups_total{signalbox_cache_state=\"MISS\"",
         "service_name=\"signalbox\"",
     ];
     // The bill is settled when the answer has left.

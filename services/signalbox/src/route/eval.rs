@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use signalbox_embed::{EmbedConfig, Embedder};
 use signalbox_router::eval;
 
-use crate::{Ended, print};
+use crate::{Ended, patience::Patience, print};
 
 /// Arguments of `signalbox route eval`.
 #[derive(Debug, Clone, clap::Args)]
@@ -26,6 +26,7 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) async fn run(args: Args) -> Ended {
+    let shown = Patience::begin("measuring the router");
     let loaded = tokio::task::spawn_blocking(|| Embedder::load(EmbedConfig::default()));
     let embedder = loaded.await.map_err(|error| error.to_string())?;
     if let Err(error) = &embedder {
@@ -33,6 +34,7 @@ pub(super) async fn run(args: Args) -> Ended {
     }
     let options = eval::Options { data: args.data, predictions: args.predictions, quality: args.quality };
     let report = eval::run(&options, embedder.ok().as_ref()).await.map_err(|error| error.to_string())?;
+    drop(shown);
     if args.json {
         report.notices().for_each(print::aside);
     }
