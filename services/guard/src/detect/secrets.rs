@@ -142,7 +142,8 @@ pub(super) fn private_key(context: Context<'_>, at: usize, found: &mut Vec<Detec
     const LONGEST: usize = 16_384;
     let rest = &context.text[at..];
     let rest = &rest[..rest.floor_char_boundary(LONGEST)];
-    let head = rest.find("-----\n").or_else(|| rest[11..].find("-----").map(|at| at + 11))?;
+    let begin = "-----BEGIN".len();
+    let head = rest.find("-----\n").or_else(|| rest.get(begin..)?.find("-----").map(|at| at + begin))?;
     if !rest[..head].contains("PRIVATE KEY") {
         return None;
     }
