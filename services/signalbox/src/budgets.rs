@@ -10,7 +10,7 @@ use crate::{
     cost::{dollars, nanousd},
     dimension::{self, Only},
     keys::{Out, metering},
-    print, when,
+    named, print, when,
 };
 
 /// What to do with budgets. Each needs an admin key. Those of the configuration file are changed there.
@@ -185,19 +185,7 @@ async fn all(client: &Client, tenant: String) -> Result<Vec<Budget>, String> {
 }
 
 async fn find(client: &Client, name: &str, tenant: Option<String>) -> Result<Budget, String> {
-    one(all(client, tenant.unwrap_or_default()).await?, name)
-}
-
-/// The one budget of a name or id.
-fn one(budgets: Vec<Budget>, name: &str) -> Result<Budget, String> {
-    let mut found = budgets.into_iter().filter(|budget| budget.name == name || budget.id == name);
-    match (found.next(), found.next()) {
-        (Some(budget), None) => Ok(budget),
-        (None, _) => Err(format!("no budget is called {name}; `signalbox budgets list` lists them")),
-        (Some(a), Some(b)) => {
-            Err(format!("{} and {} both have a budget {name}; say which with --tenant", a.tenant, b.tenant))
-        }
-    }
+    named::one(all(client, tenant.unwrap_or_default()).await?, name)
 }
 
 impl Terms {
@@ -345,19 +333,5 @@ mod tests {
             ..Budget::default()
         };
         assert_eq!(row(&budget)[4..8], ["$1.50", "$0.25", "$0.05", "$1.20"]);
-    }
-
-    #[test]
-    fn a_name_of_two_tenants_is_asked_about() {
-        let of = |tenant: &str, id: &str| Budget {
-            tenant: tenant.into(),
-            id: id.into(),
-            name: "b".into(),
-            ..Budget::default()
-        };
-        let both = vec![of("acme", "1"), of("else", "2")];
-        assert!(one(both.clone(), "b").unwrap_err().contains("--tenant"));
-        assert_eq!(one(both.clone(), "2").unwrap().tenant, "else");
-        assert!(one(both, "c").unwrap_err().contains("budgets list"));
     }
 }

@@ -157,9 +157,6 @@ async fn eval(args: Args) -> Ended {
     let options = eval::Options { data: args.data, predictions: args.predictions };
     let report = eval::run(&options, &embedder).await.map_err(|error| error.to_string())?;
     drop(shown);
-    if args.json {
-        report.notices().for_each(print::aside);
-    }
-    print::out(&if args.json { report.json() + "\n" } else { report.text() });
+    print::report(&report, args.json);
     Ok(())
 }

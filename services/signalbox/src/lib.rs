@@ -19,6 +19,7 @@ mod import;
 mod keys;
 mod ledger;
 mod limits;
+mod named;
 mod patience;
 mod print;
 mod replay;

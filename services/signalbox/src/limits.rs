@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     dimension::{self, Dimension, Only},
     keys::{Out, metering},
-    print,
+    named, print,
 };
 
 /// What to do with rate limits. Each needs an admin key. Those of the configuration file are changed there.
@@ -169,17 +169,8 @@ async fn all(client: &Client, tenant: String) -> Result<Vec<Limit>, String> {
     Ok(listed.into_inner().limits)
 }
 
-/// The one limit of a name or id.
 async fn find(client: &Client, name: &str, tenant: Option<String>) -> Result<Limit, String> {
-    let limits = all(client, tenant.unwrap_or_default()).await?.into_iter();
-    let mut found = limits.filter(|limit| limit.name == name || limit.id == name);
-    match (found.next(), found.next()) {
-        (Some(limit), None) => Ok(limit),
-        (None, _) => Err(format!("no limit is called {name}; `signalbox limits list` lists them")),
-        (Some(a), Some(b)) => {
-            Err(format!("{} and {} both have a limit {name}; say which with --tenant", a.tenant, b.tenant))
-        }
-    }
+    named::one(all(client, tenant.unwrap_or_default()).await?, name)
 }
 
 impl Terms {

@@ -5,6 +5,8 @@ use std::{
     process::ExitCode,
 };
 
+use signalbox_report::Report;
+
 /// Writes to standard output at once.
 pub(crate) fn out(text: &str) {
     let mut stdout = io::stdout().lock();
@@ -19,6 +21,14 @@ pub(crate) fn line(text: &str) {
 /// Writes a line to standard error: what is not the result itself.
 pub(crate) fn aside(text: &str) {
     let _closed = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Writes what was measured: as JSON with the notices beside it, or as text that has them.
+pub(crate) fn report(report: &Report, json: bool) {
+    if json {
+        report.notices().for_each(aside);
+    }
+    out(&if json { report.json() + "\n" } else { report.text() });
 }
 
 /// Explains a failure.

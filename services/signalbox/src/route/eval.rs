@@ -35,9 +35,6 @@ pub(super) async fn run(args: Args) -> Ended {
     let options = eval::Options { data: args.data, predictions: args.predictions, quality: args.quality };
     let report = eval::run(&options, embedder.ok().as_ref()).await.map_err(|error| error.to_string())?;
     drop(shown);
-    if args.json {
-        report.notices().for_each(print::aside);
-    }
-    print::out(&if args.json { report.json() + "\n" } else { report.text() });
+    print::report(&report, args.json);
     Ok(())
 }
