@@ -390,13 +390,7 @@ impl Grant {
     }
 
     /// `target_id` says whose price applies; empty: the dearest of the request.
-    fn ask_for(
-        &mut self,
-        purpose: &str,
-        amount_nanousd: i64,
-        output_tokens: u64,
-        target_id: &str,
-    ) -> Call {
+    fn ask_for(&mut self, purpose: &str, amount_nanousd: i64, output_tokens: u64, target_id: &str) -> Call {
         // Counted even if the answer is lost: a number that was used may not ask for another amount.
         self.extensions += 1;
         (self.metering)(ExtendRequest {
@@ -448,12 +442,14 @@ mod tests {
 
     use super::*;
 
+    type Asks = mpsc::Receiver<(ExtendRequest, oneshot::Sender<Result<Reservation, Status>>)>;
+
     /// A grant, and what metering is asked, with the way to answer it.
-    fn grant() -> (Grant, mpsc::UnboundedReceiver<(ExtendRequest, oneshot::Sender<Result<Reservation, Status>>)>) {
-        let (asked, asks) = mpsc::unbounded_channel();
+    fn grant() -> (Grant, Asks) {
+        let (asked, asks) = mpsc::channel(4);
         let metering = Box::new(move |request| -> Call {
             let (answer, answered) = oneshot::channel();
-            asked.send((request, answer)).unwrap();
+            asked.try_send((request, answer)).unwrap();
             Box::pin(async move { answered.await.unwrap() })
         });
         let reservation = Reservation {
