@@ -29,6 +29,7 @@ mod faults;
 mod guard;
 mod http;
 mod real_model;
+mod reload;
 mod routing;
 mod scenarios;
 mod secured;
