@@ -8,6 +8,7 @@ use crate::{ConfigError, Document, SECTIONS};
 
 /// Longest value that is shown.
 const SHOWN: usize = 60;
+const NOT_SHOWN: &str = "(not shown)";
 
 /// What takes over while a process runs; all else waits for its next start. The longest prefix decides.
 const LIVE: [(&str, bool); 18] = [
@@ -118,14 +119,27 @@ fn flatten(key: &str, value: Value, into: &mut BTreeMap<String, Value>) {
 /// A value as people may see it: the end of a key tells what is behind it.
 fn shown(key: &str, value: &Value) -> String {
     let name = key.rsplit('.').next().unwrap_or(key).to_ascii_lowercase();
-    let private = name.ends_with("url")
-        || ["key", "secret", "password", "headers", "salt"].iter().any(|word| name.contains(word));
-    let text = value.to_string();
+    let private = ["key", "secret", "password", "headers", "salt"].iter().any(|word| name.contains(word));
+    let text = match value.as_str() {
+        Some(address) if name.ends_with("url") => {
+            without_secrets(address).unwrap_or_else(|| NOT_SHOWN.into())
+        }
+        _ => value.to_string(),
+    };
     match text.char_indices().nth(SHOWN) {
-        _ if private => "(not shown)".to_owned(),
+        _ if private => NOT_SHOWN.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
+}
+
+/// An address without its user, password and query.
+fn without_secrets(address: &str) -> Option<String> {
+    let mut address = url::Url::parse(address).ok()?;
+    address.set_username("").ok()?;
+    address.set_password(None).ok()?;
+    address.set_query(None);
+    Some(format!("\"{address}\""))
 }
 
 #[cfg(test)]
@@ -141,7 +155,7 @@ mod tests {
     fn keys_that_differ_are_listed_and_secrets_are_not_shown() {
         let changes = changes(
             "[models.m]\ntargets = [{ base_url = 'http://u:pw@b', model = 'a' }]\n[mesh.server]\nconcurrency = 5\n[guard]\nlisten = 'x'",
-            "[models.m]\ntargets = [{ base_url = 'http://u:pq@b', model = 'b' }]\n[mesh.server]\nconcurrency = 6\n[guard]\nlisten = 'x'\n\
+            "[models.m]\ntargets = [{ base_url = 'http://u:pq@c?k=1', model = 'b', api_key_env = 'K' }]\n[mesh.server]\nconcurrency = 6\n[guard]\nlisten = 'x'\n\
              [guard.policies.\"a b\"]\nbase = 'strict'",
         );
         let said: Vec<String> = changes.iter().map(ToString::to_string).collect();
@@ -150,11 +164,12 @@ mod tests {
             [
                 "guard.policies.\"a b\".base: \"strict\" (new)",
                 "mesh.server.concurrency: 5 -> 6",
-                "models.m.targets[0].base_url: (not shown) -> (not shown)",
+                "models.m.targets[0].api_key_env: (not shown) (new)",
+                "models.m.targets[0].base_url: \"http://b/\" -> \"http://c/\"",
                 "models.m.targets[0].model: \"a\" -> \"b\"",
             ]
         );
-        assert_eq!(changes.iter().map(Change::is_live).collect::<Vec<_>>(), [true, false, true, true]);
+        assert_eq!(changes.iter().map(Change::is_live).collect::<Vec<_>>(), [true, false, true, true, true]);
         assert_eq!(changes[2].section(), "models");
     }
 
