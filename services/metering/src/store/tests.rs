@@ -182,12 +182,12 @@ async fn sums_wait_in_memory_and_are_counted_again_after_a_kill() {
     }
     assert_eq!(written(&world), (0, 2), "noted, not written");
     let (killed, _image) = world.after_a_kill();
-    assert_eq!(written(&killed), (4, 0), "an hour and a day, coarse and fine");
+    assert_eq!(written(&killed), (5, 0), "an hour and a day, coarse and fine, and a day by user");
     let both = BTreeMap::from([("OK".to_owned(), entry(2, 30))]);
     assert_eq!(killed.ledger().await, both);
 
     assert_eq!(world.ledger().await, both, "a question has them written");
-    assert_eq!(written(&world), (4, 0));
+    assert_eq!(written(&world), (5, 0));
     assert_eq!(world.settle(done("c", 5)).await, (1, 0));
     // A commit that fails takes nothing of what is pending with it.
     let failed = world.store.ask(|desk| -> Answer<()> {
