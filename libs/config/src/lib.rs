@@ -11,6 +11,7 @@ mod prices;
 mod reload;
 mod secret;
 mod shared;
+mod telemetry;
 
 pub use crate::{
     document::{ConfigError, Document, SECTIONS},
@@ -21,7 +22,8 @@ pub use crate::{
     reload::PriceWatch,
     secret::{Secret, SecretError},
     shared::{
-        Budget, BudgetPeriod, Dialect, Guarding, LogFormat, ModelAlias, Only, RateLimit, RatePeriod, Redis,
-        Shared, Target, Telemetry, Tenant,
+        Budget, BudgetPeriod, Dialect, Guarding, ModelAlias, Only, RateLimit, RatePeriod, Redis, Shared,
+        Target, Tenant,
     },
+    telemetry::{LogFormat, Otlp, OtlpProtocol, Telemetry},
 };

@@ -108,8 +108,7 @@ where
     let shared = document.shared()?;
     let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION)?;
     mesh.validate()?;
-    signalbox_telemetry::init(name, &shared.telemetry);
-    signalbox_telemetry::metrics::start(name, shared.telemetry.metrics_listen.as_deref()).await?;
+    let telemetry = signalbox_telemetry::start(name, &shared.telemetry).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir)?);
     let server = Server::new(&mesh.server, &environment);
     let shared = Live::new(shared);
@@ -119,7 +118,9 @@ where
     let Built { part, listen, trust } = build(context).await?;
     let listener = bind(&listen).await?;
     announce(&format!("signalbox-{name}"), listener.local_addr()?);
-    Ok(server.trust(trust).part(part).serve(listener, signalbox_mesh::shutdown_signal()).await?)
+    let served = server.trust(trust).part(part).serve(listener, signalbox_mesh::shutdown_signal()).await;
+    telemetry.end().await;
+    Ok(served?)
 }
 
 /// How often the configuration file, and the files in which prices stand, are looked at.
