@@ -226,8 +226,8 @@ mod tests {
         let layer = Sent::new(Arc::new(queue));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let (end, ending) = tokio::sync::watch::channel(true);
-        let (told, mut lines) = tokio::sync::mpsc::unbounded_channel();
-        pipe.run(ending, |batch| std::future::ready(told.send(batch).map_err(|error| error.to_string())))
+        let (told, mut lines) = tokio::sync::mpsc::channel(4);
+        pipe.run(ending, |batch| std::future::ready(told.try_send(batch).map_err(|error| error.to_string())))
             .await;
         drop(end);
         lines.try_recv().unwrap_or_default()

@@ -4,7 +4,7 @@
 //! keep what is newest while a collector is away, and run as tasks of the process' runtime, without threads of their own.
 
 mod exporter;
-mod queue;
+pub(crate) mod queue;
 
 use std::{sync::Arc, time::Duration};
 

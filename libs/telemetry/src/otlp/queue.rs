@@ -158,10 +158,12 @@ mod tests {
 
     const PACE: Pace = Pace { batch: Duration::from_secs(1), timeout: Duration::from_secs(10) };
 
+    type Took = Arc<Mutex<Vec<Vec<u32>>>>;
+
     /// A collector that does what `answers` says, and keeps what it took.
     fn collector(
         answers: impl Fn(usize) -> Result<(), String> + 'static,
-    ) -> (Arc<Mutex<Vec<Vec<u32>>>>, impl FnMut(Vec<u32>) -> std::future::Ready<Result<(), String>>) {
+    ) -> (Took, impl FnMut(Vec<u32>) -> std::future::Ready<Result<(), String>>) {
         let (took, mut tries) = (Arc::new(Mutex::new(Vec::new())), 0);
         let kept = Arc::clone(&took);
         let export = move |batch: Vec<u32>| {
