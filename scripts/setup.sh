@@ -11,6 +11,7 @@
 #   runtime     ONNX Runtime's library
 #   model       the embedding model all-MiniLM-L6-v2 (needs python)
 #   redis       Redis' server, for tests of what replicas share
+#   consul      Consul's server, for tests of discovery
 #   llama       llama.cpp's server and SmolLM2, a small real model for one end-to-end test
 #   clients     the SDKs that people use (Python, and Node where there is no Node that is new enough), for tests of HTTP, and what
 #               the clients in clients/ are generated with
@@ -20,7 +21,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-ALL="rust-check python buf runtime model redis llama clients"
+ALL="rust-check python buf runtime model redis consul llama clients"
 WORK=""
 trap '[ -z "$WORK" ] || rm -rf "$WORK"' EXIT
 
@@ -138,6 +139,41 @@ setup_model() {
 setup_redis() {
   have redis-server || [ -x "$CACHE/apt/usr/bin/redis-server" ] || apt_part redis-server ||
     cannot "no redis-server; install Redis 6.2 or newer"
+}
+
+# Consul left Debian after release 11; its package is taken from there, by a configuration of apt that the system's never sees.
+setup_consul() {
+  local folder=$CACHE/consul wanted
+  wanted=$(lock_of consul | stamp)
+  if is_ready "$folder" "$wanted"; then note "there: $folder/consul"; return 0; fi
+  if have consul; then note "using $(command -v consul)"; return 0; fi
+  have apt-get && have dpkg || cannot "no consul; install Consul 1.8 or newer" || return 1
+  fresh_work
+  note "downloading Consul from Debian 11 (14 MB)"
+  debian_11_part consul || cannot "apt could not get Debian 11's consul for this machine" || return 1
+  "$WORK/consul" version >/dev/null || cannot "consul does not run here" || return 1
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$folder" || cannot "cannot write $folder"
+}
+
+# Brings a program of Debian 11 into $WORK: the version and one of the hashes of parts.lock.
+debian_11_part() { # NAME
+  local name=$1 apt=$WORK/apt mirror version hash
+  mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
+    grep -v '^ *#' | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -1 | tr -d ' ')
+  [ -n "$mirror" ] || { note "apt's sources name no Debian mirror"; return 1; }
+  mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+  : >"$apt/status"
+  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s bullseye main\n' \
+    "$mirror" >"$apt/sources.list"
+  local own=(-qq -o "Dir::Etc::sourcelist=$apt/sources.list" -o "Dir::Etc::sourceparts=-" -o "Dir::State::lists=$apt/lists"
+    -o "Dir::Cache=$apt/cache" -o "Dir::State::status=$apt/status" -o "APT::Sandbox::User=root")
+  version=$(lock_of "$name" | sed 's/^[^=]*==\([^ ]*\).*/\1/')
+  apt-get "${own[@]}" update >/dev/null 2>&1 || return 1
+  (cd "$apt" && apt-get "${own[@]}" download "$name=$version" >/dev/null 2>&1) || return 1
+  hash=$(sha256sum "$apt/$name"_*.deb | cut -d' ' -f1)
+  lock_of "$name" | grep -q -- "--hash=sha256:$hash" || { note "its hash is not in parts.lock: $hash"; return 1; }
+  dpkg -x "$apt/$name"_*.deb "$apt/root" && mv "$apt/root/usr/bin/$name" "$WORK/$name" && rm -rf "$apt"
 }
 
 # Three ways to a llama-server in $WORK, each tried until one answers.

@@ -46,7 +46,7 @@ enum Runs {
 }
 
 /// Models that every sandbox has: their simulated namesakes, priced so that costs are easy to compute.
-fn models(base_url: &str, extra: &[&str]) -> String {
+pub(crate) fn models(base_url: &str, extra: &[&str]) -> String {
     let target = |model: &str| {
         format!(
             "{{ base_url = \"{base_url}\", model = \"{model}\", provider = \"sim\", context_window_tokens = 128000, \
@@ -139,14 +139,7 @@ impl Sandbox {
 
     /// What each process logged so far, by its name; empty in one process.
     pub fn logs(&self) -> BTreeMap<String, String> {
-        let paths = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
-        paths
-            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-            .map(|path| {
-                let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-                (name, std::fs::read_to_string(path).unwrap())
-            })
-            .collect()
+        logs(self.folder.path())
     }
 
     /// Ends the mesh as an operator would: the gateway drains first, so that everything is settled; `check` then looks at the
@@ -214,12 +207,28 @@ impl Behind<'_> {
     }
 }
 
+pub(crate) fn logs(folder: &std::path::Path) -> BTreeMap<String, String> {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
 fn remote(name: &str, address: std::net::SocketAddr) -> Channel {
-    let address = [format!("http://{address}")];
+    channel(name, &[address])
+}
+
+/// A channel to replicas at fixed addresses.
+pub(crate) fn channel(name: &str, addresses: &[std::net::SocketAddr]) -> Channel {
+    let addresses: Vec<_> = addresses.iter().map(|address| format!("http://{address}")).collect();
     // A busy machine answers late, pings too.
     let limits = Limits { first_message_ms: 600_000, idle_ms: 600_000, ..Limits::default() };
     let config = ClientConfig { keepalive_timeout_ms: 600_000, limits, ..ClientConfig::default() };
-    Channel::remote(name, &address, &config, &Environment::system(""), &Connector::tcp()).unwrap()
+    Channel::remote(name, &addresses, &config, &Environment::system(""), &Connector::tcp()).unwrap()
 }
 
 async fn one_process(text: &str, folder: &TempDir) -> (Runs, std::net::SocketAddr) {

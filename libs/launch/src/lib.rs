@@ -2,12 +2,16 @@
 //!
 //! A service's `main.rs` is one call of [`main`] with a function that builds its part.
 
+mod entry;
+
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use serde::de::DeserializeOwned;
 use signalbox_config::{Document, Live, PriceWatch, Shared};
 use signalbox_mesh::{ContextTrust, Environment, Part, Server};
+
+pub use self::entry::Entry;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::TcpIncoming;
@@ -111,15 +115,17 @@ where
     signalbox_telemetry::init(name, &shared.telemetry);
     signalbox_telemetry::metrics::start(name, shared.telemetry.metrics_listen.as_deref()).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir)?);
-    let server = Server::new(&mesh.server, &environment);
     let shared = Live::new(shared);
     let _prices = follow_prices(args.config.clone(), &shared);
     let (documents, _changes) = follow_document(args.config, &document);
+    let entry = Entry::new(&mesh, &environment);
+    let server = Server::new(&entry.server(), &environment);
     let context = Context { document, documents, shared, mesh, environment, listen: args.listen };
     let Built { part, listen, trust } = build(context).await?;
     let listener = bind(&listen).await?;
-    announce(&format!("signalbox-{name}"), listener.local_addr()?);
-    Ok(server.trust(trust).part(part).serve(listener, signalbox_mesh::shutdown_signal()).await?)
+    let name = format!("signalbox-{name}");
+    let served = entry.serve(&name, server.trust(trust).part(part), listener);
+    served.await
 }
 
 /// How often the configuration file, and the files in which prices stand, are looked at.

@@ -66,6 +66,7 @@ mod channel;
 mod clock;
 mod config;
 mod context;
+mod discovery;
 mod environment;
 pub mod error;
 mod frame;
@@ -83,10 +84,14 @@ mod trace;
 pub use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    channel::{AddressError, Channel, Connector, Io},
+    channel::{Channel, Connector, Io},
     clock::{Clock, ManualClock, SystemClock},
-    config::{ClientConfig, Config, Limits, OutOfBounds, SECTION, ServerConfig},
+    config::{Balance, ClientConfig, Config, ConfigError, Limits, OutOfBounds, SECTION, ServerConfig},
     context::RequestContext,
+    discovery::{
+        AddressError, AdvertiseError, Advertised, ConsulConfig, Discovery, DnsConfig, Registration,
+        check_addresses,
+    },
     environment::Environment,
     health::HealthHandle,
     part::Part,

@@ -1,6 +1,7 @@
 //! The `[gateway]` section.
 
 use serde::Deserialize;
+use signalbox_mesh::AddressError;
 
 /// Name of the section in the configuration file.
 pub const SECTION: &str = "gateway";
@@ -52,7 +53,12 @@ impl Default for Config {
     }
 }
 
-/// Addresses of the other services, each one or several `http://host:port`.
+/// Addresses of the other services, each one or several:
+///
+/// - `http://host:port`: one replica;
+/// - `dns://name:port`: all addresses of a name, as of a headless service;
+/// - `dns+srv://_grpc._tcp.name`: all targets of its SRV records;
+/// - `consul://signalbox-guard?tag=TAG&dc=DATACENTER`: all healthy instances with these tags, by `[mesh.consul]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Peers {
@@ -72,6 +78,29 @@ impl Default for Peers {
     fn default() -> Self {
         let at = |port: u16| vec![format!("http://127.0.0.1:{port}")];
         Self { guard: at(8081), cache: at(8082), router: at(8083), executor: at(8084), metering: at(8085) }
+    }
+}
+
+impl Peers {
+    /// Each service's name and addresses.
+    #[must_use]
+    pub fn all(&self) -> [(&'static str, &[String]); 5] {
+        [
+            ("guard", &self.guard),
+            ("cache", &self.cache),
+            ("router", &self.router),
+            ("executor", &self.executor),
+            ("metering", &self.metering),
+        ]
+    }
+
+    /// Checks all addresses; and whether there is a Consul, where one is asked for.
+    ///
+    /// # Errors
+    /// The first address at fault.
+    pub fn check(&self, has_consul: bool) -> Result<(), AddressError> {
+        let check = |(service, addresses)| signalbox_mesh::check_addresses(service, addresses, has_consul);
+        self.all().into_iter().try_for_each(check)
     }
 }
 
@@ -177,6 +206,8 @@ impl Config {
                 return Err(format!("gateway.{key} is 0; it must be at least 1"));
             }
         }
+        // Whether Consul is configured stands in another section, and is seen when the channels are made.
+        self.peers.check(true).map_err(|error| format!("gateway.peers: {error}"))?;
         if self.principal_memory_ms > 1_000 {
             return Err(
                 "gateway.principal_memory_ms is above 1000; a revoked key must stop within a second".into()

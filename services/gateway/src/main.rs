@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use signalbox_gateway::{Config, Parts, SECTION, build};
 use signalbox_launch::{Built, Context, Failure};
-use signalbox_mesh::{Channel, Connector, ContextTrust};
+use signalbox_mesh::{Channel, Connector, ContextTrust, Discovery};
 
 fn main() -> ExitCode {
     signalbox_launch::main("gateway", async |context: Context| {
@@ -19,8 +19,10 @@ fn main() -> ExitCode {
 
 fn channels(context: &Context, config: &Config) -> Result<Parts, Failure> {
     let connector = Connector::tcp();
+    let discovery = Discovery::new(&context.mesh, &context.environment.random);
     let channel = |label: &str, peers: &[String]| {
-        Channel::remote(label, peers, &context.mesh.client, &context.environment, &connector)
+        let (client, environment) = (&context.mesh.client, &context.environment);
+        Channel::discovered(label, peers, client, environment, &connector, &discovery)
     };
     Ok(Parts {
         guard: channel("guard", &config.peers.guard)?,

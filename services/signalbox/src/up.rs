@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use signalbox_config::{Document, Live, Shared};
 use signalbox_gateway::Parts;
-use signalbox_launch::Failure;
+use signalbox_launch::{Entry, Failure};
 use signalbox_mesh::{Channel, ContextTrust, Environment, Part, Server};
 use signalbox_testkit::provider::{self, Provider};
 use tokio::sync::watch;
@@ -176,19 +176,19 @@ async fn start(args: Args) -> Result<(), Failure> {
     let simulate = args.simulate || shared.models.is_empty();
     let listener = signalbox_launch::bind(&gateway.listen).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir.clone())?);
-    let server = Server::new(&mesh.server, &environment).trust(ContextTrust::Public);
+    let entry = Entry::new(&mesh, &environment);
+    let server = Server::new(&entry.server(), &environment).trust(ContextTrust::Public);
     let (documents, _changes) = signalbox_launch::follow_document(args.config.clone(), &document);
     let Running { gateway, behind, simulator, shared } =
         build(&document, shared, gateway, &mesh, environment, simulate, Some(documents)).await?;
     let _prices = signalbox_launch::follow_prices(args.config, &shared);
     greet(simulate && !args.simulate);
-    signalbox_launch::announce("signalbox", listener.local_addr()?);
     let server = behind.into_iter().fold(server.part(gateway), Server::behind);
-    let served = server.serve(listener, signalbox_mesh::shutdown_signal()).await;
+    let served = entry.serve("signalbox", server, listener).await;
     if let Some(simulator) = simulator {
         simulator.shutdown().await;
     }
-    Ok(served?)
+    served
 }
 
 fn greet(simulated: bool) {
