@@ -150,8 +150,11 @@ setup_consul() {
   have apt-get && have dpkg || cannot "no consul; install Consul 1.8 or newer" || return 1
   fresh_work
   note "downloading Consul from Debian 11 (14 MB)"
-  debian_11_part consul || cannot "apt could not get Debian 11's consul for this machine" || return 1
-  "$WORK/consul" version >/dev/null || cannot "consul does not run here" || return 1
+  # Where the system is no Debian, its own package will do.
+  debian_11_part consul || { apt_part consul && [ -x "$CACHE/apt/usr/bin/consul" ] || have consul; } ||
+    cannot "no consul; apt could get neither Debian 11's nor this system's" || return 1
+  [ -x "$WORK/consul" ] || return 0
+  "$WORK/consul" version >/dev/null || cannot "no consul; the downloaded one does not run here" || return 1
   printf '%s\n' "$wanted" >"$WORK/.stamp"
   place "$folder" || cannot "cannot write $folder"
 }

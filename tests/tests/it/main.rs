@@ -29,7 +29,9 @@ mod faults;
 mod guard;
 mod http;
 mod real_model;
+mod rolling;
 mod routing;
+mod scale;
 mod scenarios;
 mod stubs;
 

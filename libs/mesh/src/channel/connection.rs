@@ -14,10 +14,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{connector::Connector, outbound::Outgoing};
+use super::{connector::Connector, replay::Attempt};
 use crate::{ClientConfig, error};
 
-pub(crate) type Sender = SendRequest<Outgoing>;
+pub(crate) type Sender = SendRequest<Attempt>;
 
 enum State {
     Idle,

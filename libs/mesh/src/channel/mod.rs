@@ -7,6 +7,7 @@ mod outbound;
 mod peak;
 mod peers;
 mod remote;
+mod replay;
 
 use std::{
     convert::Infallible,

@@ -90,7 +90,8 @@ impl Peers {
             if let Address::Static(uri) = &address {
                 if let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) {
                     let host = host.trim_start_matches('[').trim_end_matches(']');
-                    peers.known.lock()[slot] = vec![Found::at(host, port)];
+                    let scheme = uri.scheme_str().map(str::to_owned);
+                    peers.known.lock()[slot] = vec![Found { scheme, ..Found::at(host, port) }];
                 }
                 continue;
             }
@@ -149,7 +150,8 @@ impl Peers {
             let endpoint = match kept.remove(found.at.as_str()) {
                 Some(endpoint) => Arc::clone(endpoint),
                 None => {
-                    let Ok(peer) = format!("{}://{}/", self.scheme, found.at).parse::<Uri>() else {
+                    let scheme = found.scheme.as_deref().unwrap_or(self.scheme);
+                    let Ok(peer) = format!("{scheme}://{}/", found.at).parse::<Uri>() else {
                         continue;
                     };
                     Arc::new(Endpoint::new(&peer, &self.config, &self.connector, initial, now))

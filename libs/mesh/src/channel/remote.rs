@@ -1,4 +1,4 @@
-//! A call to a service in other processes: to one of its replicas, and to another as long as nothing was sent.
+//! A call to a service in other processes: to one of its replicas, and to another as long as none has processed it.
 
 use std::{
     pin::Pin,
@@ -20,6 +20,7 @@ use super::{
     endpoint::Endpoint,
     outbound::Outgoing,
     peers::Peers,
+    replay::{Replay, is_unprocessed},
 };
 use crate::{RequestContext, error};
 
@@ -58,10 +59,11 @@ async fn send(peers: &Arc<Peers>, mut request: Request<Outgoing>) -> Result<Resp
     request.headers_mut().insert(USER_AGENT, AGENT);
     let path = request.uri().path_and_query().cloned();
 
+    let replay = Replay::new(request);
     let mut last = Unreachable::unknown();
     let mut set = peers.known().await;
-    // Each connection once, and once more for one that turned out to be gone. Nothing was sent before, so that
-    // this is no retry: what was sent is never sent again here.
+    // Each connection once, and once more for one that turned out to be gone. What a peer has not processed is sent to another; what it
+    // may have is never sent again here, so that this is no retry.
     for _ in 0..=set.connections() {
         let Some(endpoint) = peers.pick(&set, Instant::now()) else { break };
         let connection = Arc::clone(endpoint.connection(Instant::now()));
@@ -78,23 +80,23 @@ async fn send(peers: &Arc<Peers>, mut request: Request<Outgoing>) -> Result<Resp
                 continue;
             }
         };
-        *request.uri_mut() = connection.uri(path.clone());
+        let Some(request) = replay.attempt(connection.uri(path.clone())) else { break };
         let waiting = Waiting { peers, endpoint: &endpoint, begin: Instant::now(), over: false };
         let mut failed = match sender.try_send_request(request).await {
             Ok(response) => {
                 waiting.answered();
+                replay.answered();
                 let (peers, endpoint) = (Arc::clone(peers), Arc::clone(&endpoint));
                 return Ok(response.map(|body| Received { body, peers, endpoint, _load: load }));
             }
             Err(failed) => failed,
         };
         waiting.failed();
-        match failed.take_message() {
-            Some(unsent) => request = unsent,
-            None => {
-                peers.failed(&endpoint);
-                return Err(broken(peers.label(), &failed.into_error()));
-            }
+        let is_unsent = failed.take_message().is_some();
+        let failed = failed.into_error();
+        if !is_unsent && !is_unprocessed(&failed) {
+            peers.failed(&endpoint);
+            return Err(broken(peers.label(), &failed));
         }
         last = Unreachable::closed();
         set = peers.known().await;

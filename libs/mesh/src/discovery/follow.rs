@@ -104,7 +104,7 @@ mod tests {
         });
         let mut follow = Follow::new("guard", "dns://guard:1".into(), learn, Arc::default());
         let (one, two) = (Found::at("10.0.0.1", 1), Found::at("::1", 1));
-        let wrong = Found { at: "a b".into(), zone: None, weight: 1 };
+        let wrong = Found { at: "a b".into(), ..one.clone() };
         let _more = follow.found(vec![two.clone(), one.clone(), wrong, one.clone()]);
         assert_eq!(two.at, "[::1]:1");
         let _more = follow.found(Vec::new());

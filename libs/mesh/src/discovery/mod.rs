@@ -38,12 +38,14 @@ pub(crate) struct Found {
     pub(crate) zone: Option<String>,
     /// Its share of the calls, relative to the others'. At least 1.
     pub(crate) weight: u32,
+    /// Of a fixed address; what is found has the one that the discovery says.
+    pub(crate) scheme: Option<String>,
 }
 
 impl Found {
     pub(crate) fn at(host: &str, port: u16) -> Self {
         let at = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        Self { at, zone: None, weight: 1 }
+        Self { at, zone: None, weight: 1, scheme: None }
     }
 
     /// Whether a connection can be made to it; what a registry holds may be anything.

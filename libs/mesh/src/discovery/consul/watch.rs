@@ -158,11 +158,11 @@ mod tests {
                 "Service": {"ID": "i", "Address": "10.0.0.2", "Port": 8081, "Tags": ["x"], "Meta": {"zone": "a"},
                             "Weights": {"Passing": 3, "Warning": 1}}, "Checks": []}"#,
         );
-        assert_eq!(own, Found { at: "10.0.0.2:8081".into(), zone: Some("a".into()), weight: 3 });
+        assert_eq!(own, Found { zone: Some("a".into()), weight: 3, ..Found::at("10.0.0.2", 8081) });
         let nodes = read(
             r#"{"Node": {"Address": "fe80::1", "Meta": null}, "Service": {"Address": "", "Port": 1, "Meta": {}}}"#,
         );
-        assert_eq!(nodes, Found { at: "[fe80::1]:1".into(), zone: None, weight: 1 });
+        assert_eq!(nodes, Found::at("fe80::1", 1));
     }
 
     #[test]
