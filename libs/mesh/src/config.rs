@@ -60,7 +60,6 @@ impl Config {
         let balance = &client.balance;
         bounds("client.balance.decay_ms", balance.decay_ms, 1, 1 << 31)?;
         bounds("client.balance.floor_ms", balance.floor_ms, 0, 60_000)?;
-        bounds("client.balance.initial_ms", balance.initial_ms, 0, 60_000)?;
         bounds("client.balance.eject_ms", balance.eject_ms, 1, 1 << 31)?;
         bounds("client.balance.eject_most_ms", balance.eject_most_ms, balance.eject_ms, 1 << 31)?;
         bounds("client.balance.spill_percent", balance.spill_percent, 100, 10_000)?;
@@ -195,18 +194,17 @@ impl Default for ClientConfig {
 /// Which replica gets a call.
 ///
 /// Of two that are drawn at random, the one with the lower cost: its average time until an answer begins, times the calls that are open
-/// on it and the new one, divided by its weight. The average is Finagle's peak EWMA, with the decay and first value of Linkerd's
-/// proxy (`EWMA_DECAY`, `EWMA_DEFAULT_RTT`).
+/// on it and the new one, divided by its weight. The average is Finagle's peak EWMA, with the decay of Linkerd's
+/// proxy (`EWMA_DECAY`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Balance {
     /// How fast the average forgets, in milliseconds: after this time a third is left of what was. Default 10,000.
     pub decay_ms: u64,
     /// Averages below this, in milliseconds, are taken as equal: then open calls alone decide. Default 10. Answers here last seconds;
-    /// a few milliseconds say more of a busy machine than of a replica.
+    /// a few milliseconds say more of a busy machine than of a replica. It is also what a replica is thought to take until it has answered;
+    /// one that comes later begins with the mean of the others.
     pub floor_ms: u64,
-    /// What a replica's average is before anybody has answered, in milliseconds. Default 30. Later ones begin with the mean of the others.
-    pub initial_ms: u64,
     /// A replica is left out after so many failures of its connections in a row. Default 5; 0 never. At most half of all are.
     pub eject_after: u32,
     /// For how long, in milliseconds; twice as long each time in a row. Default 1,000.
@@ -241,7 +239,6 @@ impl Default for Balance {
         Self {
             decay_ms: 10_000,
             floor_ms: 10,
-            initial_ms: 30,
             eject_after: 5,
             eject_ms: 1_000,
             eject_most_ms: 30_000,

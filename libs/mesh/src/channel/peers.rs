@@ -173,7 +173,7 @@ impl Peers {
         let balance = &self.config.balance;
         let measured = old.members.iter().filter_map(|member| member.endpoint.average(now, balance));
         let (sum, count) = measured.fold((Duration::ZERO, 0), |(sum, count), took| (sum + took, count + 1));
-        if count == 0 { Duration::from_millis(balance.initial_ms) } else { sum / count }
+        if count == 0 { balance.floor() } else { sum / count }
     }
 
     fn tell(&self, old: &Set, new: &Set) {
@@ -229,6 +229,23 @@ impl Peers {
                 set.members.iter().min_by_key(|m| (m.endpoint.is_resting(now), m.endpoint.ejected()))
             });
         chosen.map(|member| Arc::clone(&member.endpoint))
+    }
+
+    /// The same, and if possible not the one that has just refused the call.
+    pub(crate) fn pick_other(
+        &self,
+        set: &Set,
+        now: Instant,
+        refused: Option<&Arc<Endpoint>>,
+    ) -> Option<Arc<Endpoint>> {
+        let is_it = |endpoint: &Arc<Endpoint>| refused.is_some_and(|refused| Arc::ptr_eq(refused, endpoint));
+        let picked = self.pick(set, now).filter(|endpoint| !is_it(endpoint));
+        picked.or_else(|| {
+            let others = set.members.iter().filter(|member| !is_it(&member.endpoint));
+            self.cheapest_of(others, now)
+                .map(|member| Arc::clone(&member.endpoint))
+                .or_else(|| self.pick(set, now))
+        })
     }
 
     /// Whether the own zone has more open calls than it should bear while others have fewer: mean calls, by weight.

@@ -60,12 +60,12 @@ async fn send(peers: &Arc<Peers>, mut request: Request<Outgoing>) -> Result<Resp
     let path = request.uri().path_and_query().cloned();
 
     let replay = Replay::new(request);
-    let mut last = Unreachable::unknown();
+    let (mut last, mut refused) = (Unreachable::unknown(), None);
     let mut set = peers.known().await;
     // Each connection once, and once more for one that turned out to be gone. What a peer has not processed is sent to another; what it
     // may have is never sent again here, so that this is no retry.
     for _ in 0..=set.connections() {
-        let Some(endpoint) = peers.pick(&set, Instant::now()) else { break };
+        let Some(endpoint) = peers.pick_other(&set, Instant::now(), refused.as_ref()) else { break };
         let connection = Arc::clone(endpoint.connection(Instant::now()));
         let load = connection.begin();
         let mut sender = match connection.sender().await {
@@ -98,7 +98,7 @@ async fn send(peers: &Arc<Peers>, mut request: Request<Outgoing>) -> Result<Resp
             peers.failed(&endpoint);
             return Err(broken(peers.label(), &failed));
         }
-        last = Unreachable::closed();
+        (last, refused) = (Unreachable::closed(), Some(endpoint));
         set = peers.known().await;
     }
     Err(away(peers.label(), &last.why, last.retry))

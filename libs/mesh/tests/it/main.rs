@@ -25,4 +25,5 @@ mod scripted;
 mod shed;
 mod sizes;
 mod spans;
+mod unprocessed;
 mod world;
