@@ -11,6 +11,7 @@
 #   runtime     ONNX Runtime's library
 #   model       the embedding model all-MiniLM-L6-v2 (needs python)
 #   redis       Redis' server, for tests of what replicas share
+#   consul      Consul's server, for tests of discovery
 #   rotel       an OpenTelemetry collector, for tests of what is sent to one
 #   prometheus  Prometheus' server and promtool, for tests of dashboards and alert rules
 #   llama       llama.cpp's server and SmolLM2, a small real model for one end-to-end test
@@ -22,7 +23,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-ALL="rust-check python buf runtime model redis rotel prometheus llama clients"
+ALL="rust-check python buf runtime model redis consul rotel prometheus llama clients"
 WORK=""
 trap '[ -z "$WORK" ] || rm -rf "$WORK"' EXIT
 
@@ -171,6 +172,44 @@ setup_prometheus() {
     cannot "apt could not get prometheus; install Prometheus" || return 1
   "$WORK/promtool" --version >/dev/null 2>&1 || cannot "promtool does not run here" || return 1
   place "$CACHE/prometheus" || cannot "cannot write $CACHE/prometheus"
+}
+
+# Consul left Debian after release 11; its package is taken from there, by a configuration of apt that the system's never sees.
+setup_consul() {
+  local folder=$CACHE/consul wanted
+  wanted=$(lock_of consul | stamp)
+  if is_ready "$folder" "$wanted"; then note "there: $folder/consul"; return 0; fi
+  if have consul; then note "using $(command -v consul)"; return 0; fi
+  have apt-get && have dpkg || cannot "no consul; install Consul 1.8 or newer" || return 1
+  fresh_work
+  note "downloading Consul from Debian 11 (14 MB)"
+  # Where the system is no Debian, its own package will do.
+  debian_11_part consul || { apt_part consul && [ -x "$CACHE/apt/usr/bin/consul" ] || have consul; } ||
+    cannot "no consul; apt could get neither Debian 11's nor this system's" || return 1
+  [ -x "$WORK/consul" ] || return 0
+  "$WORK/consul" version >/dev/null || cannot "no consul; the downloaded one does not run here" || return 1
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$folder" || cannot "cannot write $folder"
+}
+
+# Brings a program of Debian 11 into $WORK: the version and one of the hashes of parts.lock.
+debian_11_part() { # NAME
+  local name=$1 apt=$WORK/apt mirror version hash
+  mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
+    grep -v '^ *#' | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -1 | tr -d ' ')
+  [ -n "$mirror" ] || { note "apt's sources name no Debian mirror"; return 1; }
+  mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+  : >"$apt/status"
+  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s bullseye main\n' \
+    "$mirror" >"$apt/sources.list"
+  local own=(-qq -o "Dir::Etc::sourcelist=$apt/sources.list" -o "Dir::Etc::sourceparts=-" -o "Dir::State::lists=$apt/lists"
+    -o "Dir::Cache=$apt/cache" -o "Dir::State::status=$apt/status" -o "APT::Sandbox::User=root")
+  version=$(lock_of "$name" | sed 's/^[^=]*==\([^ ]*\).*/\1/')
+  apt-get "${own[@]}" update >/dev/null 2>&1 || return 1
+  (cd "$apt" && apt-get "${own[@]}" download "$name=$version" >/dev/null 2>&1) || return 1
+  hash=$(sha256sum "$apt/$name"_*.deb | cut -d' ' -f1)
+  lock_of "$name" | grep -q -- "--hash=sha256:$hash" || { note "its hash is not in parts.lock: $hash"; return 1; }
+  dpkg -x "$apt/$name"_*.deb "$apt/root" && mv "$apt/root/usr/bin/$name" "$WORK/$name" && rm -rf "$apt"
 }
 
 # Three ways to a llama-server in $WORK, each tried until one answers.

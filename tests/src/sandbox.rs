@@ -50,7 +50,7 @@ enum Runs {
 }
 
 /// Models that every sandbox has: their simulated namesakes, priced so that costs are easy to compute.
-fn models(base_url: &str, extra: &[&str]) -> String {
+pub(crate) fn models(base_url: &str, extra: &[&str]) -> String {
     let target = |model: &str| {
         format!(
             "{{ base_url = \"{base_url}\", model = \"{model}\", provider = \"sim\", context_window_tokens = 128000, \
@@ -201,14 +201,7 @@ impl Sandbox {
 
     /// What each process logged so far, by its name; empty in one process.
     pub fn logs(&self) -> BTreeMap<String, String> {
-        let paths = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
-        paths
-            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-            .map(|path| {
-                let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-                (name, std::fs::read_to_string(path).unwrap())
-            })
-            .collect()
+        logs(self.folder.path())
     }
 
     /// Ends the mesh as an operator would: the gateway drains first, so that everything is settled; `check` then looks at the
@@ -279,17 +272,37 @@ impl Behind<'_> {
 
 /// As a client calls the gateway, and the gateway the others.
 fn remote(name: &str, address: std::net::SocketAddr, tls: Option<&MeshTls>) -> Channel {
-    let address = [address.to_string()];
     let tcp = Connector::tcp();
     let connector = match tls {
         None => tcp,
         Some(tls) if name == "gateway" => tls::public(Some(&tls.ca_file), tcp).unwrap(),
         Some(tls) => Credentials::of_service(tls, "gateway").unwrap().connector(name, tcp),
     };
+    channel_by(name, &[address], &connector)
+}
+
+pub(crate) fn logs(folder: &std::path::Path) -> BTreeMap<String, String> {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
+/// A channel to replicas at fixed addresses, in plain text.
+pub(crate) fn channel(name: &str, addresses: &[std::net::SocketAddr]) -> Channel {
+    channel_by(name, addresses, &Connector::tcp())
+}
+
+fn channel_by(name: &str, addresses: &[std::net::SocketAddr], connector: &Connector) -> Channel {
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     // A busy machine answers late, pings too.
     let limits = Limits { first_message_ms: 600_000, idle_ms: 600_000, ..Limits::default() };
     let config = ClientConfig { keepalive_timeout_ms: 600_000, limits, ..ClientConfig::default() };
-    Channel::remote(name, &address, &config, &Environment::system(""), &connector).unwrap()
+    Channel::remote(name, &addresses, &config, &Environment::system(""), connector).unwrap()
 }
 
 async fn one_process(text: &str, folder: &TempDir) -> (Runs, std::net::SocketAddr) {

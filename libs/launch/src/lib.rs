@@ -2,16 +2,20 @@
 //!
 //! A service's `main.rs` is one call of [`main`] with a function that builds its part.
 
+mod entry;
+
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use serde::de::DeserializeOwned;
 use signalbox_config::{Document, Live, Ready, Reloaded, Reloader, Shared, TookOver};
 use signalbox_mesh::{
-    Channel, Connector, ContextTrust, Environment, Part, Server,
+    Channel, Connector, ContextTrust, Discovery, Environment, Part, Server,
     tls::{Acceptor, Credentials, DoorTls, Outlook},
 };
 use signalbox_telemetry::metrics;
+
+pub use self::entry::Entry;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::TcpIncoming;
 
@@ -84,7 +88,9 @@ impl Context {
                 tcp
             }
         };
-        Ok(Channel::remote(service, peers, &self.mesh.client, &self.environment, &connector)?)
+        let discovery = Discovery::new(&self.mesh, &self.environment.random);
+        let (client, environment) = (&self.mesh.client, &self.environment);
+        Ok(Channel::discovered(service, peers, client, environment, &connector, &discovery)?)
     }
 }
 
@@ -145,7 +151,8 @@ where
     mesh.validate()?;
     let telemetry = signalbox_telemetry::start(name, &shared.telemetry).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir)?);
-    let server = Server::new(&mesh.server, &environment);
+    let entry = Entry::new(&mesh, &environment);
+    let server = Server::new(&entry.server(), &environment);
     let credentials = mesh.tls.as_ref().map(|tls| Credentials::of_service(tls, name)).transpose()?;
     let _certificates = credentials.clone().map(follow_certificates);
     let shared = Live::new(shared);
@@ -172,11 +179,10 @@ where
         }
     };
     let listener = bind(&listen).await?;
-    announce(&format!("signalbox-{name}"), listener.local_addr()?, acceptor.is_some());
     let server = server.trust(trust).tls(acceptor).part(part);
-    let served = server.serve(listener, signalbox_mesh::shutdown_signal()).await;
+    let served = entry.serve(&format!("signalbox-{name}"), server, listener).await;
     telemetry.end().await;
-    Ok(served?)
+    served
 }
 
 /// How often files that may change are looked at.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::MeshTls;
+use crate::{Advertised, ConsulConfig, DnsConfig, MeshTls};
 
 /// The name of the section.
 pub const SECTION: &str = "mesh";
@@ -13,6 +13,15 @@ pub const SECTION: &str = "mesh";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// The zone of this process (`eu-1a`): replicas of the same zone are called first. Default: none, all are near.
+    pub zone: Option<String>,
+    /// The address under which this process is registered, as `host:port`, or the host alone. Default: the address that it listens on,
+    /// where that is not a wildcard.
+    pub advertise: Option<String>,
+    /// The registry, `[mesh.consul]`. Default: none.
+    pub consul: Option<ConsulConfig>,
+    /// Look-ups of names: `[mesh.dns]`.
+    pub dns: DnsConfig,
     /// The calling side: `[mesh.client]`.
     pub client: ClientConfig,
     /// The serving side: `[mesh.server]`.
@@ -30,8 +39,45 @@ impl Config {
     ///
     /// # Errors
     /// The key at fault and what to change, for the first value out of bounds.
-    pub fn validate(&self) -> Result<(), OutOfBounds> {
-        let (client, server) = (&self.client, &self.server);
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.bounds()?;
+        let malformed = |key, value: &str, form| {
+            Err(ConfigError::Malformed(Malformed { key, value: value.to_owned(), form }))
+        };
+        if let Some(zone) = self.zone.as_deref().filter(|zone| zone.is_empty() || zone.len() > 64) {
+            return malformed("zone", zone, "a name of 1 to 64 bytes");
+        }
+        if let Some(at) = self.advertise.as_deref().filter(|at| !Advertised::is_valid(at)) {
+            return malformed("advertise", at, "host:port, or a host alone");
+        }
+        if let Some(consul) = &self.consul {
+            if !consul.has_address() {
+                return malformed("consul.address", &consul.address, "http://host:port");
+            }
+            if let Some(tag) = consul.tags.iter().find(|tag| tag.is_empty()) {
+                return malformed("consul.tags", tag, "a list of tags that are not empty");
+            }
+        }
+        Ok(())
+    }
+
+    fn bounds(&self) -> Result<(), OutOfBounds> {
+        let (client, server, dns) = (&self.client, &self.server, &self.dns);
+        let balance = &client.balance;
+        bounds("client.balance.decay_ms", balance.decay_ms, 1, 1 << 31)?;
+        bounds("client.balance.floor_ms", balance.floor_ms, 0, 60_000)?;
+        bounds("client.balance.eject_ms", balance.eject_ms, 1, 1 << 31)?;
+        bounds("client.balance.eject_most_ms", balance.eject_most_ms, balance.eject_ms, 1 << 31)?;
+        bounds("client.balance.spill_percent", balance.spill_percent, 100, 10_000)?;
+        bounds("server.drain_grace_ms", server.drain_grace_ms.unwrap_or(0), 0, 1 << 31)?;
+        bounds("dns.least_ms", dns.least_ms, 1, 1 << 31)?;
+        bounds("dns.most_ms", dns.most_ms, dns.least_ms, 1 << 31)?;
+        bounds("dns.timeout_ms", dns.timeout_ms, 1, 60_000)?;
+        if let Some(consul) = &self.consul {
+            bounds("consul.check_ms", consul.check_ms, 100, 60_000)?;
+            // Consul's own most.
+            bounds("consul.wait_ms", consul.wait_ms, 100, 600_000)?;
+        }
         bounds("client.max_message_bytes", client.max_message_bytes as u64, 1_024, 1 << 31)?;
         bounds("client.connections_per_peer", client.connections_per_peer as u64, 1, 64)?;
         bounds("client.stream_window_bytes", client.stream_window_bytes.into(), 65_535, (1 << 31) - 1)?;
@@ -62,12 +108,42 @@ impl Config {
     }
 }
 
+impl Config {
+    /// How services call each other: `http`, or `https` with certificates.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
 /// Whether what is sent to an address, `host:port` with or without a scheme, stays on this machine.
 #[must_use]
 pub fn is_loopback(address: &str) -> bool {
     let authority = address.rsplit_once("://").map_or(address, |(_, rest)| rest);
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// What is wrong with the section.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A number.
+    #[error(transparent)]
+    OutOfBounds(#[from] OutOfBounds),
+    /// A text.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+/// A text that says nothing that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("mesh.{key} is {value:?}; give it as {form}")]
+pub struct Malformed {
+    /// The key, below `mesh.`.
+    pub key: &'static str,
+    /// What it is set to.
+    pub value: String,
+    /// How it should look.
+    pub form: &'static str,
 }
 
 /// A value that cannot work.
@@ -115,6 +191,8 @@ pub struct ClientConfig {
     pub keepalive_timeout_ms: u64,
     /// Limits in time on every call: `[mesh.client.limits]`.
     pub limits: Limits,
+    /// Which replica gets a call: `[mesh.client.balance]`.
+    pub balance: Balance,
 }
 
 impl Default for ClientConfig {
@@ -129,6 +207,64 @@ impl Default for ClientConfig {
             keepalive_interval_ms: 10_000,
             keepalive_timeout_ms: 5_000,
             limits: Limits::default(),
+            balance: Balance::default(),
+        }
+    }
+}
+
+/// Which replica gets a call.
+///
+/// Of two that are drawn at random, the one with the lower cost: its average time until an answer begins, times the calls that are open
+/// on it and the new one, divided by its weight. The average is Finagle's peak EWMA, with the decay of Linkerd's
+/// proxy (`EWMA_DECAY`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Balance {
+    /// How fast the average forgets, in milliseconds: after this time a third is left of what was. Default 10,000.
+    pub decay_ms: u64,
+    /// Averages below this, in milliseconds, are taken as equal: then open calls alone decide. Default 10. Answers here last seconds;
+    /// a few milliseconds say more of a busy machine than of a replica. It is also what a replica is thought to take until it has answered;
+    /// one that comes later begins with the mean of the others.
+    pub floor_ms: u64,
+    /// A replica is left out after so many failures of its connections in a row. Default 5; 0 never. At most half of all are.
+    pub eject_after: u32,
+    /// For how long, in milliseconds; twice as long each time in a row. Default 1,000.
+    pub eject_ms: u64,
+    /// And at most, in milliseconds. Default 30,000.
+    pub eject_most_ms: u64,
+    /// Replicas of other zones are called, too, while the mean of open calls of those in the own zone is above so many percent of
+    /// theirs, plus `spill_calls`. Default 200.
+    pub spill_percent: u64,
+    /// Open calls per replica that the own zone bears in any case. Default 16.
+    pub spill_calls: u64,
+}
+
+impl Balance {
+    pub(crate) fn decay(&self) -> Duration {
+        Duration::from_millis(self.decay_ms)
+    }
+
+    pub(crate) fn floor(&self) -> Duration {
+        // Never nothing: what is multiplied with it must count.
+        Duration::from_millis(self.floor_ms).max(Duration::from_nanos(1))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "at most 10,000")]
+    pub(crate) fn spill_ratio(&self) -> f64 {
+        self.spill_percent as f64 / 100.0
+    }
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Self {
+            decay_ms: 10_000,
+            floor_ms: 10,
+            eject_after: 5,
+            eject_ms: 1_000,
+            eject_most_ms: 30_000,
+            spill_percent: 200,
+            spill_calls: 16,
         }
     }
 }
@@ -187,8 +323,12 @@ pub struct ServerConfig {
     /// How long a client may leave unread what we write, in milliseconds; then its connection is closed, and what it asked for is
     /// cancelled. Default 120,000.
     pub write_stall_ms: u64,
-    /// How long the end may take after SIGTERM, in milliseconds. Default 30,000. Open calls get five sixths of it,
-    /// then they are cut; the rest is for flushing. Keep it below the grace period of whatever stops the process.
+    /// How long calls are still taken after SIGTERM, in milliseconds, while health says that nobody should call any more: for those who
+    /// hear of it late. Default: 1,000 where the process is registered in Consul, else 0. Behind DNS, somewhat more than the
+    /// records' time to live, as the gateway's `mesh.dns.most_ms` bounds it.
+    pub drain_grace_ms: Option<u64>,
+    /// How long the end may take from then on, in milliseconds. Default 30,000. Open calls get five sixths of it,
+    /// then they are cut; the rest is for flushing. Keep both together below the grace period of whatever stops the process.
     pub drain_ms: u64,
 }
 
@@ -205,6 +345,7 @@ impl Default for ServerConfig {
             keepalive_timeout_ms: 10_000,
             header_timeout_ms: 30_000,
             write_stall_ms: 120_000,
+            drain_grace_ms: None,
             drain_ms: 30_000,
         }
     }

@@ -67,6 +67,7 @@ mod channel;
 mod clock;
 mod config;
 mod context;
+mod discovery;
 mod environment;
 pub mod error;
 mod frame;
@@ -85,10 +86,16 @@ mod trace;
 pub use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    channel::{AddressError, Channel, Connector, Io},
+    channel::{Channel, Connector, Io},
     clock::{Clock, ManualClock, SystemClock},
-    config::{ClientConfig, Config, Limits, OutOfBounds, SECTION, ServerConfig, is_loopback},
+    config::{
+        Balance, ClientConfig, Config, ConfigError, Limits, OutOfBounds, SECTION, ServerConfig, is_loopback,
+    },
     context::RequestContext,
+    discovery::{
+        AddressError, AdvertiseError, Advertised, ConsulConfig, Discovery, DnsConfig, Registration,
+        check_addresses,
+    },
     environment::Environment,
     health::HealthHandle,
     part::Part,

@@ -3,5 +3,7 @@
 //! [`provider`] is a model provider that speaks the OpenAI wire format and misbehaves when told to. It shares
 //! no codec with the product: a fault in one of the two shows up as a disagreement between them.
 
+pub mod consul;
+mod program;
 pub mod provider;
 pub mod redis;

@@ -8,6 +8,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+pub use crate::program::free_port;
+use crate::program::program;
+
 /// A running server. Dropping it kills it and removes its folder.
 #[derive(Debug)]
 pub struct RedisServer {
@@ -249,26 +252,10 @@ impl RedisCluster {
     }
 }
 
-/// A port of the loopback address that is free now.
-#[must_use]
-pub fn free_port() -> Option<u16> {
-    Some(TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port())
-}
-
 /// A free port whose cluster bus, 10,000 further, is free too.
 fn port_with_bus() -> Option<u16> {
     (0..100).find_map(|_| {
         let port = free_port()?;
         TcpListener::bind(("127.0.0.1", port.checked_add(10_000)?)).ok().map(|_| port)
     })
-}
-
-/// Finds a program: on the path, or where `scripts/setup.sh` unpacks it.
-fn program(name: &str) -> Option<PathBuf> {
-    let home = |rest: &str| std::env::var_os("HOME").map(|home| Path::new(&home).join(rest));
-    let cache = std::env::var_os("SIGNALBOX_CACHE").map(PathBuf::from);
-    let cache = cache.or_else(|| home(".cache/signalbox")).map(|cache| cache.join("apt/usr/bin"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(cache);
-    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
 }

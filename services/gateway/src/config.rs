@@ -1,7 +1,7 @@
 //! The `[gateway]` section.
 
 use serde::Deserialize;
-use signalbox_mesh::tls::DoorTls;
+use signalbox_mesh::{AddressError, tls::DoorTls};
 
 /// Name of the section in the configuration file.
 pub const SECTION: &str = "gateway";
@@ -56,7 +56,12 @@ impl Default for Config {
     }
 }
 
-/// Addresses of the other services, each one or several `host:port`; with TLS where `[mesh.tls]` is set.
+/// Addresses of the other services, each one or several; with TLS where `[mesh.tls]` is set:
+///
+/// - `host:port`: one replica;
+/// - `dns://name:port`: all addresses of a name, as of a headless service;
+/// - `dns+srv://_grpc._tcp.name`: all targets of its SRV records;
+/// - `consul://signalbox-guard?tag=TAG&dc=DATACENTER`: all healthy instances with these tags, by `[mesh.consul]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Peers {
@@ -76,6 +81,29 @@ impl Default for Peers {
     fn default() -> Self {
         let at = |port: u16| vec![format!("127.0.0.1:{port}")];
         Self { guard: at(8081), cache: at(8082), router: at(8083), executor: at(8084), metering: at(8085) }
+    }
+}
+
+impl Peers {
+    /// Each service's name and addresses.
+    #[must_use]
+    pub fn all(&self) -> [(&'static str, &[String]); 5] {
+        [
+            ("guard", &self.guard),
+            ("cache", &self.cache),
+            ("router", &self.router),
+            ("executor", &self.executor),
+            ("metering", &self.metering),
+        ]
+    }
+
+    /// Checks all addresses; and whether they fit the `[mesh]` section: a Consul where one is asked for, TLS or plain text.
+    ///
+    /// # Errors
+    /// The first address at fault.
+    pub fn check(&self, mesh: &signalbox_mesh::Config) -> Result<(), AddressError> {
+        let check = |(service, addresses)| signalbox_mesh::check_addresses(service, addresses, mesh);
+        self.all().into_iter().try_for_each(check)
     }
 }
 

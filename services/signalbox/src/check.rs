@@ -39,7 +39,12 @@ pub(crate) fn problems(text: &str, name: &str) -> Vec<ConfigError> {
         c.validate().map_err(|error| error.to_string())
     }));
     problems.extend(check(&document, signalbox_embed::SECTION, |_: &signalbox_embed::EmbedConfig| Ok(())));
-    problems.extend(check(&document, signalbox_gateway::SECTION, signalbox_gateway::Config::validate));
+    let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION).unwrap_or_default();
+    problems.extend(check(&document, signalbox_gateway::SECTION, |gateway: &signalbox_gateway::Config| {
+        gateway.validate()?;
+        let found = gateway.peers.check(&mesh);
+        found.map_err(|error| format!("gateway.peers: {error}"))
+    }));
     problems.extend(check(&document, signalbox_guard::SECTION, signalbox_guard::Config::validate));
     problems.extend(check(&document, signalbox_cache::SECTION, signalbox_cache::Config::validate));
     problems.extend(check(&document, signalbox_router::SECTION, |c: &signalbox_router::Config| {
@@ -86,6 +91,19 @@ mod tests {
             "[models.a]\ntargets = []\n[guard]\nlisten = 7\n[router]\nauto = ['b']\n[gateway]\ndeadline_ms = 0\n",
         );
         assert_eq!(found.len(), 4, "{found:?}");
+    }
+
+    #[test]
+    fn addresses_are_checked_and_need_their_registry() {
+        let peers =
+            "[gateway.peers]\nguard = ['consul://signalbox-guard?tag=blue']\ncache = ['dns://cache:8082']\n";
+        assert_eq!(found(&format!("{peers}[mesh.consul]\n")), [] as [String; 0]);
+        let lacking = found(peers);
+        assert!(lacking.len() == 1 && lacking[0].contains("[mesh.consul]"), "{lacking:?}");
+        let wrong = found("[gateway.peers]\nrouter = ['dns://router']\n");
+        assert!(wrong.len() == 1 && wrong[0].contains("dns://name:port"), "{wrong:?}");
+        let consul = found("[mesh.consul]\naddress = '127.0.0.1:8500'\n");
+        assert!(consul.len() == 1 && consul[0].contains("mesh.consul.address"), "{consul:?}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use signalbox_config::{Document, Live, Reloader, Shared};
 use signalbox_gateway::Parts;
-use signalbox_launch::Failure;
+use signalbox_launch::{Entry, Failure};
 use signalbox_mesh::{Channel, ContextTrust, Environment, Part, Server};
 use signalbox_testkit::provider::{self, Provider};
 
@@ -175,8 +175,8 @@ async fn start(args: Args) -> Result<(), Failure> {
         signalbox_launch::acceptor_for_clients(&mesh, gateway.tls.as_ref(), &gateway.listen)?;
     let listener = signalbox_launch::bind(&gateway.listen).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir.clone())?);
-    let tls = acceptor.is_some();
-    let server = Server::new(&mesh.server, &environment).trust(ContextTrust::Public).tls(acceptor);
+    let entry = Entry::new(&mesh, &environment);
+    let server = Server::new(&entry.server(), &environment).trust(ContextTrust::Public).tls(acceptor);
     let Running { gateway, behind, simulator, shared } =
         build(&document, shared, gateway, &mesh, environment, simulate).await?;
     let own = document.shared()?;
@@ -189,14 +189,13 @@ async fn start(args: Args) -> Result<(), Failure> {
     });
     let _followed = signalbox_launch::follow_configuration(reloader);
     greet(simulate && !args.simulate);
-    signalbox_launch::announce("signalbox", listener.local_addr()?, tls);
     let server = behind.into_iter().fold(server.part(gateway), Server::behind);
-    let served = server.serve(listener, signalbox_mesh::shutdown_signal()).await;
+    let served = entry.serve("signalbox", server, listener).await;
     if let Some(simulator) = simulator {
         simulator.shutdown().await;
     }
     telemetry.end().await;
-    Ok(served?)
+    served
 }
 
 fn greet(simulated: bool) {

@@ -14,10 +14,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{connector::Connector, outbound::Outgoing};
-use crate::ClientConfig;
+use super::{connector::Connector, replay::Attempt};
+use crate::{ClientConfig, error};
 
-pub(crate) type Sender = SendRequest<Outgoing>;
+pub(crate) type Sender = SendRequest<Attempt>;
 
 enum State {
     Idle,
@@ -34,6 +34,20 @@ enum State {
 pub(crate) struct Unreachable {
     pub(crate) why: Arc<str>,
     pub(crate) retry: Duration,
+    /// Found out by this very call.
+    pub(crate) is_new: bool,
+}
+
+impl Unreachable {
+    /// A connection that ended before it took the call.
+    pub(crate) fn closed() -> Self {
+        Self { why: "the connection was closed".into(), retry: error::RETRY_SOON, is_new: false }
+    }
+
+    /// Nobody is there to connect to.
+    pub(crate) fn unknown() -> Self {
+        Self { why: "no replica of it is known".into(), retry: error::RETRY_SOON, is_new: false }
+    }
 }
 
 /// One connection.
@@ -87,6 +101,11 @@ impl Connection {
         }
     }
 
+    /// Open calls.
+    pub(crate) fn open(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
     /// Counts a call until what is returned is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> Load {
         self.load.fetch_add(1, Ordering::Relaxed);
@@ -119,7 +138,7 @@ impl Connection {
             State::Resting { until, why } => {
                 let now = Instant::now();
                 if now < *until {
-                    return Err(Unreachable { why: Arc::clone(why), retry: *until - now });
+                    return Err(Unreachable { why: Arc::clone(why), retry: *until - now, is_new: false });
                 }
             }
             State::Ready(_) | State::Idle => {}
@@ -146,7 +165,7 @@ impl Connection {
             format!("{}: {why}", self.peer.authority().map_or("", |peer| peer.as_str())).into();
         tracing::debug!(%why, "no connection to a peer");
         *self.state.lock() = State::Resting { until: Instant::now() + self.rest, why: Arc::clone(&why) };
-        Unreachable { why, retry: self.rest }
+        Unreachable { why, retry: self.rest, is_new: true }
     }
 }
 

@@ -2,8 +2,12 @@
 
 mod connection;
 mod connector;
+mod endpoint;
 mod outbound;
+mod peak;
+mod peers;
 mod remote;
+mod replay;
 
 use std::{
     convert::Infallible,
@@ -12,7 +16,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, codegen::StdError};
 use tonic_health::pb::health_server::HealthServer;
@@ -21,10 +25,12 @@ use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 pub use self::connector::{Connector, Io};
 use self::{
     outbound::{Decodes, Outbound, Outgoing, Shared},
+    peers::Peers,
     remote::Remote,
 };
 use crate::{
-    ClientConfig, Config, ContextTrust, Environment, HealthHandle, Part,
+    AddressError, ClientConfig, Config, ContextTrust, Discovery, Environment, HealthHandle, Part,
+    discovery::Address,
     health::Health,
     server::{self, Dispatch, Inbound},
 };
@@ -36,38 +42,6 @@ pub struct Channel {
     shared: Arc<Shared>,
     /// Whoever calls decodes the answers itself, at once.
     decodes: bool,
-}
-
-/// An address that no channel can be made to.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
-    /// No address was given.
-    #[error("{service} has no address; give at least one, as http://host:port")]
-    Missing {
-        /// The service.
-        service: String,
-    },
-    /// It is not an address.
-    #[error("{address:?}, an address of {service}, is not of the form host:port or http://host:port")]
-    Malformed {
-        /// The service.
-        service: String,
-        /// What was given.
-        address: String,
-    },
-    /// TLS is wanted here and not there, or the other way round.
-    #[error(
-        "{address:?}, an address of {service}, begins with another scheme than {scheme}; services speak TLS with each other if mesh.tls is \
-         set, and only then: write {scheme}://host:port, or host:port"
-    )]
-    Scheme {
-        /// The service.
-        service: String,
-        /// What was given.
-        address: String,
-        /// What connections are made by.
-        scheme: &'static str,
-    },
 }
 
 impl Channel {
@@ -87,7 +61,7 @@ impl Channel {
         Self::over(transport, Shared::new(part.label(), &config.client, true))
     }
 
-    /// Makes the channel to a service in other processes, at one or more addresses (`host:port`, or `http://host:port`;
+    /// Makes the channel to a service in other processes, at one or more fixed addresses (`host:port`, or `http://host:port`;
     /// `https` for a connector that speaks TLS). It connects when it is first called, and again by itself whenever a peer went and came back.
     ///
     /// `label` is the short name of the service (`guard`), for errors.
@@ -102,13 +76,28 @@ impl Channel {
         environment: &Environment,
         connector: &Connector,
     ) -> Result<Self, AddressError> {
-        let peers = addresses.iter().map(|address| peer(label, address.as_ref(), connector.scheme()));
-        let peers: Vec<Uri> = peers.collect::<Result<_, _>>()?;
-        if peers.is_empty() {
-            return Err(AddressError::Missing { service: label.into() });
-        }
-        let transport = Remote::new(label, peers, config, connector, environment.random.clone());
-        Ok(Self::over(transport, Shared::new(label, config, false)))
+        Self::discovered(label, addresses, config, environment, connector, &Discovery::default())
+    }
+
+    /// The same where addresses may also be names, under which replicas are found that come and go: `dns://`, `dns+srv://`, `consul://`.
+    /// Following a name ends with the channel and all its clones. To be called within a runtime.
+    ///
+    /// # Errors
+    /// As [`Channel::remote`]; and where a name needs what is not configured. Until replicas are found for the first time, calls wait
+    /// as long as a connection may take.
+    pub fn discovered(
+        label: &str,
+        addresses: &[impl AsRef<str>],
+        config: &ClientConfig,
+        environment: &Environment,
+        connector: &Connector,
+        discovery: &Discovery,
+    ) -> Result<Self, AddressError> {
+        let read = Address::parse_all(label, addresses, connector.scheme())?;
+        let addresses = addresses.iter().map(|address| address.as_ref().to_owned()).zip(read).collect();
+        let random = environment.random.clone();
+        let peers = Peers::new(label, addresses, config, connector, random, discovery)?;
+        Ok(Self::over(Remote::new(peers), Shared::new(label, config, false)))
     }
 
     fn over<S, B>(transport: S, shared: Shared) -> Self
@@ -170,38 +159,12 @@ impl fmt::Debug for Channel {
     }
 }
 
-fn peer(service: &str, address: &str, scheme: &'static str) -> Result<Uri, AddressError> {
-    let malformed = || AddressError::Malformed { service: service.into(), address: address.into() };
-    let full = if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") };
-    let uri: Uri = full.parse().map_err(|_| malformed())?;
-    let other =
-        ["http", "https"].into_iter().find(|known| uri.scheme_str() == Some(known) && *known != scheme);
-    if other.is_some() {
-        return Err(AddressError::Scheme { service: service.into(), address: address.into(), scheme });
-    }
-    let fits = uri.scheme_str() == Some(scheme)
-        && uri.path() == "/"
-        && uri.port_u16().is_some()
-        && uri.host().is_some_and(|host| !host.is_empty());
-    if fits { Ok(uri) } else { Err(malformed()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn addresses_are_checked_when_the_channel_is_made() {
-        for good in ["http://127.0.0.1:8081", "guard:8081", "http://[::1]:8081/"] {
-            assert!(peer("guard", good, "http").is_ok(), "{good}");
-        }
-        assert!(peer("guard", "https://guard:8081", "https").is_ok());
-        assert_eq!(peer("guard", "guard:8081", "https").unwrap().scheme_str(), Some("https"));
-        let plain = peer("guard", "http://guard:8081", "https").unwrap_err().to_string();
-        assert!(plain.contains("mesh.tls") && plain.contains("write https://host:port"), "{plain}");
-        for bad in ["", "guard", "https://guard:8081", "http://guard", "http://guard:8081/path", "a b:1"] {
-            assert!(peer("guard", bad, "http").is_err(), "{bad}");
-        }
         let none: [&str; 0] = [];
         let environment = Environment::manual(crate::ManualClock::new(0), 1, "");
         let made = Channel::remote("guard", &none, &ClientConfig::default(), &environment, &Connector::tcp());

@@ -133,6 +133,20 @@ pub(crate) struct Outgoing {
     speech: Arc<Speech>,
 }
 
+#[cfg(test)]
+impl Outgoing {
+    /// One whose caller is not asked when it had said everything.
+    pub(crate) fn unheard(body: Body) -> Self {
+        let speech = Speech {
+            begin: Instant::now(),
+            closed: AtomicU64::new(0),
+            left: AtomicBool::new(false),
+            speaker: AtomicWaker::new(),
+        };
+        Self { body, speech: Arc::new(speech) }
+    }
+}
+
 impl HttpBody for Outgoing {
     type Data = Bytes;
     type Error = Status;

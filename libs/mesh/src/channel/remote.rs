@@ -1,4 +1,4 @@
-//! A service in other processes: several connections to each of its addresses, the less loaded of two chosen at random.
+//! A call to a service in other processes: to one of its replicas, and to another as long as none has processed it.
 
 use std::{
     pin::Pin,
@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri, header::USER_AGENT};
+use http::{HeaderValue, Request, Response, header::USER_AGENT};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -16,11 +16,13 @@ use tonic::Status;
 use tower::Service;
 
 use super::{
-    connection::{Connection, Load, Unreachable},
-    connector::Connector,
+    connection::{Load, Unreachable},
+    endpoint::Endpoint,
     outbound::Outgoing,
+    peers::Peers,
+    replay::{Replay, is_unprocessed},
 };
-use crate::{ClientConfig, Random, RequestContext, error};
+use crate::{RequestContext, error};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("signalbox-mesh/", env!("CARGO_PKG_VERSION")));
 
@@ -28,24 +30,9 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("signalbox-mesh/", e
 #[derive(Clone)]
 pub(crate) struct Remote(Arc<Peers>);
 
-struct Peers {
-    label: String,
-    connections: Vec<Arc<Connection>>,
-    random: Random,
-}
-
 impl Remote {
-    pub(crate) fn new(
-        label: &str,
-        peers: Vec<Uri>,
-        config: &ClientConfig,
-        connector: &Connector,
-        random: Random,
-    ) -> Self {
-        let connect = |peer: Uri| Arc::new(Connection::new(peer, connector.clone(), config));
-        let several = |peer: Uri| std::iter::repeat_n(peer, config.connections_per_peer.max(1));
-        let connections = peers.into_iter().flat_map(several).map(connect).collect();
-        Self(Arc::new(Peers { label: label.to_owned(), connections, random }))
+    pub(crate) fn new(peers: Arc<Peers>) -> Self {
+        Self(peers)
     }
 }
 
@@ -61,76 +48,94 @@ impl Service<Request<Outgoing>> for Remote {
 
     fn call(&mut self, request: Request<Outgoing>) -> Self::Future {
         let peers = Arc::clone(&self.0);
-        Box::pin(async move { peers.send(request).await })
+        Box::pin(async move { send(&peers, request).await })
     }
 }
 
-impl Peers {
-    async fn send(&self, mut request: Request<Outgoing>) -> Result<Response<Received>, Status> {
-        if let Some(context) = request.extensions_mut().remove::<RequestContext>() {
-            context.write(request.headers_mut());
-        }
-        request.headers_mut().insert(USER_AGENT, AGENT);
-        let path = request.uri().path_and_query().cloned();
+async fn send(peers: &Arc<Peers>, mut request: Request<Outgoing>) -> Result<Response<Received>, Status> {
+    if let Some(context) = request.extensions_mut().remove::<RequestContext>() {
+        context.write(request.headers_mut());
+    }
+    request.headers_mut().insert(USER_AGENT, AGENT);
+    let path = request.uri().path_and_query().cloned();
 
-        let mut last = Unreachable { why: "no address".into(), retry: error::RETRY_SOON };
-        // Each connection once, and once more for one that turned out to be gone. Nothing was sent before, so that
-        // this is no retry: what was sent is never sent again here.
-        for _ in 0..=self.connections.len() {
-            let connection = self.pick();
-            let load = connection.begin();
-            let mut sender = match connection.sender().await {
-                Ok(sender) => sender,
-                Err(unreachable) => {
-                    last = unreachable;
-                    continue;
+    let replay = Replay::new(request);
+    let (mut last, mut refused) = (Unreachable::unknown(), None);
+    let mut set = peers.known().await;
+    // Each connection once, and once more for one that turned out to be gone. What a peer has not processed is sent to another; what it
+    // may have is never sent again here, so that this is no retry.
+    for _ in 0..=set.connections() {
+        let Some(endpoint) = peers.pick_other(&set, Instant::now(), refused.as_ref()) else { break };
+        let connection = Arc::clone(endpoint.connection(Instant::now()));
+        let load = connection.begin();
+        let mut sender = match connection.sender().await {
+            Ok(sender) => sender,
+            Err(unreachable) => {
+                if unreachable.is_new {
+                    peers.failed(&endpoint);
                 }
-            };
-            *request.uri_mut() = connection.uri(path.clone());
-            let mut failed = match sender.try_send_request(request).await {
-                Ok(response) => {
-                    let label = self.label.clone();
-                    return Ok(response.map(|body| Received { body, label, _load: load }));
-                }
-                Err(failed) => failed,
-            };
-            match failed.take_message() {
-                Some(unsent) => request = unsent,
-                None => return Err(broken(&self.label, &failed.into_error())),
+                last = unreachable;
+                // Who was found meanwhile may answer.
+                set = peers.known().await;
+                continue;
             }
-            last = Unreachable { why: "the connection was closed".into(), retry: error::RETRY_SOON };
+        };
+        let Some(request) = replay.attempt(connection.uri(path.clone())) else { break };
+        let waiting = Waiting { peers, endpoint: &endpoint, begin: Instant::now(), over: false };
+        let mut failed = match sender.try_send_request(request).await {
+            Ok(response) => {
+                waiting.answered();
+                replay.answered();
+                let (peers, endpoint) = (Arc::clone(peers), Arc::clone(&endpoint));
+                return Ok(response.map(|body| Received { body, peers, endpoint, _load: load }));
+            }
+            Err(failed) => failed,
+        };
+        waiting.failed();
+        let is_unsent = failed.take_message().is_some();
+        let failed = failed.into_error();
+        if !is_unsent && !is_unprocessed(&failed) {
+            peers.failed(&endpoint);
+            return Err(broken(peers.label(), &failed));
         }
-        Err(away(&self.label, &last.why, last.retry))
+        (last, refused) = (Unreachable::closed(), Some(endpoint));
+        set = peers.known().await;
+    }
+    Err(away(peers.label(), &last.why, last.retry))
+}
+
+/// The time until an answer begins. Whoever leaves before has waited at least that long.
+struct Waiting<'a> {
+    peers: &'a Peers,
+    endpoint: &'a Endpoint,
+    begin: Instant,
+    over: bool,
+}
+
+impl Waiting<'_> {
+    fn answered(mut self) {
+        self.over = true;
+        self.endpoint.answered(self.begin.elapsed(), Instant::now(), &self.peers.config().balance);
     }
 
-    /// The less loaded of two: close to the best choice, without everybody making the same one.
-    fn pick(&self) -> &Arc<Connection> {
-        let (count, now) = (self.connections.len(), Instant::now());
-        let all = || self.connections.iter();
-        if count <= 2 {
-            return self.lightest(all(), now);
-        }
-        let one = self.random.below(count);
-        let two = (one + 1 + self.random.below(count - 1)) % count;
-        let chosen = self.lightest([&self.connections[one], &self.connections[two]].into_iter(), now);
-        // Two that are left alone do not mean that all are.
-        if chosen.weight(now) == usize::MAX { self.lightest(all(), now) } else { chosen }
+    fn failed(mut self) {
+        self.over = true;
     }
+}
 
-    fn lightest<'a>(
-        &'a self,
-        mut among: impl Iterator<Item = &'a Arc<Connection>>,
-        now: Instant,
-    ) -> &'a Arc<Connection> {
-        let first = among.next().unwrap_or(&self.connections[0]);
-        among.fold(first, |best, next| if next.weight(now) < best.weight(now) { next } else { best })
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.endpoint.waited(self.begin.elapsed(), Instant::now(), &self.peers.config().balance);
+        }
     }
 }
 
 /// The body of an answer from the network. It holds its place in the connection's load to its end.
 pub(crate) struct Received {
     body: Incoming,
-    label: String,
+    peers: Arc<Peers>,
+    endpoint: Arc<Endpoint>,
     _load: Load,
 }
 
@@ -143,7 +148,14 @@ impl HttpBody for Received {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        polled.map(|frame| frame.map(|frame| frame.map_err(|error| broken(&self.label, &error))))
+        polled.map(|frame| {
+            frame.map(|frame| {
+                frame.map_err(|error| {
+                    self.peers.failed(&self.endpoint);
+                    broken(self.peers.label(), &error)
+                })
+            })
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -8,7 +8,7 @@ mod probe;
 mod refusal;
 mod told;
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use futures_util::Stream;
 use tokio::{
@@ -125,6 +125,12 @@ impl Server {
         self
     }
 
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn speaks_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Serves a part.
     #[must_use]
     pub fn part(mut self, part: Part) -> Self {
@@ -140,8 +146,8 @@ impl Server {
         self
     }
 
-    /// Serves until `shutdown` is cancelled, then drains: health says NOT_SERVING, the listener closes, open calls
-    /// may finish within five sixths of `drain_ms` and are cut then, and the parts are drained within the rest.
+    /// Serves until `shutdown` is cancelled, then drains: health says NOT_SERVING, after `drain_grace_ms` the listener closes, open
+    /// calls may finish within five sixths of `drain_ms` and are cut then, and the parts are drained within the rest.
     ///
     /// `incoming` is a listener of [`listen`], or any other stream of connections. Not cancel safe: dropping the future
     /// leaves open connections to themselves.
@@ -164,10 +170,17 @@ impl Server {
         let inbound = Inbound::new(dispatch, shared);
 
         let connections = listen::Connections::new(&self.config, http1, self.tls, inbound, draining.clone());
-        connections.accept(incoming, &shutdown).await;
+        let closing = CancellationToken::new();
+        let leaving = async {
+            shutdown.cancelled().await;
+            health.set_serving(false);
+            // Who has not heard of it yet is still answered.
+            tokio::time::sleep(Duration::from_millis(self.config.drain_grace_ms.unwrap_or(0))).await;
+            closing.cancel();
+        };
+        tokio::join!(connections.accept(incoming, &closing), leaving);
 
         let (calls_end, end) = ends(self.config.drain_ms);
-        health.set_serving(false);
         draining.cancel();
         connections.finish(calls_end, end).await;
         let parts = async {
@@ -204,6 +217,6 @@ impl Server {
 
 /// When open calls are cut, and when everything is over.
 fn ends(drain_ms: u64) -> (Instant, Instant) {
-    let (now, drain) = (Instant::now(), std::time::Duration::from_millis(drain_ms));
+    let (now, drain) = (Instant::now(), Duration::from_millis(drain_ms));
     (now + drain * 5 / 6, now + drain)
 }

@@ -138,3 +138,28 @@ async fn a_replica_that_drains_costs_no_call_while_another_is_there() {
         client!(GuardServiceClient, channel).inspect(InspectRequest::default()).await.unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_hears_of_the_end_late_is_answered_within_the_grace() {
+    let (network, mut config) = (Network::default(), Config::default());
+    config.server.drain_grace_ms = Some(2_000);
+    let part = Scripted::default().part();
+    let name = part.name();
+    let serving = network.serve("guard:1", Server::new(&config.server, &environment()).part(part));
+    let channel = remote(&network, &["guard:1"], &config);
+    let inspect = || {
+        let mut client = client!(GuardServiceClient, channel);
+        async move { client.inspect(InspectRequest::default()).await }
+    };
+    inspect().await.unwrap();
+    let begin = Instant::now();
+    serving.shutdown.cancel();
+    tokio::time::sleep(SECOND).await;
+    let request = HealthCheckRequest { service: name.into() };
+    let health = HealthClient::new(channel.clone()).check(request).await.unwrap().into_inner();
+    assert_eq!(health.status(), ServingStatus::NotServing, "nobody should call any more");
+    inspect().await.unwrap();
+    serving.task.await.unwrap().unwrap();
+    assert_eq!(begin.elapsed().as_secs(), 2);
+    inspect().await.unwrap_err();
+}
