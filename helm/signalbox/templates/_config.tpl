@@ -4,6 +4,11 @@
 {{- $v := .Values -}}
 {{- $etc := "/etc/signalbox" -}}
 {{- $mesh := dict "plaintext" (not $v.tls.enabled) -}}
+{{- if eq $v.discovery.by "dns" -}}
+{{- /* A pod that ends is called until the last gateway has looked its name up again. */ -}}
+{{- $_ := set $mesh "dns" (dict "most_ms" 5000) -}}
+{{- $_ := set $mesh "server" (dict "drain_grace_ms" 7000) -}}
+{{- end -}}
 {{- if $v.tls.enabled -}}
 {{- $_ := set $mesh "tls" (dict "cert_file" (printf "%s/tls/tls.crt" $etc) "key_file" (printf "%s/tls/tls.key" $etc)
       "ca_file" (printf "%s/tls/ca.crt" $etc) "callers" ($v.tls.callers | default (list (printf "spiffe://%s/gateway" $v.tls.trustDomain)))) -}}

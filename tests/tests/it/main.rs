@@ -27,6 +27,7 @@ mod clients;
 mod failures;
 mod faults;
 mod guard;
+mod health;
 mod http;
 mod real_model;
 mod routing;

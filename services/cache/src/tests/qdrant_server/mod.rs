@@ -92,6 +92,15 @@ impl QdrantServer {
         Self::with(Arc::new(Engine { own: true, ..Engine::default() }), "127.0.0.1:0").await
     }
 
+    /// The best that this build has, at an address.
+    pub(super) async fn at(address: &str) -> Self {
+        #[cfg(feature = "qdrant-edge")]
+        let engine = Engine { own: true, ..Engine::default() };
+        #[cfg(not(feature = "qdrant-edge"))]
+        let engine = Engine::default();
+        Self::with(Arc::new(engine), address).await
+    }
+
     /// Serves what that engine holds.
     pub(super) async fn with(engine: Arc<Engine>, address: &str) -> Self {
         let runtime =

@@ -1,0 +1,149 @@
+//! `--health`: asks the service that runs here whether it serves, for supervisors of images that hold no other program.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde::Deserialize;
+use signalbox_config::Document;
+use tonic::transport::Endpoint;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::Failure;
+
+/// How long everything may take: supervisors ask every few seconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where a service listens if nobody says otherwise.
+#[must_use]
+pub fn default_listen(name: &str) -> &'static str {
+    match name {
+        "guard" => "127.0.0.1:8081",
+        "cache" => "127.0.0.1:8082",
+        "router" => "127.0.0.1:8083",
+        "executor" => "127.0.0.1:8084",
+        "metering" => "127.0.0.1:8085",
+        _ => "127.0.0.1:8080",
+    }
+}
+
+/// The one key of a service's section that is of interest here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Listening {
+    listen: Option<String>,
+}
+
+/// Asks; `listen` is the command line's address, which goes before the configured one.
+///
+/// # Errors
+/// It cannot be reached, or says that it does not serve.
+pub(crate) async fn ask(name: &str, document: &Document, listen: Option<String>) -> Result<(), Failure> {
+    let configured = || Ok::<_, Failure>(document.section::<Listening>(name)?.listen);
+    let listen = match listen {
+        Some(listen) => listen,
+        None => configured()?.unwrap_or_else(|| default_listen(name).to_owned()),
+    };
+    let address = reachable(crate::resolve(&listen).await?);
+    match tokio::time::timeout(PATIENCE, status(address)).await {
+        Ok(Ok(ServingStatus::Serving)) => Ok(()),
+        Ok(Ok(_)) => Err(format!("{address} does not serve").into()),
+        Ok(Err(error)) => Err(format!("{address} cannot be asked: {}", root(&*error)).into()),
+        Err(_) => Err(format!("{address} does not answer within {} s", PATIENCE.as_secs()).into()),
+    }
+}
+
+async fn status(address: SocketAddr) -> Result<ServingStatus, Failure> {
+    let channel = Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
+    let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await?;
+    Ok(answer.get_ref().status())
+}
+
+/// What is beneath an error: the transport's own words say nothing.
+fn root<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
+    error.source().map_or(error, root)
+}
+
+/// Who listens everywhere is asked over loopback.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let loopback: std::net::IpAddr = match listen {
+        SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    };
+    if listen.ip().is_unspecified() { SocketAddr::new(loopback, listen.port()) } else { listen }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use signalbox_mesh::listen;
+    use tokio_util::sync::CancellationToken;
+    use tonic::{Request, Response, Status};
+    use tonic_health::pb::{
+        HealthCheckResponse,
+        health_server::{Health, HealthServer},
+    };
+
+    use super::*;
+
+    /// Serves while it is told to.
+    #[derive(Default)]
+    struct Moody(AtomicBool);
+
+    #[tonic::async_trait]
+    impl Health for std::sync::Arc<Moody> {
+        type WatchStream = futures_util::stream::Empty<Result<HealthCheckResponse, Status>>;
+
+        async fn check(
+            &self,
+            _: Request<HealthCheckRequest>,
+        ) -> Result<Response<HealthCheckResponse>, Status> {
+            let serves = self.0.load(Ordering::Relaxed);
+            let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+            Ok(Response::new(HealthCheckResponse { status: status.into() }))
+        }
+
+        async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+            Err(Status::unimplemented("nobody watches here"))
+        }
+    }
+
+    async fn ask_at(listen: &str) -> Result<(), String> {
+        let text = format!("[guard]\nlisten = \"{listen}\"\nlearned = false\n");
+        let document = Document::parse(&text, "test.toml").unwrap();
+        ask("guard", &document, None).await.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_service_is_asked_where_its_section_says() {
+        let incoming = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = incoming.local_addr().unwrap().port();
+        let (mood, end) = (std::sync::Arc::new(Moody::default()), CancellationToken::new());
+        let server =
+            tonic::transport::Server::builder().add_service(HealthServer::new(std::sync::Arc::clone(&mood)));
+        let serving =
+            tokio::spawn(server.serve_with_incoming_shutdown(incoming, end.clone().cancelled_owned()));
+
+        let refused = ask_at(&format!("127.0.0.1:{port}")).await.unwrap_err();
+        assert!(refused.ends_with("does not serve"), "{refused}");
+        mood.0.store(true, Ordering::Relaxed);
+        assert_eq!(
+            ask_at(&format!("0.0.0.0:{port}")).await,
+            Ok(()),
+            "who listens everywhere is asked over loopback"
+        );
+        end.cancel();
+        serving.await.unwrap().unwrap();
+        let gone = ask_at(&format!("127.0.0.1:{port}")).await.unwrap_err();
+        assert!(gone.contains("cannot be asked"), "{gone}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_connections_and_says_nothing_is_given_up() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap();
+        let error = ask_at(&address.to_string()).await.unwrap_err();
+        assert!(error.contains("does not answer"), "{error}");
+    }
+}
