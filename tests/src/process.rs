@@ -40,7 +40,8 @@ impl Process {
         let address = loop {
             let line = lines.next_line().await.unwrap();
             let line = line.unwrap_or_else(|| panic!("signalbox-{name} ended before it listened"));
-            if let Some((_, address)) = line.split_once("listening on http://") {
+            let said = line.split_once("listening on ").and_then(|(_, url)| url.split_once("://"));
+            if let Some((_, address)) = said {
                 break address.trim().parse().unwrap();
             }
         };

@@ -6,7 +6,9 @@ use signalbox_app::up;
 use signalbox_config::Document;
 use signalbox_gateway::Parts;
 use signalbox_mesh::{
-    Channel, ClientConfig, Connector, ContextTrust, Environment, Limits, Part, RequestContext, Server,
+    Channel, ClientConfig, Connector, ContextTrust, Environment, Limits, MeshTls, Part, RequestContext,
+    Server,
+    tls::{self, Credentials},
 };
 use signalbox_proto::gateway::v1::{GenerateRequest, gateway_service_client::GatewayServiceClient};
 use signalbox_testkit::provider::{self, Provider};
@@ -36,6 +38,7 @@ pub struct Sandbox {
     pub address: std::net::SocketAddr,
     /// The way to the gateway.
     pub channel: Channel,
+    tls: Option<MeshTls>,
     runs: Runs,
     folder: TempDir,
 }
@@ -88,8 +91,10 @@ impl Sandbox {
             Topology::OneProcess => one_process(&text, &folder).await,
             Topology::SixProcesses => six_processes(&text, &folder).await,
         };
-        let channel = remote("gateway", address);
-        Self { provider, address, channel, runs, folder }
+        let document = Document::parse(&text, "sandbox").unwrap();
+        let tls = document.section::<signalbox_mesh::Config>(signalbox_mesh::SECTION).unwrap().tls;
+        let channel = remote("gateway", address, tls.as_ref());
+        Self { provider, address, channel, tls, runs, folder }
     }
 
     /// A client of the gateway.
@@ -112,6 +117,14 @@ impl Sandbox {
         match self.gateway().generate(request).await {
             Ok(stream) => Seen::read(stream.into_inner()).await,
             Err(status) => Seen::refused(status),
+        }
+    }
+
+    /// Where a service listens; the others' callers are the gateway alone.
+    pub fn address_of(&self, name: &str) -> std::net::SocketAddr {
+        match &self.runs {
+            Runs::Six { services, .. } => services[name].address,
+            Runs::One { .. } => panic!("in one process only the gateway listens"),
         }
     }
 
@@ -178,7 +191,7 @@ impl Sandbox {
             }
             Runs::Six { gateway, mut services } => {
                 assert!(gateway.terminate().await, "the gateway ends well");
-                let channel = |name: &'static str| remote(name, services[name].address);
+                let channel = |name: &'static str| remote(name, services[name].address, self.tls.as_ref());
                 let parts = Parts {
                     guard: channel("guard"),
                     cache: channel("cache"),
@@ -214,12 +227,19 @@ impl Behind<'_> {
     }
 }
 
-fn remote(name: &str, address: std::net::SocketAddr) -> Channel {
-    let address = [format!("http://{address}")];
+/// As a client calls the gateway, and the gateway the others.
+fn remote(name: &str, address: std::net::SocketAddr, tls: Option<&MeshTls>) -> Channel {
+    let address = [address.to_string()];
+    let tcp = Connector::tcp();
+    let connector = match tls {
+        None => tcp,
+        Some(tls) if name == "gateway" => tls::public(Some(&tls.ca_file), tcp).unwrap(),
+        Some(tls) => Credentials::of_service(tls, "gateway").unwrap().connector(name, tcp),
+    };
     // A busy machine answers late, pings too.
     let limits = Limits { first_message_ms: 600_000, idle_ms: 600_000, ..Limits::default() };
     let config = ClientConfig { keepalive_timeout_ms: 600_000, limits, ..ClientConfig::default() };
-    Channel::remote(name, &address, &config, &Environment::system(""), &Connector::tcp()).unwrap()
+    Channel::remote(name, &address, &config, &Environment::system(""), &connector).unwrap()
 }
 
 async fn one_process(text: &str, folder: &TempDir) -> (Runs, std::net::SocketAddr) {
@@ -247,7 +267,7 @@ async fn six_processes(text: &str, folder: &TempDir) -> (Runs, std::net::SocketA
     }
     let mut peers = String::from("[gateway.peers]\n");
     for (name, process) in &services {
-        peers.push_str(&format!("{name} = [\"http://{}\"]\n", process.address));
+        peers.push_str(&format!("{name} = [\"{}\"]\n", process.address));
     }
     std::fs::write(folder.path().join("gateway.toml"), format!("{text}\n{peers}")).unwrap();
     let gateway = start("gateway", "127.0.0.1:0", folder.path(), "gateway.toml").await;

@@ -29,7 +29,7 @@ use signalbox_proto::{
 use tonic::{
     Request, Status, Streaming,
     metadata::AsciiMetadataValue,
-    transport::{Channel, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 use tonic_types::StatusExt as _;
 
@@ -42,8 +42,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is no URL.
-    #[error("{0} is no address; give it as http://host:port")]
+    #[error("{0} is no address; give it as http://host:port, or https://host:port")]
     Address(String),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] tonic::transport::Error),
     /// The key cannot stand in a header.
     #[error("the key is not ASCII text; it has the form sb_<id>_<secret>")]
     Key,
@@ -57,13 +60,30 @@ pub struct Client {
 }
 
 impl Client {
-    /// Prepares a connection to `address` (`http://host:port`), with a key (`sb_<id>_<secret>`) where the mesh wants one.
+    /// Prepares a connection to `address` (`http://host:port`, or `https` where the gateway speaks TLS; the system's authorities are
+    /// believed), with a key (`sb_<id>_<secret>`) where the mesh wants one.
     ///
     /// # Errors
     /// An address or a key of another form.
     pub fn new(address: &str, key: Option<&str>) -> Result<Self, Error> {
-        let endpoint =
+        Self::over(address, key, ClientTlsConfig::new().with_native_roots())
+    }
+
+    /// The same for a gateway whose certificate an authority of your own has signed: the authority's certificate, PEM.
+    ///
+    /// # Errors
+    /// An address or a key of another form, or a certificate that cannot be read.
+    pub fn trusting(authority_pem: &str, address: &str, key: Option<&str>) -> Result<Self, Error> {
+        let authority = Certificate::from_pem(authority_pem);
+        Self::over(address, key, ClientTlsConfig::new().ca_certificate(authority))
+    }
+
+    fn over(address: &str, key: Option<&str>, tls: ClientTlsConfig) -> Result<Self, Error> {
+        let mut endpoint =
             Endpoint::from_shared(address.to_owned()).map_err(|_| Error::Address(address.to_owned()))?;
+        if endpoint.uri().scheme_str() == Some("https") {
+            endpoint = endpoint.tls_config(tls)?;
+        }
         let bearer = |key: &str| match format!("Bearer {key}").parse() {
             Ok(value) if key.is_ascii() => Ok(value),
             _ => Err(Error::Key),

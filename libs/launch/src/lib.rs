@@ -9,7 +9,10 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, tim
 use clap::Parser;
 use serde::de::DeserializeOwned;
 use signalbox_config::{Document, Live, PriceWatch, Shared};
-use signalbox_mesh::{ContextTrust, Environment, Part, Server};
+use signalbox_mesh::{
+    Channel, Connector, ContextTrust, Environment, Part, Server,
+    tls::{Acceptor, Credentials, DoorTls, Outlook},
+};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::TcpIncoming;
@@ -57,6 +60,7 @@ pub struct Context {
     pub mesh: signalbox_mesh::Config,
     /// Clock, randomness, data folder.
     pub environment: Environment,
+    credentials: Option<Credentials>,
     listen: Option<String>,
 }
 
@@ -73,6 +77,24 @@ impl Context {
     #[must_use]
     pub fn listen(&self, configured: &str) -> String {
         self.listen.clone().unwrap_or_else(|| configured.to_owned())
+    }
+
+    /// The channel to another service, at one or more addresses; with certificates where `[mesh.tls]` has them.
+    ///
+    /// # Errors
+    /// A malformed address, or one to which plain text must not go.
+    pub fn channel(&self, service: &str, peers: &[String]) -> Result<Channel, Failure> {
+        let tcp = Connector::tcp();
+        let connector = match &self.credentials {
+            Some(credentials) => credentials.connector(service, tcp),
+            None => {
+                for peer in peers {
+                    plaintext_is_fine(&self.mesh, peer, "mesh.tls")?;
+                }
+                tcp
+            }
+        };
+        Ok(Channel::remote(service, peers, &self.mesh.client, &self.environment, &connector)?)
     }
 }
 
@@ -99,12 +121,27 @@ where
 
 /// A service, ready to be served.
 pub struct Built {
-    /// The service.
-    pub part: Part,
+    part: Part,
     /// Where it listens.
-    pub listen: String,
+    listen: String,
     /// Whom it believes about the context of a request.
-    pub trust: ContextTrust,
+    trust: ContextTrust,
+    /// TLS for clients.
+    door: Option<DoorTls>,
+}
+
+impl Built {
+    /// A service for the gateway alone.
+    #[must_use]
+    pub fn service(part: Part, listen: String) -> Self {
+        Self { part, listen, trust: ContextTrust::Mesh, door: None }
+    }
+
+    /// The public door.
+    #[must_use]
+    pub fn door(part: Part, listen: String, tls: Option<DoorTls>) -> Self {
+        Self { part, listen, trust: ContextTrust::Public, door: tls }
+    }
 }
 
 async fn run<F, B>(name: &'static str, args: Args, build: B) -> Result<(), Failure>
@@ -123,14 +160,40 @@ where
     signalbox_telemetry::metrics::start(name, shared.telemetry.metrics_listen.as_deref()).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir)?);
     let server = Server::new(&mesh.server, &environment);
+    let credentials = mesh.tls.as_ref().map(|tls| Credentials::of_service(tls, name)).transpose()?;
+    let _certificates = credentials.clone().map(follow_certificates);
     let shared = Live::new(shared);
     let _prices = follow_prices(args.config.clone(), &shared);
     let (documents, _changes) = follow_document(args.config, &document);
-    let context = Context { document, documents, shared, mesh, environment, listen: args.listen };
-    let Built { part, listen, trust } = build(context).await?;
+    let mesh_tls = mesh.tls.clone();
+    let context = Context {
+        document,
+        documents,
+        shared,
+        mesh: mesh.clone(),
+        environment,
+        credentials: credentials.clone(),
+        listen: args.listen,
+    };
+    let Built { part, listen, trust, door } = build(context).await?;
+    let (acceptor, _door) = match trust {
+        ContextTrust::Public => acceptor_for_clients(&mesh, door.as_ref(), &listen)?,
+        ContextTrust::Mesh => {
+            let acceptor = credentials.zip(mesh_tls).map(|(own, tls)| Acceptor::service(own, &tls));
+            if acceptor.is_none() {
+                plaintext_is_fine(&mesh, &listen, "mesh.tls")?;
+            }
+            (acceptor, None)
+        }
+    };
     let listener = bind(&listen).await?;
-    announce(&format!("signalbox-{name}"), listener.local_addr()?);
-    Ok(server.trust(trust).part(part).serve(listener, signalbox_mesh::shutdown_signal()).await?)
+    announce(&format!("signalbox-{name}"), listener.local_addr()?, acceptor.is_some());
+    Ok(server
+        .trust(trust)
+        .tls(acceptor)
+        .part(part)
+        .serve(listener, signalbox_mesh::shutdown_signal())
+        .await?)
 }
 
 /// How often the configuration file, and the files in which prices stand, are looked at.
@@ -189,6 +252,64 @@ pub fn follow_prices(config: Option<PathBuf>, shared: &Live<Shared>) -> AbortOnD
     }))
 }
 
+/// What clients are accepted with: TLS where the configuration has it, and what reads its files again.
+///
+/// # Errors
+/// Files at fault, or a door in plain text on another address than loopback.
+pub fn acceptor_for_clients(
+    mesh: &signalbox_mesh::Config,
+    tls: Option<&DoorTls>,
+    listen: &str,
+) -> Result<(Option<Acceptor>, Option<AbortOnDropHandle<()>>), Failure> {
+    let Some(tls) = tls else {
+        plaintext_is_fine(mesh, listen, "gateway.tls")?;
+        return Ok((None, None));
+    };
+    let credentials = Credentials::of_door(tls)?;
+    Ok((Some(Acceptor::door(credentials.clone())), Some(follow_certificates(credentials))))
+}
+
+fn plaintext_is_fine(mesh: &signalbox_mesh::Config, address: &str, section: &str) -> Result<(), Failure> {
+    if mesh.plaintext || signalbox_mesh::is_loopback(address) {
+        return Ok(());
+    }
+    Err(format!(
+        "{address} is beyond loopback, and would carry prompts and keys in plain text: set [{section}] (`signalbox certs init` makes \
+         certificates for development), or mesh.plaintext = true where the network itself encrypts"
+    )
+    .into())
+}
+
+/// Reads certificates again when their files were changed, and warns of what ends soon; ends when it is dropped.
+fn follow_certificates(credentials: Credentials) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut told = Outlook::Good;
+        loop {
+            let own = credentials.clone();
+            let looked = tokio::task::spawn_blocking(move || (own.look(), own.outlook())).await;
+            let Ok((looked, outlook)) = looked else { return };
+            match looked {
+                Ok(true) => tracing::info!("certificates were read again"),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, "certificates stay as they were; the new ones are at fault");
+                }
+            }
+            if outlook != told {
+                match &outlook {
+                    Outlook::Good => {}
+                    Outlook::EndsSoon => tracing::warn!("this process' certificate ends within a week"),
+                    Outlook::Refused(why) => {
+                        tracing::error!(why, "this process' certificate is refused by others of the mesh");
+                    }
+                }
+                told = outlook;
+            }
+            tokio::time::sleep(FILES_TICK).await;
+        }
+    }))
+}
+
 /// Binds an address, `host:port`.
 ///
 /// # Errors
@@ -206,10 +327,11 @@ async fn resolve(address: &str) -> Result<SocketAddr, Failure> {
 }
 
 /// Says where the service listens, for people and for programs that start it on a free port.
-pub fn announce(name: &str, address: SocketAddr) {
+pub fn announce(name: &str, address: SocketAddr, tls: bool) {
+    let scheme = if tls { "https" } else { "http" };
     let mut stdout = std::io::stdout().lock();
     // A reader that closed the pipe is no reason not to serve.
-    let _closed = writeln!(stdout, "{name} listening on http://{address}").and_then(|()| stdout.flush());
+    let _closed = writeln!(stdout, "{name} listening on {scheme}://{address}").and_then(|()| stdout.flush());
 }
 
 fn explain(name: &str, error: &Failure) -> ExitCode {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::MeshTls;
+
 /// The name of the section.
 pub const SECTION: &str = "mesh";
 
@@ -15,6 +17,12 @@ pub struct Config {
     pub client: ClientConfig,
     /// The serving side: `[mesh.server]`.
     pub server: ServerConfig,
+    /// Certificates on both sides: `[mesh.tls]`. Absent: services speak plain text with each other.
+    pub tls: Option<MeshTls>,
+    /// Whether plain text may leave this machine: that services listen, and are called, on other addresses than loopback without
+    /// `mesh.tls`, and the gateway without `gateway.tls`. For networks that encrypt themselves (a service mesh, WireGuard), or behind a
+    /// load balancer that does. Default false.
+    pub plaintext: bool,
 }
 
 impl Config {
@@ -52,6 +60,14 @@ impl Config {
         bounds("server.header_timeout_ms", server.header_timeout_ms, 1, 1 << 31)?;
         bounds("server.write_stall_ms", server.write_stall_ms, 1, 1 << 31)
     }
+}
+
+/// Whether what is sent to an address, `host:port` with or without a scheme, stays on this machine.
+#[must_use]
+pub fn is_loopback(address: &str) -> bool {
+    let authority = address.rsplit_once("://").map_or(address, |(_, rest)| rest);
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// A value that cannot work.
@@ -206,6 +222,19 @@ mod tests {
     #[test]
     fn defaults_are_valid() {
         assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn tells_loopback_from_other_addresses() {
+        for loopback in ["127.0.0.1:8080", "127.8.9.1:1", "[::1]:8080", "localhost:0", "https://127.0.0.1:1"]
+        {
+            assert!(is_loopback(loopback), "{loopback}");
+        }
+        for public in
+            ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:80", "gateway:8080", "dns://localhost.example:1"]
+        {
+            assert!(!is_loopback(public), "{public}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | one message limit, `INVALID_ARGUMENT` beyond it | the side that decodes |
 //! | a panic ends one call with `INTERNAL` | serving side |
 //! | more calls than the limit are refused with `OVERLOADED` | serving side |
+//! | TLS with certificates on both sides, and who may call whom ([`tls`]) | over the network |
 //! | tenant, principal, deadline, trace and retry budget travel as [`RequestContext`] | both sides |
 //! | dropping an answer cancels the handler | both sides |
 //!
@@ -78,6 +79,7 @@ mod server;
 mod signal;
 mod tasks;
 mod timeout;
+pub mod tls;
 mod trace;
 
 pub use tokio_util::sync::CancellationToken;
@@ -85,7 +87,7 @@ pub use tokio_util::sync::CancellationToken;
 pub use self::{
     channel::{AddressError, Channel, Connector, Io},
     clock::{Clock, ManualClock, SystemClock},
-    config::{ClientConfig, Config, Limits, OutOfBounds, SECTION, ServerConfig},
+    config::{ClientConfig, Config, Limits, OutOfBounds, SECTION, ServerConfig, is_loopback},
     context::RequestContext,
     environment::Environment,
     health::HealthHandle,
@@ -94,6 +96,7 @@ pub use self::{
     server::{ContextTrust, Http, Manner, ServeError, Server, listen},
     signal::shutdown_signal,
     tasks::{Place, Shutdown, TaskSet},
+    tls::MeshTls,
     trace::TraceContext,
 };
 

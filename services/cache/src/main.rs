@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use signalbox_cache::{Config, SECTION, build, embedder};
 use signalbox_launch::{Built, Context};
-use signalbox_mesh::ContextTrust;
 
 fn main() -> ExitCode {
     signalbox_launch::main("cache", async |context: Context| {
@@ -12,6 +11,6 @@ fn main() -> ExitCode {
         let listen = context.listen(&config.listen);
         let embedding = embedder(config.semantic.enabled, context.section(signalbox_embed::SECTION)?).await;
         let part = build(context.shared, config, embedding, context.environment).await?;
-        Ok(Built { part, listen, trust: ContextTrust::Mesh })
+        Ok(Built::service(part, listen))
     })
 }

@@ -1,6 +1,7 @@
 //! The `[gateway]` section.
 
 use serde::Deserialize;
+use signalbox_mesh::tls::DoorTls;
 
 /// Name of the section in the configuration file.
 pub const SECTION: &str = "gateway";
@@ -17,6 +18,8 @@ pub struct Config {
     pub default_model: Option<String>,
     /// Longest time that one request may take, in milliseconds, when the client sets no deadline. Default 600,000.
     pub deadline_ms: u64,
+    /// TLS for clients. Absent: plain text, on loopback or where `mesh.plaintext` says so.
+    pub tls: Option<DoorTls>,
     /// Where the other services listen.
     pub peers: Peers,
     /// How long each step may take before the part counts as away.
@@ -41,6 +44,7 @@ impl Default for Config {
             replica: None,
             default_model: None,
             deadline_ms: 600_000,
+            tls: None,
             peers: Peers::default(),
             steps: Steps::default(),
             spool: Spool::default(),
@@ -52,25 +56,25 @@ impl Default for Config {
     }
 }
 
-/// Addresses of the other services, each one or several `http://host:port`.
+/// Addresses of the other services, each one or several `host:port`; with TLS where `[mesh.tls]` is set.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Peers {
-    /// Default `["http://127.0.0.1:8081"]`.
+    /// Default `["127.0.0.1:8081"]`.
     pub guard: Vec<String>,
-    /// Default `["http://127.0.0.1:8082"]`.
+    /// Default `["127.0.0.1:8082"]`.
     pub cache: Vec<String>,
-    /// Default `["http://127.0.0.1:8083"]`.
+    /// Default `["127.0.0.1:8083"]`.
     pub router: Vec<String>,
-    /// Default `["http://127.0.0.1:8084"]`.
+    /// Default `["127.0.0.1:8084"]`.
     pub executor: Vec<String>,
-    /// Default `["http://127.0.0.1:8085"]`.
+    /// Default `["127.0.0.1:8085"]`.
     pub metering: Vec<String>,
 }
 
 impl Default for Peers {
     fn default() -> Self {
-        let at = |port: u16| vec![format!("http://127.0.0.1:{port}")];
+        let at = |port: u16| vec![format!("127.0.0.1:{port}")];
         Self { guard: at(8081), cache: at(8082), router: at(8083), executor: at(8084), metering: at(8085) }
     }
 }

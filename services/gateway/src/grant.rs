@@ -7,6 +7,7 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -36,7 +37,7 @@ use crate::{
     Mesh,
     admission::{Allowance, allowance_exhausted},
     bill::Progress,
-    parts::{self, Parts, is_away},
+    parts::{self, is_away},
     slice::Slice,
 };
 
@@ -47,11 +48,12 @@ const LEAST_LIFE: Duration = Duration::from_secs(1);
 /// Words that may wait for the executor. It reads them before each further attempt, so that few ever do.
 const PAID: usize = 64;
 
+/// A question to metering, under way.
+type Call = BoxFuture<'static, Result<Reservation, Status>>;
+
 /// A request's reservation.
 pub(crate) struct Grant {
-    parts: Parts,
-    context: RequestContext,
-    limit_ms: u64,
+    metering: Box<dyn Fn(ExtendRequest) -> Call + Send + Sync>,
     id: String,
     /// What one attempt may cost, with so much output as was reserved for it.
     attempt_nanousd: i64,
@@ -88,7 +90,7 @@ struct Beside {
 enum Paid {
     Told(bool),
     /// The answer ended before metering had said so.
-    Asking(BoxFuture<'static, Result<Reservation, Status>>),
+    Asking(Call),
 }
 
 /// What was spent beyond the reservation.
@@ -103,7 +105,7 @@ struct Owed {
 /// An extension that is under way.
 struct Asking {
     /// Never locked: the mutex lets who borrows a request move between threads.
-    call: Mutex<BoxFuture<'static, Result<Reservation, Status>>>,
+    call: Mutex<Call>,
     /// The attempt that is paid for by it: nothing more is asked for before. 0: none.
     attempt: u32,
     /// Output tokens that are paid for by it.
@@ -139,18 +141,34 @@ impl Grant {
         if reservation.id.is_empty() {
             return None;
         }
-        let left = reservation.expires_unix_ms.saturating_sub(mesh.clock.unix_ms());
-        Some(Box::new(Self {
-            parts: mesh.parts.clone(),
-            context: context.clone(),
-            limit_ms: mesh.config.load().steps.admit_ms,
+        let (parts, context) = (mesh.parts.clone(), context.clone());
+        let limit_ms = mesh.config.load().steps.admit_ms;
+        let metering = Box::new(move |request| -> Call {
+            let (mut metering, request) = (parts.metering(), context.request(request));
+            Box::pin(async move {
+                let answer = parts::step("metering", limit_ms, metering.extend(request)).await?;
+                Ok(answer.reservation.unwrap_or_default())
+            })
+        });
+        Some(Box::new(Self::over(metering, Arc::clone(&mesh.clock), reservation, allowance)))
+    }
+
+    fn over(
+        metering: Box<dyn Fn(ExtendRequest) -> Call + Send + Sync>,
+        clock: Arc<dyn Clock>,
+        reservation: &Reservation,
+        allowance: Option<Arc<Allowance>>,
+    ) -> Self {
+        let left = reservation.expires_unix_ms.saturating_sub(clock.unix_ms());
+        Self {
+            metering,
             id: reservation.id.clone(),
             attempt_nanousd: reservation.amount_nanousd,
             attempt_output_tokens: reservation.granted_output_tokens,
             output_picousd: reservation.output_picousd,
             slice: Slice::of(reservation),
             allowance,
-            clock: Arc::clone(&mesh.clock),
+            clock,
             bounded: reservation.granted_output_tokens > 0,
             extensions: 0,
             life: Duration::from_millis(u64::try_from(left).unwrap_or_default()).max(LEAST_LIFE),
@@ -159,7 +177,7 @@ impl Grant {
             executor: None,
             asking: None,
             beside: VecDeque::new(),
-        }))
+        }
     }
 
     /// Reserves another attempt. False: there is no money for it, or nobody who could say so.
@@ -217,7 +235,11 @@ impl Grant {
         if !self.bounded {
             return true;
         }
-        let asked = self.ask(purpose, amount_nanousd, output_tokens).await;
+        // Metering takes extensions in the order of their numbers: one that overtakes another would be granted in the other's place.
+        let mut asked = poll_fn(|cx| self.poll_asked(cx)).await;
+        if asked.is_ok() {
+            asked = self.ask(purpose, amount_nanousd, output_tokens).await.map(drop);
+        }
         asked.inspect_err(|status| refused(purpose, status)).is_ok()
     }
 
@@ -262,31 +284,10 @@ impl Grant {
     /// spent is settled from the spool.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
         loop {
-            if let Some(asking) = &mut self.asking {
-                let answer = match asking.call.get_mut().as_mut().poll(cx) {
-                    Poll::Ready(answer) => answer,
-                    Poll::Pending if asking.attempt > 0 || self.is_used_up() => return Poll::Pending,
-                    Poll::Pending => return Poll::Ready(Ok(())),
-                };
-                let (attempt, output_tokens, beside) =
-                    (asking.attempt, asking.output_tokens, asking.beside.take());
-                self.asking = None;
-                match answer {
-                    answer if beside.is_some() => {
-                        let paid = answer.inspect_err(|status| refused("shadow", status)).is_ok();
-                        let _gone = beside.map(|tell| tell.send(Paid::Told(paid)));
-                    }
-                    Ok(_) if output_tokens > 0 => self.extended(output_tokens),
-                    Ok(_) => {}
-                    Err(status) if output_tokens > 0 => self.not_extended(output_tokens, status),
-                    Err(status) if status.code() == Code::ResourceExhausted => {
-                        return Poll::Ready(Err(status));
-                    }
-                    Err(status) => {
-                        tracing::warn!(code = ?status.code(), "a reservation could not be extended");
-                    }
-                }
-                self.paid(attempt);
+            match self.poll_asked(cx) {
+                Poll::Ready(asked) => asked?,
+                Poll::Pending if self.asks_for_an_attempt() || self.is_used_up() => return Poll::Pending,
+                Poll::Pending => return Poll::Ready(Ok(())),
             }
             let Owed { nanousd, output_tokens, attempt } = std::mem::take(&mut self.owed);
             let mut waits = None;
@@ -311,6 +312,31 @@ impl Grant {
             let attempt = if waits.is_some() { 0 } else { attempt };
             self.asking = Some(Asking { call: Mutex::new(call), attempt, output_tokens, beside: waits });
         }
+    }
+
+    /// Ready when nothing is being asked for; what was is taken into account. An error as of [`Grant::poll`].
+    fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        let Some(asking) = &mut self.asking else { return Poll::Ready(Ok(())) };
+        let answer = ready!(asking.call.get_mut().as_mut().poll(cx));
+        let (attempt, output_tokens, beside) = (asking.attempt, asking.output_tokens, asking.beside.take());
+        self.asking = None;
+        match answer {
+            answer if beside.is_some() => {
+                let paid = answer.inspect_err(|status| refused("shadow", status)).is_ok();
+                let _gone = beside.map(|tell| tell.send(Paid::Told(paid)));
+            }
+            Ok(_) if output_tokens > 0 => self.extended(output_tokens),
+            Ok(_) => {}
+            Err(status) if output_tokens > 0 => self.not_extended(output_tokens, status),
+            Err(status) if status.code() == Code::ResourceExhausted => return Poll::Ready(Err(status)),
+            Err(status) => tracing::warn!(code = ?status.code(), "a reservation could not be extended"),
+        }
+        self.paid(attempt);
+        Poll::Ready(Ok(()))
+    }
+
+    fn asks_for_an_attempt(&self) -> bool {
+        self.asking.as_ref().is_some_and(|asking| asking.attempt > 0)
     }
 
     fn is_used_up(&self) -> bool {
@@ -359,37 +385,21 @@ impl Grant {
         due
     }
 
-    fn ask(
-        &mut self,
-        purpose: &str,
-        amount_nanousd: i64,
-        output_tokens: u64,
-    ) -> BoxFuture<'static, Result<Reservation, Status>> {
+    fn ask(&mut self, purpose: &str, amount_nanousd: i64, output_tokens: u64) -> Call {
         self.ask_for(purpose, amount_nanousd, output_tokens, "")
     }
 
     /// `target_id` says whose price applies; empty: the dearest of the request.
-    fn ask_for(
-        &mut self,
-        purpose: &str,
-        amount_nanousd: i64,
-        output_tokens: u64,
-        target_id: &str,
-    ) -> BoxFuture<'static, Result<Reservation, Status>> {
+    fn ask_for(&mut self, purpose: &str, amount_nanousd: i64, output_tokens: u64, target_id: &str) -> Call {
         // Counted even if the answer is lost: a number that was used may not ask for another amount.
         self.extensions += 1;
-        let request = self.context.request(ExtendRequest {
+        (self.metering)(ExtendRequest {
             reservation_id: self.id.clone(),
             extension: self.extensions,
             amount_nanousd,
             output_tokens,
             target_id: target_id.to_owned(),
             purpose: purpose.to_owned(),
-        });
-        let (mut metering, limit_ms) = (self.parts.metering(), self.limit_ms);
-        Box::pin(async move {
-            let answer = parts::step("metering", limit_ms, metering.extend(request)).await?;
-            Ok(answer.reservation.unwrap_or_default())
         })
     }
 }
@@ -424,4 +434,65 @@ pub(crate) fn messages(
     let words = grant.map_or_else(|| mpsc::channel(1).1, |grant| grant.pays(&mut request));
     let word = |paid_attempt| ExecuteRequest { paid_attempt, ..ExecuteRequest::default() };
     stream::iter([request]).chain(ReceiverStream::new(words).map(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use signalbox_mesh::ManualClock;
+
+    use super::*;
+
+    type Asks = mpsc::Receiver<(ExtendRequest, oneshot::Sender<Result<Reservation, Status>>)>;
+
+    /// A grant, and what metering is asked, with the way to answer it.
+    fn grant() -> (Grant, Asks) {
+        let (asked, asks) = mpsc::channel(4);
+        let metering = Box::new(move |request| -> Call {
+            let (answer, answered) = oneshot::channel();
+            asked.try_send((request, answer)).unwrap();
+            Box::pin(async move { answered.await.unwrap() })
+        });
+        let reservation = Reservation {
+            id: "r".into(),
+            amount_nanousd: 1_000,
+            granted_output_tokens: 10,
+            expires_unix_ms: 60_000,
+            ..Reservation::default()
+        };
+        (Grant::over(metering, Arc::new(ManualClock::new(0)), &reservation, None), asks)
+    }
+
+    fn failed(number: u32, cost_nanousd: i64) -> Attempt {
+        Attempt { number, cost_nanousd, outcome: AttemptOutcome::Timeout.into(), ..Attempt::default() }
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_does_not_overtake_what_is_under_way() {
+        let (mut grant, mut asks) = grant();
+        grant.ended(&failed(1, 700));
+        let waiting = poll_fn(|cx| Poll::Ready(grant.poll(cx))).await;
+        assert!(waiting.is_pending(), "the attempt is to be paid for first");
+        let (first, answer) = asks.try_recv().unwrap();
+        assert_eq!((first.extension, first.amount_nanousd), (1, 700));
+
+        let again = tokio::spawn(async move { (grant.covers_again().await, grant) });
+        tokio::task::yield_now().await;
+        assert!(asks.try_recv().is_err(), "the first is under way");
+        answer.send(Ok(Reservation::default())).unwrap();
+        let (second, answer) = asks.recv().await.unwrap();
+        assert_eq!((second.extension, second.amount_nanousd), (2, 1_000));
+        answer.send(Ok(Reservation::default())).unwrap();
+        assert!(again.await.unwrap().0);
+    }
+
+    #[tokio::test]
+    async fn nothing_more_is_asked_for_when_what_is_under_way_is_refused() {
+        let (mut grant, mut asks) = grant();
+        grant.ended(&failed(1, 700));
+        let _waiting = poll_fn(|cx| Poll::Ready(grant.poll(cx))).await;
+        let (_, answer) = asks.try_recv().unwrap();
+        answer.send(Err(Status::resource_exhausted("no money"))).unwrap();
+        assert!(!grant.covers_again().await);
+        assert!(asks.try_recv().is_err());
+    }
 }

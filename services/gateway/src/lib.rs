@@ -115,7 +115,7 @@ pub fn build(
         clock: environment.clock,
         random: environment.random,
         replica: replica.into(),
-        loopback: is_loopback(&config.listen),
+        loopback: signalbox_mesh::is_loopback(&config.listen),
         remembered: Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build(),
         config: Live::new(config),
         shared,
@@ -134,12 +134,6 @@ fn named_targets(shared: &Shared, config: &Config, model: &str) -> Option<Vec<St
         Some(alias) => Some(alias.targets.iter().map(signalbox_config::Target::id).collect()),
         None => model.contains('/').then(|| vec![model]),
     }
-}
-
-/// Whether an address of the form `host:port` is on loopback.
-fn is_loopback(listen: &str) -> bool {
-    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host).trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 impl Mesh {
@@ -193,18 +187,5 @@ impl Mesh {
     /// What is remembered of a tenant's request.
     pub(crate) fn recall(&self, request_id: &str, tenant: &str) -> Option<Remembered> {
         self.remembered.get(request_id).filter(|r| &*r.tenant == tenant)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn tells_loopback_from_other_addresses() {
-        for loopback in ["127.0.0.1:8080", "127.8.9.1:1", "[::1]:8080", "localhost:0"] {
-            assert!(super::is_loopback(loopback), "{loopback}");
-        }
-        for public in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:80", "gateway:8080"] {
-            assert!(!super::is_loopback(public), "{public}");
-        }
     }
 }

@@ -4,29 +4,25 @@ use std::process::ExitCode;
 
 use signalbox_gateway::{Config, Parts, SECTION, build};
 use signalbox_launch::{Built, Context, Failure};
-use signalbox_mesh::{Channel, Connector, ContextTrust};
 
 fn main() -> ExitCode {
     signalbox_launch::main("gateway", async |context: Context| {
         let mut config: Config = context.section(SECTION)?;
         config.listen = context.listen(&config.listen);
-        let listen = config.listen.clone();
+        let (listen, tls) = (config.listen.clone(), config.tls.clone());
         let parts = channels(&context, &config)?;
         let part = build(context.shared, config, parts, context.environment)?;
-        Ok(Built { part, listen, trust: ContextTrust::Public })
+        Ok(Built::door(part, listen, tls))
     })
 }
 
 fn channels(context: &Context, config: &Config) -> Result<Parts, Failure> {
-    let connector = Connector::tcp();
-    let channel = |label: &str, peers: &[String]| {
-        Channel::remote(label, peers, &context.mesh.client, &context.environment, &connector)
-    };
+    let peers = &config.peers;
     Ok(Parts {
-        guard: channel("guard", &config.peers.guard)?,
-        cache: channel("cache", &config.peers.cache)?,
-        router: channel("router", &config.peers.router)?,
-        executor: channel("executor", &config.peers.executor)?,
-        metering: channel("metering", &config.peers.metering)?,
+        guard: context.channel("guard", &peers.guard)?,
+        cache: context.channel("cache", &peers.cache)?,
+        router: context.channel("router", &peers.router)?,
+        executor: context.channel("executor", &peers.executor)?,
+        metering: context.channel("metering", &peers.metering)?,
     })
 }

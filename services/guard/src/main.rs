@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use signalbox_guard::{Config, SECTION, build};
 use signalbox_launch::{Built, Context};
-use signalbox_mesh::ContextTrust;
 
 fn main() -> ExitCode {
     signalbox_launch::main("guard", async |context: Context| {
@@ -18,6 +17,6 @@ fn main() -> ExitCode {
             None
         };
         let part = build(context.shared, config, model, context.environment).await?;
-        Ok(Built { part, listen, trust: ContextTrust::Mesh })
+        Ok(Built::service(part, listen))
     })
 }

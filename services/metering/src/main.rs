@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use signalbox_launch::{Built, Context};
-use signalbox_mesh::ContextTrust;
 use signalbox_metering::{Config, SECTION, build};
 
 fn main() -> ExitCode {
@@ -11,6 +10,6 @@ fn main() -> ExitCode {
         let config: Config = context.section(SECTION)?;
         let listen = context.listen(&config.listen);
         let part = build(context.shared, config, context.environment).await?;
-        Ok(Built { part, listen, trust: ContextTrust::Mesh })
+        Ok(Built::service(part, listen))
     })
 }

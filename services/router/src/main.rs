@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use signalbox_embed::{EmbedConfig, Embedder};
 use signalbox_launch::{Built, Context};
-use signalbox_mesh::ContextTrust;
 use signalbox_router::{Config, SECTION, build};
 
 fn main() -> ExitCode {
@@ -18,7 +17,7 @@ fn main() -> ExitCode {
         };
         let part =
             build(context.shared, config, embedder, Some(context.documents), context.environment).await?;
-        Ok(Built { part, listen, trust: ContextTrust::Mesh })
+        Ok(Built::service(part, listen))
     })
 }
 

@@ -7,9 +7,12 @@ use tonic::{Request, Status};
 /// Where the mesh is, and with which key to call it.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Server {
-    /// The gateway's address.
+    /// The gateway's address; https:// where it speaks TLS.
     #[arg(long, env = "SIGNALBOX_SERVER", default_value = "http://127.0.0.1:8080", global = true)]
     pub(crate) server: String,
+    /// The authorities by which the gateway's certificate is signed, PEM. Default: the system's.
+    #[arg(long, env = "SIGNALBOX_CA_FILE", global = true)]
+    ca_file: Option<std::path::PathBuf>,
     /// The file that holds the key (`sb_<id>_<secret>`). Default: the variable SIGNALBOX_KEY, else none.
     #[arg(long, env = "SIGNALBOX_KEY_FILE")]
     key_file: Option<std::path::PathBuf>,
@@ -31,12 +34,18 @@ impl Server {
     pub(crate) fn connect(&self) -> Result<Client, String> {
         let server =
             if self.server.contains("://") { self.server.clone() } else { format!("http://{}", self.server) };
+        let connector = if server.starts_with("https://") {
+            signalbox_mesh::tls::public(self.ca_file.as_deref(), Connector::tcp())
+                .map_err(|error| format!("--ca-file: {error}"))?
+        } else {
+            Connector::tcp()
+        };
         let channel = Channel::remote(
             "gateway",
             std::slice::from_ref(&server),
             &ClientConfig::default(),
             &Environment::system(""),
-            &Connector::tcp(),
+            &connector,
         )
         .map_err(|error| format!("--server {}: {error}; give it as http://host:port", self.server))?;
         let key = match &self.key_file {
@@ -83,9 +92,12 @@ impl Client {
         use signalbox_proto::common::v1::ErrorReason;
         let reason = signalbox_mesh::error::reason_of(status);
         let hint = match reason {
+            Some(ErrorReason::ServiceUnavailable) if status.message().contains("certificate") => {
+                "\n  its certificate is signed by an authority that this system does not know? give the authority's: --ca-file".into()
+            }
             Some(ErrorReason::ServiceUnavailable) | None if status.code() == tonic::Code::Unavailable => {
                 format!(
-                    "\n  is the mesh running at {}? start it with `signalbox up`, or name it with --server",
+                    "\n  is the mesh running at {}? start it with `signalbox up`, or name it with --server (https:// where it speaks TLS)",
                     self.server
                 )
             }

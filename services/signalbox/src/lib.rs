@@ -8,6 +8,7 @@ mod audit;
 mod bench;
 mod budgets;
 mod cache;
+pub mod certs;
 mod chat;
 mod check;
 mod client;
@@ -72,6 +73,9 @@ enum Command {
     /// Looks at configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Makes certificates for development.
+    #[command(subcommand)]
+    Certs(certs::Command),
     /// Converts another gateway's configuration.
     #[command(subcommand)]
     Import(import::Command),
@@ -82,7 +86,7 @@ enum Command {
     #[command(subcommand)]
     Cache(cache::Command),
     /// Shows which models a prompt would go to, and why, without asking any; or measures the router.
-    Route(route::Args),
+    Route(Box<route::Args>),
     /// Puts recorded requests through another routing policy, and prints what would have changed.
     Replay(replay::Args),
     /// Prints what experiments and shadow traffic showed, with confidence intervals.
@@ -144,10 +148,11 @@ async fn run(command: Command) -> Ended {
                 .await
                 .map_err(|error| error.to_string())
         }
+        Command::Certs(command) => certs::run(&command),
         Command::Import(command) => import::run(command),
         Command::Guard(command) => guard::run(command).await,
         Command::Cache(command) => cache::run(command).await,
-        Command::Route(args) => route::run(args).await,
+        Command::Route(args) => route::run(*args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::Experiments(args) => experiments::run(args).await,
         Command::Tokens(command) => tokens::run(command).await,

@@ -174,15 +174,18 @@ async fn start(args: Args) -> Result<(), Failure> {
         }
     }
     let simulate = args.simulate || shared.models.is_empty();
+    let (acceptor, _door) =
+        signalbox_launch::acceptor_for_clients(&mesh, gateway.tls.as_ref(), &gateway.listen)?;
     let listener = signalbox_launch::bind(&gateway.listen).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir.clone())?);
-    let server = Server::new(&mesh.server, &environment).trust(ContextTrust::Public);
+    let tls = acceptor.is_some();
+    let server = Server::new(&mesh.server, &environment).trust(ContextTrust::Public).tls(acceptor);
     let (documents, _changes) = signalbox_launch::follow_document(args.config.clone(), &document);
     let Running { gateway, behind, simulator, shared } =
         build(&document, shared, gateway, &mesh, environment, simulate, Some(documents)).await?;
     let _prices = signalbox_launch::follow_prices(args.config, &shared);
     greet(simulate && !args.simulate);
-    signalbox_launch::announce("signalbox", listener.local_addr()?);
+    signalbox_launch::announce("signalbox", listener.local_addr()?, tls);
     let server = behind.into_iter().fold(server.part(gateway), Server::behind);
     let served = server.serve(listener, signalbox_mesh::shutdown_signal()).await;
     if let Some(simulator) = simulator {

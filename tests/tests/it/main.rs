@@ -32,6 +32,7 @@ mod http;
 mod real_model;
 mod routing;
 mod scenarios;
+mod secured;
 mod stubs;
 
 use std::path::PathBuf;

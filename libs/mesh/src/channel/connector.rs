@@ -17,7 +17,10 @@ type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send>>;
 
 /// Makes connections.
 #[derive(Clone)]
-pub struct Connector(Arc<dyn Fn(Uri) -> Connecting + Send + Sync>);
+pub struct Connector {
+    make: Arc<dyn Fn(Uri) -> Connecting + Send + Sync>,
+    scheme: &'static str,
+}
 
 impl Connector {
     /// Connects over TCP, with `TCP_NODELAY`. The host is resolved anew for every connection.
@@ -40,10 +43,36 @@ impl Connector {
         F: Future<Output = io::Result<T>> + Send + 'static,
         T: Io,
     {
-        Self(Arc::new(move |peer| {
+        Self::of("http", connect)
+    }
+
+    /// Connects as `connect` does, which speaks TLS; addresses are `https://host:port/`.
+    pub(crate) fn tls<C, F, T>(connect: C) -> Self
+    where
+        C: Fn(Uri) -> F + Send + Sync + 'static,
+        F: Future<Output = io::Result<T>> + Send + 'static,
+        T: Io,
+    {
+        Self::of("https", connect)
+    }
+
+    fn of<C, F, T>(scheme: &'static str, connect: C) -> Self
+    where
+        C: Fn(Uri) -> F + Send + Sync + 'static,
+        F: Future<Output = io::Result<T>> + Send + 'static,
+        T: Io,
+    {
+        let make = move |peer| -> Connecting {
             let connecting = connect(peer);
             Box::pin(async move { connecting.await.map(|io| Box::new(io) as Box<dyn Io>) })
-        }))
+        };
+        Self { make: Arc::new(make), scheme }
+    }
+
+    /// The scheme of the addresses that it connects to.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
     }
 
     /// Makes a connection.
@@ -51,6 +80,6 @@ impl Connector {
     /// # Errors
     /// Whatever the network says.
     pub async fn connect(&self, peer: Uri) -> io::Result<Box<dyn Io>> {
-        (self.0)(peer).await
+        (self.make)(peer).await
     }
 }

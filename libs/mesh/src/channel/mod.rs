@@ -48,12 +48,25 @@ pub enum AddressError {
         service: String,
     },
     /// It is not an address.
-    #[error("{address:?}, an address of {service}, is not of the form http://host:port")]
+    #[error("{address:?}, an address of {service}, is not of the form host:port or http://host:port")]
     Malformed {
         /// The service.
         service: String,
         /// What was given.
         address: String,
+    },
+    /// TLS is wanted here and not there, or the other way round.
+    #[error(
+        "{address:?}, an address of {service}, begins with another scheme than {scheme}; services speak TLS with each other if mesh.tls is \
+         set, and only then: write {scheme}://host:port, or host:port"
+    )]
+    Scheme {
+        /// The service.
+        service: String,
+        /// What was given.
+        address: String,
+        /// What connections are made by.
+        scheme: &'static str,
     },
 }
 
@@ -74,8 +87,8 @@ impl Channel {
         Self::over(transport, Shared::new(part.label(), &config.client, true))
     }
 
-    /// Makes the channel to a service in other processes, at one or more addresses (`http://host:port`, or
-    /// `host:port`). It connects when it is first called, and again by itself whenever a peer went and came back.
+    /// Makes the channel to a service in other processes, at one or more addresses (`host:port`, or `http://host:port`;
+    /// `https` for a connector that speaks TLS). It connects when it is first called, and again by itself whenever a peer went and came back.
     ///
     /// `label` is the short name of the service (`guard`), for errors.
     ///
@@ -89,7 +102,7 @@ impl Channel {
         environment: &Environment,
         connector: &Connector,
     ) -> Result<Self, AddressError> {
-        let peers = addresses.iter().map(|address| peer(label, address.as_ref()));
+        let peers = addresses.iter().map(|address| peer(label, address.as_ref(), connector.scheme()));
         let peers: Vec<Uri> = peers.collect::<Result<_, _>>()?;
         if peers.is_empty() {
             return Err(AddressError::Missing { service: label.into() });
@@ -157,11 +170,16 @@ impl fmt::Debug for Channel {
     }
 }
 
-fn peer(service: &str, address: &str) -> Result<Uri, AddressError> {
+fn peer(service: &str, address: &str, scheme: &'static str) -> Result<Uri, AddressError> {
     let malformed = || AddressError::Malformed { service: service.into(), address: address.into() };
-    let full = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let full = if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") };
     let uri: Uri = full.parse().map_err(|_| malformed())?;
-    let fits = uri.scheme_str() == Some("http")
+    let other =
+        ["http", "https"].into_iter().find(|known| uri.scheme_str() == Some(known) && *known != scheme);
+    if other.is_some() {
+        return Err(AddressError::Scheme { service: service.into(), address: address.into(), scheme });
+    }
+    let fits = uri.scheme_str() == Some(scheme)
         && uri.path() == "/"
         && uri.port_u16().is_some()
         && uri.host().is_some_and(|host| !host.is_empty());
@@ -175,10 +193,14 @@ mod tests {
     #[test]
     fn addresses_are_checked_when_the_channel_is_made() {
         for good in ["http://127.0.0.1:8081", "guard:8081", "http://[::1]:8081/"] {
-            assert!(peer("guard", good).is_ok(), "{good}");
+            assert!(peer("guard", good, "http").is_ok(), "{good}");
         }
+        assert!(peer("guard", "https://guard:8081", "https").is_ok());
+        assert_eq!(peer("guard", "guard:8081", "https").unwrap().scheme_str(), Some("https"));
+        let plain = peer("guard", "http://guard:8081", "https").unwrap_err().to_string();
+        assert!(plain.contains("mesh.tls") && plain.contains("write https://host:port"), "{plain}");
         for bad in ["", "guard", "https://guard:8081", "http://guard", "http://guard:8081/path", "a b:1"] {
-            assert!(peer("guard", bad).is_err(), "{bad}");
+            assert!(peer("guard", bad, "http").is_err(), "{bad}");
         }
         let none: [&str; 0] = [];
         let environment = Environment::manual(crate::ManualClock::new(0), 1, "");

@@ -3,11 +3,12 @@
 //! From the outside in, and why there:
 //!
 //! 1. concurrency limit: refusing must cost nothing, so it comes before anything is read;
-//! 2. context: metadata becomes a [`RequestContext`]; from outside the mesh it is stripped first;
-//! 3. span: everything below is logged with the trace id;
-//! 4. message limit: on the request's body, before it is decoded;
-//! 5. deadline: over the whole answer, not only its headers;
-//! 6. panic: closest to the handler, so that all of the above still works after one.
+//! 2. caller: who may call, where certificates tell;
+//! 3. context: metadata becomes a [`RequestContext`]; from outside the mesh it is stripped first;
+//! 4. span: everything below is logged with the trace id;
+//! 5. message limit: on the request's body, before it is decoded;
+//! 6. deadline: over the whole answer, not only its headers;
+//! 7. panic: closest to the handler, so that all of the above still works after one.
 
 use std::{
     convert::Infallible,
@@ -40,10 +41,13 @@ use crate::{
     frame::Metered,
     metadata::PRIVATE_PREFIX,
     patience::{Patience, Timer},
+    tls::Stranger,
 };
 
 /// Health and reflection: answered also under overload, and never a reason to hold up the end.
 const OWN_SERVICES: &str = "/grpc.";
+/// What everybody may ask: probes have no certificates.
+const HEALTH: &str = "/grpc.health.";
 
 /// What all calls of one listener, or of one part in process, share.
 pub(crate) struct Shared {
@@ -145,6 +149,12 @@ impl Inbound {
         let manner = if shared.in_process { refusal::grpc } else { self.dispatch.manner(&parts) };
         if permit.is_none() && !own {
             return Serving::refused(manner, &overloaded(shared.concurrency));
+        }
+
+        if let Some(stranger) = parts.extensions.get::<Stranger>()
+            && !parts.uri.path().starts_with(HEALTH)
+        {
+            return Serving::refused(manner, &stranger.refusal());
         }
 
         let context = shared.context(&mut parts);

@@ -20,7 +20,10 @@ use super::{
     Inbound,
     patient::{Opening, Patient},
 };
-use crate::ServerConfig;
+use crate::{
+    ServerConfig,
+    tls::{Acceptor, Stranger},
+};
 
 /// The pause after a failed accept: out of file descriptors is not over in a microsecond.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -30,10 +33,17 @@ const HTTP1_BUFFER: usize = 128 << 10;
 
 /// The connections of one server.
 pub(crate) struct Connections {
-    builder: Arc<Builder<TokioExecutor>>,
-    inbound: Inbound,
+    each: Each,
     room: Arc<Semaphore>,
     tasks: TaskTracker,
+}
+
+/// What each connection is served with.
+#[derive(Clone)]
+struct Each {
+    builder: Arc<Builder<TokioExecutor>>,
+    tls: Option<Acceptor>,
+    inbound: Inbound,
     draining: CancellationToken,
     cut: CancellationToken,
     header_timeout: Duration,
@@ -44,19 +54,21 @@ impl Connections {
     pub(crate) fn new(
         config: &ServerConfig,
         http1: bool,
+        tls: Option<Acceptor>,
         inbound: Inbound,
         draining: CancellationToken,
     ) -> Self {
-        Self {
+        let each = Each {
             builder: Arc::new(builder(config, http1)),
+            tls,
             inbound,
-            room: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
-            tasks: TaskTracker::new(),
             draining,
             cut: CancellationToken::new(),
             header_timeout: Duration::from_millis(config.header_timeout_ms),
             write_stall: Duration::from_millis(config.write_stall_ms),
-        }
+        };
+        let room = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
+        Self { each, room, tasks: TaskTracker::new() }
     }
 
     /// Accepts until `shutdown` is cancelled, or there is nothing more to accept. The listener is closed on return.
@@ -78,9 +90,9 @@ impl Connections {
             };
             match io {
                 Some(Ok(io)) => {
-                    let serving = self.serve(io);
+                    let each = self.each.clone();
                     self.tasks.spawn(async move {
-                        serving.await;
+                        each.serve(io).await;
                         drop(place);
                     });
                 }
@@ -93,49 +105,6 @@ impl Connections {
         }
     }
 
-    fn serve<IO>(&self, io: IO) -> impl Future<Output = ()> + Send + use<IO>
-    where
-        IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
-    {
-        let (builder, inbound) = (Arc::clone(&self.builder), self.inbound.clone());
-        let (draining, cut) = (self.draining.clone(), self.cut.clone());
-        let (opening, header_timeout) = (Opening::default(), self.header_timeout);
-        let write_stall = self.write_stall;
-        async move {
-            let info = io.connect_info();
-            let service = service_fn(move |mut request| {
-                request.extensions_mut().insert(info.clone());
-                inbound.serve(request)
-            });
-            let io = TokioIo::new(Patient::new(io, opening.clone(), write_stall));
-            let mut connection = pin!(builder.serve_connection(io, service));
-            let mut opened = pin!(tokio::time::sleep(header_timeout));
-            let (mut told, mut asked) = (false, false);
-            loop {
-                tokio::select! {
-                    ended = connection.as_mut() => {
-                        if let Err(error) = ended {
-                            tracing::debug!(error, "a connection broke");
-                        }
-                        return;
-                    }
-                    () = draining.cancelled(), if !told => {
-                        told = true;
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    () = opened.as_mut(), if !asked => {
-                        asked = true;
-                        if !opening.is_over() {
-                            tracing::debug!("a connection said nothing, and is closed");
-                            return;
-                        }
-                    }
-                    () = cut.cancelled() => return,
-                }
-            }
-        }
-    }
-
     /// Waits until open calls are done; cuts them at `calls_end`.
     pub(crate) async fn finish(&self, calls_end: Instant, end: Instant) {
         self.tasks.close();
@@ -143,8 +112,69 @@ impl Connections {
             return;
         }
         tracing::warn!(connections = self.tasks.len(), "open calls are cut: the drain took too long");
-        self.cut.cancel();
+        self.each.cut.cancel();
         let _given_up = tokio::time::timeout_at(end, self.tasks.wait()).await;
+    }
+}
+
+impl Each {
+    async fn serve<IO>(self, io: IO)
+    where
+        IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+    {
+        let info = io.connect_info();
+        let Some(acceptor) = &self.tls else { return self.run(io, info, None).await };
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(self.header_timeout, acceptor.accept(io)) => shaken,
+            () = self.draining.cancelled() => return,
+        };
+        match shaken {
+            // Boxed, so that connections in plain text are no larger for it.
+            Ok(Ok((io, stranger))) => Box::pin(self.run(io, info, stranger)).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a connection could not be secured"),
+            Err(_) => tracing::debug!("a connection was not secured in time"),
+        }
+    }
+
+    async fn run<IO, I>(&self, io: IO, info: I, stranger: Option<Stranger>)
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        I: Clone + Send + Sync + 'static,
+    {
+        let (opening, inbound) = (Opening::default(), self.inbound.clone());
+        let service = service_fn(move |mut request| {
+            request.extensions_mut().insert(info.clone());
+            if let Some(stranger) = &stranger {
+                request.extensions_mut().insert(stranger.clone());
+            }
+            inbound.serve(request)
+        });
+        let io = TokioIo::new(Patient::new(io, opening.clone(), self.write_stall));
+        let mut connection = pin!(self.builder.serve_connection(io, service));
+        let mut opened = pin!(tokio::time::sleep(self.header_timeout));
+        let (mut told, mut asked) = (false, false);
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(error, "a connection broke");
+                    }
+                    return;
+                }
+                () = self.draining.cancelled(), if !told => {
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = opened.as_mut(), if !asked => {
+                    asked = true;
+                    if !opening.is_over() {
+                        tracing::debug!("a connection said nothing, and is closed");
+                        return;
+                    }
+                }
+                () = self.cut.cancelled() => return,
+            }
+        }
     }
 }
 

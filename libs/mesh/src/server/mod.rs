@@ -27,7 +27,9 @@ pub(crate) use self::{
     dispatch::Dispatch,
     inbound::{Inbound, Shared},
 };
-use crate::{Environment, HealthHandle, Part, Random, ServerConfig, health::Health, part::Handler};
+use crate::{
+    Environment, HealthHandle, Part, Random, ServerConfig, health::Health, part::Handler, tls::Acceptor,
+};
 
 /// Whom to believe about tenant, principal and the rest of the context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,6 +91,7 @@ pub struct Server {
     config: ServerConfig,
     random: Random,
     trust: ContextTrust,
+    tls: Option<Acceptor>,
     parts: Vec<Part>,
     behind: Vec<Part>,
 }
@@ -101,6 +104,7 @@ impl Server {
             config: config.clone(),
             random: environment.random.clone(),
             trust: ContextTrust::Mesh,
+            tls: None,
             parts: Vec::new(),
             behind: Vec::new(),
         }
@@ -110,6 +114,13 @@ impl Server {
     #[must_use]
     pub fn trust(mut self, trust: ContextTrust) -> Self {
         self.trust = trust;
+        self
+    }
+
+    /// Speaks TLS; `None`: plain text.
+    #[must_use]
+    pub fn tls(mut self, acceptor: Option<Acceptor>) -> Self {
+        self.tls = acceptor;
         self
     }
 
@@ -151,7 +162,7 @@ impl Server {
         let shared = Shared::new(&self.config, self.trust, false, self.random, draining.clone());
         let inbound = Inbound::new(dispatch, shared);
 
-        let connections = listen::Connections::new(&self.config, http1, inbound, draining.clone());
+        let connections = listen::Connections::new(&self.config, http1, self.tls, inbound, draining.clone());
         connections.accept(incoming, &shutdown).await;
 
         let (calls_end, end) = ends(self.config.drain_ms);

@@ -15,4 +15,5 @@ mod scripted;
 mod shed;
 mod sizes;
 mod spans;
+mod tls;
 mod world;

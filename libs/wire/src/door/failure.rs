@@ -41,7 +41,8 @@ impl Failure<'_> {
             R::RateLimited | R::BudgetExhausted | R::ProviderRateLimited => 429,
             R::Cancelled => 499,
             R::Unspecified | R::Internal => 500,
-            R::ProviderCredential
+            R::CallerRefused
+            | R::ProviderCredential
             | R::ProviderConnection
             | R::ProviderProtocol
             | R::StreamBroken
