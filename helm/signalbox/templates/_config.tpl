@@ -3,7 +3,8 @@
 {{- define "signalbox.config" -}}
 {{- $v := .Values -}}
 {{- $etc := "/etc/signalbox" -}}
-{{- $mesh := dict "plaintext" (not $v.tls.enabled) -}}
+{{- /* Who has certificates uses them; this allows plaintext where there are none. */ -}}
+{{- $mesh := dict "plaintext" (or (not $v.tls.enabled) (empty $v.services.gateway.tls.secretName)) -}}
 {{- if eq $v.discovery.by "dns" -}}
 {{- /* A pod that ends is called until the last gateway has looked its name up again. */ -}}
 {{- $_ := set $mesh "dns" (dict "most_ms" 5000) -}}

@@ -38,7 +38,10 @@ envFrom:
 {{- $door := .root.Values.services.gateway.tls -}}
 {{- $tls := ternary (not (empty $door.secretName)) .root.Values.tls.enabled $gateway -}}
 {{- $ready := "" -}}
-{{- if and $gateway (or (not $tls) (ne $door.clientCertificates "required")) -}}
+{{- if and $gateway $tls (eq $door.clientCertificates "required") -}}
+{{- /* No probe has a client's certificate. */ -}}
+{{- $ready = "tcpSocket: { port: grpc }" -}}
+{{- else if $gateway -}}
 {{- $ready = printf "httpGet: { path: /readyz, port: grpc, scheme: %s }" (ternary "HTTPS" "HTTP" $tls) -}}
 {{- else if $tls -}}
 {{- $ready = printf "exec: { command: [/usr/local/bin/signalbox-%s, --config, /etc/signalbox/config/signalbox.toml, --health] }" .name -}}
@@ -56,7 +59,7 @@ readinessProbe:
   failureThreshold: 2
   timeoutSeconds: 3
 livenessProbe:
-  {{- if and $gateway (or (not $tls) (ne $door.clientCertificates "required")) }}
+  {{- if contains "/readyz" $ready }}
   {{ replace "/readyz" "/healthz" $ready }}
   {{- else }}
   # That it is not ready is no reason to end it.

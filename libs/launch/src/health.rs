@@ -4,7 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde::Deserialize;
 use signalbox_config::Document;
-use tonic::transport::Endpoint;
+use signalbox_mesh::{
+    Channel, Connector, Environment, client,
+    tls::{Credentials, DoorTls},
+};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -27,11 +30,18 @@ pub fn default_listen(name: &str) -> &'static str {
     }
 }
 
-/// The one key of a service's section that is of interest here.
+/// What is of interest of a service's section.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Listening {
     listen: Option<String>,
+}
+
+/// The same of the gateway's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Door {
+    tls: Option<DoorTls>,
 }
 
 /// Asks; `listen` is the command line's address, which goes before the configured one.
@@ -45,23 +55,33 @@ pub(crate) async fn ask(name: &str, document: &Document, listen: Option<String>)
         None => configured()?.unwrap_or_else(|| default_listen(name).to_owned()),
     };
     let address = reachable(crate::resolve(&listen).await?);
-    match tokio::time::timeout(PATIENCE, status(address)).await {
-        Ok(Ok(ServingStatus::Serving)) => Ok(()),
+    let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION)?;
+    let connector = match credentials(name, document, &mesh)? {
+        Some(own) => own.to_itself(Connector::tcp())?,
+        None => Connector::tcp(),
+    };
+    let environment = Environment::system("");
+    let channel = Channel::remote(name, &[address.to_string()], &mesh.client, &environment, &connector)?;
+    let mut health = client!(HealthClient, channel);
+    match tokio::time::timeout(PATIENCE, health.check(HealthCheckRequest::default())).await {
+        Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => Ok(()),
         Ok(Ok(_)) => Err(format!("{address} does not serve").into()),
-        Ok(Err(error)) => Err(format!("{address} cannot be asked: {}", root(&*error)).into()),
+        Ok(Err(status)) => Err(format!("{address} cannot be asked: {}", status.message()).into()),
         Err(_) => Err(format!("{address} does not answer within {} s", PATIENCE.as_secs()).into()),
     }
 }
 
-async fn status(address: SocketAddr) -> Result<ServingStatus, Failure> {
-    let channel = Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
-    let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await?;
-    Ok(answer.get_ref().status())
-}
-
-/// What is beneath an error: the transport's own words say nothing.
-fn root<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
-    error.source().map_or(error, root)
+/// What the service shows to who connects to it.
+fn credentials(
+    name: &str,
+    document: &Document,
+    mesh: &signalbox_mesh::Config,
+) -> Result<Option<Credentials>, Failure> {
+    if name == "gateway" {
+        let door = document.section::<Door>(name)?.tls;
+        return Ok(door.as_ref().map(Credentials::of_door).transpose()?);
+    }
+    Ok(mesh.tls.as_ref().map(|tls| Credentials::of_service(tls, name)).transpose()?)
 }
 
 /// Who listens everywhere is asked over loopback.

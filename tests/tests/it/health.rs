@@ -5,7 +5,7 @@ use std::{path::Path, process::Output};
 use signalbox_tests::process::{Process, binary};
 use tokio::process::Command;
 
-async fn ask(name: &str, arguments: &[&str]) -> Output {
+pub(crate) async fn ask(name: &str, arguments: &[&str]) -> Output {
     Command::new(binary(&format!("signalbox-{name}"))).arg("--health").args(arguments).output().await.unwrap()
 }
 
