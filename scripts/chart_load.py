@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Loads every configuration that the chart's sets of values render in the real binaries: scripts/chart_load.py BINARIES
+"""Loads every configuration that the chart's sets of values render, and docker-compose.yml's, in the real binaries: chart_load.py BINARIES
 
 For each set and service: the files that its pod mounts are laid, and no others; `signalbox config check` reads the configuration; the
 binary starts with the container's arguments and environment, on free ports and beside a real Redis; and the pod's own probe command, or
@@ -133,18 +133,36 @@ def load(name, binaries, redis, work):
             child.wait()
 
 
+def composed(binaries):
+    """Reads the composed mesh's configuration, and sees that each service has one and asks for its health."""
+    checked = subprocess.run([binaries / "signalbox", "config", "check", chart.ROOT / "deploy/compose/signalbox.toml"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    services = chart.yaml.safe_load((chart.ROOT / "docker-compose.yml").read_text())["services"]
+    stages = (chart.ROOT / "Dockerfile").read_text().split("\nFROM ")
+    for name in chart.SERVICES:
+        service = services[name]
+        assert service["read_only"] and service["cap_drop"] == ["ALL"], f"{name} may write or do what it need not"
+        assert service["environment"]["SIGNALBOX_CONFIG"] == "/etc/signalbox/signalbox.toml", name
+        stage = next(stage for stage in stages if re.match(rf"base\S* AS {name}\n", stage))
+        assert 'HEALTHCHECK' in stage and f'CMD ["/usr/local/bin/signalbox-{name}", "--health"]' in stage, name
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert published and all(port.startswith("127.0.0.1:") for port in published), published
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     binaries, failed = pathlib.Path(sys.argv[1]), 0
     with tempfile.TemporaryDirectory() as work, Redis() as redis:
-        for name in chart.SETS:
+        checks = [(name, lambda name=name: load(name, binaries, redis, pathlib.Path(work))) for name in chart.SETS]
+        checks.append(("docker-compose.yml", lambda: composed(binaries)))
+        for name, check in checks:
             try:
-                load(name, binaries, redis, pathlib.Path(work))
+                check()
             except AssertionError as error:
                 failed += 1
                 print(f"FAILED {name}: loads in the binaries: {error}")
-    print(f"{len(chart.SETS) - failed} passed, {failed} failed, 0 skipped")
+    print(f"{len(checks) - failed} passed, {failed} failed, 0 skipped")
     sys.exit(failed > 0)
 
 
