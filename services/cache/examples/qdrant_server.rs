@@ -1,5 +1,5 @@
-//! The tests' Qdrant server as a process, for a mesh that is composed where no real one can be had: Qdrant's gRPC, and with
-//! `--features qdrant-edge` Qdrant's own engine behind it. Nothing outlives it.
+//! The tests' Qdrant server as a process, for a mesh that is composed where no real one can be had: Qdrant's gRPC over Qdrant's own
+//! engine. Nothing outlives it.
 //!
 //! `cargo run -p signalbox-cache --features qdrant-edge --example qdrant_server -- 127.0.0.1:6334`
 

@@ -89,16 +89,13 @@ impl QdrantServer {
     /// The same over Qdrant's own engine.
     #[cfg(feature = "qdrant-edge")]
     pub(super) async fn on_its_own_engine() -> Self {
-        Self::with(Arc::new(Engine { own: true, ..Engine::default() }), "127.0.0.1:0").await
+        Self::at("127.0.0.1:0").await
     }
 
-    /// The best that this build has, at an address.
+    /// The same at an address.
+    #[cfg(feature = "qdrant-edge")]
     pub(super) async fn at(address: &str) -> Self {
-        #[cfg(feature = "qdrant-edge")]
-        let engine = Engine { own: true, ..Engine::default() };
-        #[cfg(not(feature = "qdrant-edge"))]
-        let engine = Engine::default();
-        Self::with(Arc::new(engine), address).await
+        Self::with(Arc::new(Engine { own: true, ..Engine::default() }), address).await
     }
 
     /// Serves what that engine holds.
