@@ -128,6 +128,29 @@ impl Sandbox {
         }
     }
 
+    /// Changes the configuration files of six processes, and waits for nothing.
+    pub fn rewrite(&self, change: impl Fn(&str) -> String) {
+        for file in ["services.toml", "gateway.toml"] {
+            let path = self.folder.path().join(file);
+            let text = change(&std::fs::read_to_string(&path).unwrap());
+            // As editors and Kubernetes do: nobody reads half of it.
+            let beside = path.with_extension("new");
+            std::fs::write(&beside, text).unwrap();
+            std::fs::rename(beside, path).unwrap();
+        }
+    }
+
+    /// Waits until each of the six has logged some words.
+    pub async fn logged_by_all(&self, words: &str) {
+        let all = async {
+            while !self.logs().values().all(|log| log.contains(words)) {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        let said = tokio::time::timeout(std::time::Duration::from_secs(60), all).await;
+        assert!(said.is_ok(), "{words:?} in {:#?}", self.logs());
+    }
+
     /// Kills one of six processes.
     pub async fn kill(&mut self, name: &'static str) {
         let Runs::Six { gateway, services } = &mut self.runs else { panic!("only processes can be killed") };
@@ -248,8 +271,7 @@ async fn one_process(text: &str, folder: &TempDir) -> (Runs, std::net::SocketAdd
     let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION).unwrap();
     let gateway = document.section(signalbox_gateway::SECTION).unwrap();
     let environment = Environment::system(folder.path());
-    let running =
-        up::build(&document, shared, gateway, &mesh, environment.clone(), false, None).await.unwrap();
+    let running = up::build(&document, shared, gateway, &mesh, environment.clone(), false).await.unwrap();
     let listener = signalbox_mesh::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();

@@ -3,6 +3,7 @@
 //! A [`Document`] is the parsed file with the environment laid over it. Each binary reads the [`Shared`] parts and its own
 //! section; the sections of other services are accepted by name, and every key that nobody knows is refused with its line.
 
+mod changes;
 mod document;
 mod live;
 mod money;
@@ -13,12 +14,13 @@ mod secret;
 mod shared;
 
 pub use crate::{
+    changes::Change,
     document::{ConfigError, Document, SECTIONS},
-    live::Live,
+    live::{Live, Next, Ready},
     money::Usd,
     places::{cache_dir, data_dir},
     prices::{LongPrice, Price, Prices, UnknownPrice},
-    reload::PriceWatch,
+    reload::{Reloaded, Reloader, TookOver},
     secret::{Secret, SecretError},
     shared::{
         Budget, BudgetPeriod, Dialect, Guarding, LogFormat, ModelAlias, Only, RateLimit, RatePeriod, Redis,

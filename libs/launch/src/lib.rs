@@ -8,12 +8,12 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, tim
 
 use clap::Parser;
 use serde::de::DeserializeOwned;
-use signalbox_config::{Document, Live, PriceWatch, Shared};
+use signalbox_config::{Document, Live, Reloaded, Reloader, Shared, TookOver};
 use signalbox_mesh::{
     Channel, Connector, ContextTrust, Environment, Part, Server,
     tls::{Acceptor, Credentials, DoorTls, Outlook},
 };
-use tokio::sync::watch;
+use signalbox_telemetry::metrics as telemetry;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::TcpIncoming;
 
@@ -52,8 +52,6 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub struct Context {
     /// The configuration file.
     pub document: Document,
-    /// The file again whenever it was changed and can be read.
-    pub documents: watch::Receiver<Document>,
     /// Models, tenants, telemetry; swappable.
     pub shared: Live<Shared>,
     /// How services talk to each other.
@@ -157,18 +155,16 @@ where
     let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION)?;
     mesh.validate()?;
     signalbox_telemetry::init(name, &shared.telemetry);
-    signalbox_telemetry::metrics::start(name, shared.telemetry.metrics_listen.as_deref()).await?;
+    telemetry::start(name, shared.telemetry.metrics_listen.as_deref()).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir)?);
     let server = Server::new(&mesh.server, &environment);
     let credentials = mesh.tls.as_ref().map(|tls| Credentials::of_service(tls, name)).transpose()?;
     let _certificates = credentials.clone().map(follow_certificates);
     let shared = Live::new(shared);
-    let _prices = follow_prices(args.config.clone(), &shared);
-    let (documents, _changes) = follow_document(args.config, &document);
+    let reloader = Reloader::new(args.config, document.clone(), shared.clone(), Some(name));
     let mesh_tls = mesh.tls.clone();
     let context = Context {
         document,
-        documents,
         shared,
         mesh: mesh.clone(),
         environment,
@@ -176,6 +172,7 @@ where
         listen: args.listen,
     };
     let Built { part, listen, trust, door } = build(context).await?;
+    let _followed = follow_configuration(reloader);
     let (acceptor, _door) = match trust {
         ContextTrust::Public => acceptor_for_clients(&mesh, door.as_ref(), &listen)?,
         ContextTrust::Mesh => {
@@ -196,60 +193,73 @@ where
         .await?)
 }
 
-/// How often the configuration file, and the files in which prices stand, are looked at.
-const FILES_TICK: Duration = Duration::from_secs(10);
+/// How often files that may change are looked at.
+const FILES_TICK: Duration = Duration::from_secs(2);
 
-/// Gives the configuration file again when it was changed, as often as it can be read; ends when the second is dropped. Whoever takes
-/// something over from it checks it first.
-pub fn follow_document(
-    config: Option<PathBuf>,
-    document: &Document,
-) -> (watch::Receiver<Document>, AbortOnDropHandle<()>) {
-    let (sender, documents) = watch::channel(document.clone());
-    let changed = |path: &PathBuf| std::fs::metadata(path).ok()?.modified().ok();
-    let mut seen = config.as_ref().and_then(changed);
-    let task = AbortOnDropHandle::new(tokio::spawn(async move {
-        let Some(config) = config else { return };
-        loop {
-            tokio::time::sleep(FILES_TICK).await;
-            let path = config.clone();
-            let looked = tokio::task::spawn_blocking(move || {
-                let now = changed(&path);
-                (now, (now != seen).then(|| Document::load(Some(&path))))
-            });
-            let Ok((now, loaded)) = looked.await else { return };
-            seen = now;
-            match loaded {
-                Some(Ok(document)) => drop(sender.send(document)),
-                Some(Err(error)) => {
-                    tracing::error!(%error, "the configuration file is at fault; what runs stays as it is");
-                }
-                None => {}
-            }
-        }
-    }));
-    (documents, task)
-}
-
-/// Takes over prices when the configuration file, or the file of prices that it names, was changed; ends when it is dropped.
-pub fn follow_prices(config: Option<PathBuf>, shared: &Live<Shared>) -> AbortOnDropHandle<()> {
-    let (mut watch, shared) = (PriceWatch::new(config, &shared.load()), shared.clone());
+/// Takes over what was changed in the configuration file, every few seconds and on SIGHUP; ends when it is dropped.
+pub fn follow_configuration(mut reloader: Reloader) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut hangup = Hangup::new();
+        telemetry::configured(reloader.version(), None);
         loop {
-            tokio::time::sleep(FILES_TICK).await;
-            let live = shared.clone();
-            let looked = tokio::task::spawn_blocking(move || (watch.look(&live), watch)).await;
-            let Ok((looked, again)) = looked else { return };
-            watch = again;
-            match looked {
-                Ok(true) => tracing::info!("prices were read again"),
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(%error, "prices stay as they were; the configuration file is at fault");
-                }
-            }
+            let asked = tokio::select! {
+                () = tokio::time::sleep(FILES_TICK) => false,
+                () = hangup.heard() => true,
+            };
+            tell(reloader.look(asked).await, asked, reloader.version());
         }
     }))
+}
+
+fn tell(reloaded: Reloaded, asked: bool, version: u64) {
+    match reloaded {
+        Reloaded::Unchanged if asked => tracing::info!(version, "the configuration is as it was"),
+        Reloaded::Unchanged => {}
+        Reloaded::Prices => tracing::info!("prices were read again"),
+        Reloaded::TookOver(TookOver { version, changes, waiting, warnings }) => {
+            for change in &changes {
+                tracing::info!(version, "configuration: {change}");
+            }
+            for change in &waiting {
+                tracing::warn!(version, "configuration: {change}; it waits for a restart");
+            }
+            for warning in &warnings {
+                tracing::warn!(version, "configuration: {warning}");
+            }
+            let (changed, waiting) = (changes.len(), waiting.len());
+            tracing::info!(version, changed, waiting, "a new configuration took over");
+            telemetry::configured(version, Some("took_over"));
+        }
+        Reloaded::Refused(why) => {
+            tracing::error!(version, why, "the new configuration is at fault; what runs stays as it is");
+            telemetry::configured(version, Some("refused"));
+        }
+    }
+}
+
+/// SIGHUP, where there is one.
+struct Hangup(#[cfg(unix)] Option<tokio::signal::unix::Signal>);
+
+impl Hangup {
+    #[cfg(unix)]
+    fn new() -> Self {
+        Self(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok())
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> Self {
+        Self()
+    }
+
+    async fn heard(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.0
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
 }
 
 /// What clients are accepted with: TLS where the configuration has it, and what reads its files again.

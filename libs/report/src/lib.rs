@@ -1,8 +1,12 @@
 //! Figures of the services' own measurements (`guard eval`, `cache eval`, …), for people and for programs.
 
+mod stopwatch;
+
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
+
+pub use self::stopwatch::Stopwatch;
 
 /// The form of the JSON; raised when a meaning changes.
 const SCHEMA: u32 = 1;

@@ -16,7 +16,7 @@ use std::{
 use axum::{Router, http::header::CONTENT_TYPE, routing::get};
 use opentelemetry::{
     KeyValue, global,
-    metrics::{Counter, Histogram, Meter, UpDownCounter},
+    metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter},
 };
 use opentelemetry_sdk::{
     Resource,
@@ -199,6 +199,8 @@ struct Instruments {
     operation: Histogram<f64>,
     provider_first: Histogram<f64>,
     tokens: Histogram<u64>,
+    configuration: Gauge<u64>,
+    reloads: Counter<u64>,
 }
 
 /// As the conventions say, in seconds.
@@ -268,8 +270,27 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             .with_boundaries(TOKENS.to_vec())
             .with_description("Tokens of an attempt")
             .build(),
+        configuration: meter
+            .u64_gauge("signalbox.config.version")
+            .with_description("The configuration in use, counted from 1 at the start")
+            .build(),
+        reloads: meter
+            .u64_counter("signalbox.config.reloads")
+            .with_description("Changed configurations, taken over or refused")
+            .build(),
     }
 });
+
+/// Notes which configuration is in use, counted from 1 at the start, and what came of a change: `took_over`, `refused`.
+pub fn configured(version: u64, outcome: Option<&'static str>) {
+    if !is_on() {
+        return;
+    }
+    INSTRUMENTS.configuration.record(version, &[]);
+    if let Some(outcome) = outcome {
+        INSTRUMENTS.reloads.add(1, &[KeyValue::new(semconv::OUTCOME, outcome)]);
+    }
+}
 
 /// Counts a request that was admitted.
 pub fn began(tenant: &str) {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use signalbox_config::Live;
 use signalbox_embed::Vector;
 use signalbox_mesh::{Clock, Environment, Random};
 use signalbox_proto::{
@@ -48,6 +49,8 @@ const NEIGHBOURS: usize = 8;
 /// The cache.
 pub(crate) struct Cache {
     pub(crate) config: Config,
+    /// The same with the policies of now.
+    pub(crate) policies: Live<Config>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) embedding: Embedding,
     pub(crate) tenants: Arc<Tenants>,
@@ -150,6 +153,7 @@ impl Cache {
     ) -> Self {
         Self {
             clock: Arc::clone(&environment.clock),
+            policies: Live::new(config.clone()),
             config,
             embedding,
             tenants: Arc::default(),

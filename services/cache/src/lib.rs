@@ -52,7 +52,7 @@ mod vectors;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use signalbox_config::{Live, Shared};
+use signalbox_config::{Live, Next, Ready, Shared};
 use signalbox_mesh::{Environment, HealthHandle, Part, Shutdown};
 use signalbox_proto::cache::v1::cache_service_server::CacheServiceServer;
 
@@ -108,6 +108,11 @@ pub async fn build(
         health.set_detail("semantic", cache.semantic_state());
     }
     let cache = Arc::new(cache);
+    let live = cache.policies.clone();
+    shared.join(move |next| {
+        let live = live.clone();
+        async move { reconfigured(&next, live) }
+    });
     measure::tell(&cache);
     let service = service::Service(cache);
     let part = Part::new(signalbox_mesh::server!(CacheServiceServer, service)).with_health(health);
@@ -233,6 +238,23 @@ fn edge(
 /// Enough of a model's hash to tell its vectors from another's.
 fn short(model: &embedding::Hash) -> String {
     model[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Checks the policies of a configuration that is about to take over; all else stays as it was at the start.
+fn reconfigured(next: &Next, live: Live<Config>) -> Result<Ready, String> {
+    let config: Config = next.document.section(SECTION).map_err(|error| error.to_string())?;
+    config.validate()?;
+    known_policies(&next.shared, &config).map_err(|error| error.to_string())?;
+    let named =
+        |name: &String| next.shared.tenants.values().any(|tenant| tenant.cache_policy.as_ref() == Some(name));
+    let unused = config.policies.keys().filter(|name| *name != DEFAULT_POLICY && !named(name));
+    let warnings: Vec<String> = unused
+        .map(|name| {
+            format!("cache.policies.{name} is named by no tenant of the configuration; keys may name it")
+        })
+        .collect();
+    let next = Config { policies: config.policies, ..Config::clone(&live.load()) };
+    Ok(Ready::with(move || live.swap(next)).warn(warnings))
 }
 
 /// Checks that the policies that tenants name exist.

@@ -130,7 +130,7 @@ impl Service {
             judge_answer,
         } = request;
         let chat = checked(chat)?;
-        let terms = Terms::of(&self.0.config, &policy_name, policy.as_ref())?;
+        let terms = Terms::of(&self.0.policies.load(), &policy_name, policy.as_ref())?;
         let user = attribution.and_then(|attribution| attribution.user).filter(|user| !user.is_empty());
         if user.as_ref().is_some_and(|user| user.len() > USER_BYTES) {
             return Err(Failure::invalid("attribution.user", format!("at most {USER_BYTES} bytes")));

@@ -46,7 +46,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use signalbox_config::{Live, Shared};
+use signalbox_config::{Live, Ready, Shared};
 use signalbox_mesh::{Environment, Part, Shutdown};
 use signalbox_proto::executor::v1::executor_service_server::ExecutorServiceServer;
 
@@ -88,6 +88,10 @@ pub fn build_with(
         Some(redis) => Some(Arc::new(Fleet::new(redis, Arc::clone(&environment.clock), &random)?)),
         None => None,
     };
+    shared.join(async |next| {
+        targets::check(&next.shared).map_err(|error| error.to_string())?;
+        Ok(Ready::default())
+    });
     let core = Arc::new(Core {
         client: Client::new(connector, &config),
         targets: Targets::new(shared)?,

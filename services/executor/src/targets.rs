@@ -96,6 +96,14 @@ impl Targets {
     }
 }
 
+/// Checks the targets of a configuration.
+///
+/// # Errors
+/// As [`Targets::new`].
+pub(crate) fn check(shared: &Shared) -> Result<(), Error> {
+    ready(&Catalog::new(shared), &Known::new()).map(drop)
+}
+
 fn ready(catalog: &Catalog, before: &Known) -> Result<Known, Error> {
     let mut known = Known::new();
     for info in catalog.targets() {

@@ -157,6 +157,21 @@ impl Default for Spool {
 }
 
 impl Config {
+    /// The same, with what cannot change while the gateway runs as it was at the start.
+    pub(crate) fn running_since(self, start: &Self) -> Self {
+        Self {
+            listen: start.listen.clone(),
+            replica: start.replica.clone(),
+            tls: start.tls.clone(),
+            peers: start.peers.clone(),
+            spool: start.spool.clone(),
+            shadow: Shadow { most: start.shadow.most, ..self.shadow },
+            principal_grace_ms: start.principal_grace_ms,
+            principal_memory_ms: start.principal_memory_ms,
+            ..self
+        }
+    }
+
     /// Checks what the types cannot say.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ mod web;
 use std::{sync::Arc, time::Duration};
 
 use moka::sync::Cache;
-use signalbox_config::{Live, Shared};
+use signalbox_config::{Live, Next, Ready, Shared};
 use signalbox_mesh::{Clock, Environment, Part, Random, Shutdown, TaskSet};
 use signalbox_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
 
@@ -121,8 +121,27 @@ pub fn build(
         shared,
         parts,
     });
+    let live = mesh.config.clone();
+    mesh.shared.join(move |next| {
+        let live = live.clone();
+        async move { reconfigured(&next, live) }
+    });
     let own = Part::new(signalbox_mesh::server!(GatewayServiceServer, Gateway { mesh: Arc::clone(&mesh) }));
     Ok(door::with_administration(own, &mesh).with_http(web::http(&mesh)).with_shutdown(shutdown))
+}
+
+/// Checks a configuration that is about to take over; what is in use since the start stays as it is.
+fn reconfigured(next: &Next, live: Live<Config>) -> Result<Ready, String> {
+    let config: Config = next.document.section(SECTION).map_err(|error| error.to_string())?;
+    config.validate()?;
+    if let Some(model) = &config.default_model
+        && !next.shared.models.contains_key(model)
+        && !model.contains('/')
+    {
+        return Err(format!("gateway.default_model is `{model}`, which is no configured model"));
+    }
+    let next = config.running_since(&live.load());
+    Ok(Ready::with(move || live.swap(next)))
 }
 
 fn named_targets(shared: &Shared, config: &Config, model: &str) -> Option<Vec<String>> {

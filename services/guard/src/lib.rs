@@ -25,7 +25,7 @@ mod validate;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use signalbox_config::{Live, Shared};
+use signalbox_config::{Live, Next, Ready, Shared};
 use signalbox_embed::Embedder;
 use signalbox_mesh::{Environment, Part};
 use signalbox_proto::guard::v1::guard_service_server::GuardServiceServer;
@@ -73,8 +73,35 @@ pub async fn build(
             "attacks are told by patterns and pairs of words: there is no embedding model for what these leave open"
         );
     }
-    let policies = policy::Policies::compile(&config.policies).map_err(Error::Config)?;
-    for (tenant, settings) in &shared.load().tenants {
+    let rules = rules(&shared.load(), &config.policies, embedder.as_ref()).await?;
+    let file =
+        config.seal_key_file.or_else(|| std::env::var_os("SIGNALBOX_SEAL_KEY_FILE").map(PathBuf::from));
+    let sealer = seal::Sealer::new(file.as_deref(), environment.random).map_err(Error::Config)?;
+    let rules = Live::new(rules);
+    let (live, model) = (rules.clone(), embedder.clone());
+    shared.join(move |next| reconfigured(next, live.clone(), model.clone()));
+    let classifier = match config.classifier {
+        Some(config) => Some(classifier::load(config).await.map_err(Error::Config)?),
+        None => None,
+    };
+    let core = service::Core {
+        rules,
+        sealer: Arc::new(sealer),
+        seal_ttl_ms: i64::try_from(config.seal_ttl_ms).unwrap_or(i64::MAX),
+        clock: environment.clock,
+        tiers: tiers::Tiers { embedder, classifier },
+    };
+    Ok(Part::new(signalbox_mesh::server!(GuardServiceServer, service::Guard(Arc::new(core)))))
+}
+
+/// Compiles policies, and checks that what tenants and policies name is there.
+async fn rules(
+    shared: &Shared,
+    policies: &BTreeMap<String, PolicyConfig>,
+    embedder: Option<&Embedder>,
+) -> Result<service::Rules, Error> {
+    let policies = policy::Policies::compile(policies).map_err(Error::Config)?;
+    for (tenant, settings) in &shared.tenants {
         if let Some(name) = settings.guard_policy.as_deref().filter(|name| policies.get(name).is_none()) {
             let known = policies.names().join(", ");
             let message =
@@ -84,9 +111,9 @@ pub async fn build(
     }
     for policy in policies.all() {
         if let Some(judge) = &policy.judge
-            && !shared.load().models.contains_key(&judge.model)
+            && !shared.models.contains_key(&judge.model)
         {
-            let known: Vec<String> = shared.load().models.keys().cloned().collect();
+            let known: Vec<String> = shared.models.keys().cloned().collect();
             let message = format!(
                 "guard.policies.{}.judge.model is `{}`, which is no configured model; known: {}",
                 policy.name,
@@ -96,23 +123,31 @@ pub async fn build(
             return Err(Error::Config(message));
         }
     }
-    let file =
-        config.seal_key_file.or_else(|| std::env::var_os("SIGNALBOX_SEAL_KEY_FILE").map(PathBuf::from));
-    let sealer = seal::Sealer::new(file.as_deref(), environment.random).map_err(Error::Config)?;
-    let topics = topics(&policies, embedder.as_ref()).await?;
-    let classifier = match config.classifier {
-        Some(config) => Some(classifier::load(config).await.map_err(Error::Config)?),
-        None => None,
+    let topics = topics(&policies, embedder).await?;
+    Ok(service::Rules { policies, topics })
+}
+
+/// Checks the policies of a configuration that is about to take over.
+async fn reconfigured(
+    next: Arc<Next>,
+    live: Live<service::Rules>,
+    embedder: Option<Embedder>,
+) -> Result<Ready, String> {
+    let config: Config = next.document.section(SECTION).map_err(|error| error.to_string())?;
+    let rules =
+        rules(&next.shared, &config.policies, embedder.as_ref()).await.map_err(|error| error.to_string())?;
+    let named =
+        |name: &str| next.shared.tenants.values().any(|tenant| tenant.guard_policy.as_deref() == Some(name));
+    let chosen = |name: &str| {
+        config.policies.values().any(|policy| policy.requests.policies.iter().any(|other| other == name))
     };
-    let core = service::Core {
-        policies,
-        sealer: Arc::new(sealer),
-        seal_ttl_ms: i64::try_from(config.seal_ttl_ms).unwrap_or(i64::MAX),
-        clock: environment.clock,
-        tiers: tiers::Tiers { embedder, classifier },
-        topics,
-    };
-    Ok(Part::new(signalbox_mesh::server!(GuardServiceServer, service::Guard(Arc::new(core)))))
+    let unused = config.policies.keys().filter(|name| *name != "default" && !named(name) && !chosen(name));
+    let warnings: Vec<String> = unused
+        .map(|name| {
+            format!("guard.policies.{name} is named by no tenant of the configuration; keys may name it")
+        })
+        .collect();
+    Ok(Ready::with(move || live.swap(rules)).warn(warnings))
 }
 
 /// The subjects of the policies that have some.

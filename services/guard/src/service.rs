@@ -9,6 +9,7 @@ use std::{
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture};
 use prost::Message as _;
+use signalbox_config::Live;
 use signalbox_mesh::{Clock, RequestContext, error};
 use signalbox_proto::{
     common::v1::{BlockedBy, ChatRequest, ErrorReason, GenerateEvent, GuardPolicy, Role, Source, part},
@@ -42,11 +43,16 @@ const BATCH: usize = 256;
 
 /// What the calls share.
 pub(crate) struct Core {
-    pub(crate) policies: Policies,
+    pub(crate) rules: Live<Rules>,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) seal_ttl_ms: i64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tiers: Tiers,
+}
+
+/// What the configuration may change while the guard runs.
+pub(crate) struct Rules {
+    pub(crate) policies: Policies,
     /// By policy.
     pub(crate) topics: BTreeMap<String, Topics>,
 }
@@ -56,9 +62,10 @@ pub(crate) struct Guard(pub(crate) Arc<Core>);
 
 impl Core {
     fn policy(&self, name: &str, wished: Option<&GuardPolicy>) -> Result<Arc<Policy>, Status> {
-        self.policies.of(name, wished).cloned().map_err(|refused| match refused {
+        let rules = self.rules.load();
+        rules.policies.of(name, wished).cloned().map_err(|refused| match refused {
             Refused::Unknown(name) => {
-                let known = self.policies.names().join(", ");
+                let known = rules.policies.names().join(", ");
                 let message = format!("the guard policy `{name}` does not exist; known: {known}");
                 error::status(Code::FailedPrecondition, ErrorReason::PolicyInvalid, message).into()
             }
@@ -128,7 +135,7 @@ impl Core {
             }
         }
         tiers::tell(found, suspects, &scores, opinion, policy);
-        if let Some(topics) = self.topics.get(&policy.name) {
+        if let Some(topics) = self.rules.load().topics.get(&policy.name) {
             topics.tell(found, suspects, self.tiers.embedder.as_ref(), policy).await;
         }
         Ok(None)
@@ -312,7 +319,7 @@ impl GuardService for Guard {
         };
         let mut detectors: Vec<Detector> = CATALOG.iter().enumerate().map(detector).collect();
         detectors.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(Response::new(ListDetectorsResponse { detectors, policies: self.0.policies.names() }))
+        Ok(Response::new(ListDetectorsResponse { detectors, policies: self.0.rules.load().policies.names() }))
     }
 }
 
@@ -383,7 +390,8 @@ impl<S> Screening<S> {
     fn look(core: &Arc<Core>, policy: &Arc<Policy>, said: String) -> BoxFuture<'static, Subjects> {
         let (core, policy) = (Arc::clone(core), Arc::clone(policy));
         Box::pin(async move {
-            let (topics, embedder) = (core.topics.get(&policy.name)?, core.tiers.embedder.as_ref());
+            let (rules, embedder) = (core.rules.load(), core.tiers.embedder.as_ref());
+            let topics = rules.topics.get(&policy.name)?;
             topics.of(&said, Channel::Direct, SourceName::Output, embedder, &policy).await
         })
     }

@@ -18,6 +18,7 @@ use crate::{
     query::{Group, Question},
     refusal::Refusal,
     reservation::Told,
+    store::Configured,
 };
 
 /// Where budgets, limits, keys and the ledger are kept.
@@ -56,6 +57,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     ) -> Result<Limit, Refusal>;
     /// Removes a limit.
     async fn delete_limit(&self, id: i64, actor: &str) -> Result<(), Refusal>;
+
+    /// Brings budgets and limits of the configuration file up to date: makes, changes, and removes what is gone.
+    async fn configure(&self, configured: Configured) -> Result<(), Refusal>;
 
     /// Adds a key.
     async fn create_key(&self, key: Key, actor: &str) -> Result<Arc<Key>, Refusal>;

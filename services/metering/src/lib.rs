@@ -62,7 +62,7 @@ mod webhook;
 use std::{fmt, sync::Arc, time::Duration};
 
 use signalbox_catalog::Book;
-use signalbox_config::{Live, Redis, Secret, Shared};
+use signalbox_config::{Live, Ready, Redis, Secret, Shared};
 use signalbox_mesh::{Environment, Part, Random, Shutdown};
 use signalbox_proto::metering::v1::{
     AdmitRequest, AdmitResponse, SettleRequest, SettleResponse,
@@ -182,6 +182,7 @@ pub async fn open(shared: Live<Shared>, config: Config, environment: Environment
     }
     let pricing = Arc::new(Pricing::new(shared.clone()));
     watch_prices(&pricing, &shutdown);
+    follow_configuration(&shared, &backend, &shutdown);
     let tokens =
         Tokens::open(&config.issuers, Arc::clone(&environment.clock)).await.map_err(Error::Config)?;
     if !config.issuers.is_empty() {
@@ -320,6 +321,37 @@ fn watch_clock(backend: Arc<dyn Backend>, shutdown: &Shutdown) {
                 () = &mut end => return,
                 () = tokio::time::sleep(TICK) => backend.tick().await,
             }
+        }
+    });
+}
+
+/// Brings budgets and limits up to date when the configuration was changed; as often as it takes, if Redis is away.
+fn follow_configuration(shared: &Live<Shared>, backend: &Arc<dyn Backend>, shutdown: &Shutdown) {
+    let (sender, mut changed) = tokio::sync::watch::channel(store::Configured::default());
+    shared.join(move |next| {
+        let sender = sender.clone();
+        async move {
+            let configured = configured::of(&next.shared)?;
+            Ok(Ready::with(move || drop(sender.send_replace(configured))))
+        }
+    });
+    let (backend, end) = (Arc::clone(backend), shutdown.started());
+    shutdown.spawn(async move {
+        let follow = async {
+            while changed.changed().await.is_ok() {
+                loop {
+                    let configured = changed.borrow_and_update().clone();
+                    match backend.configure(configured).await {
+                        Ok(()) => break,
+                        Err(error) => tracing::warn!(%error, "budgets and limits of the configuration wait"),
+                    }
+                    tokio::time::sleep(TICK).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = end => {}
+            () = follow => {}
         }
     });
 }

@@ -40,7 +40,7 @@ async fn main() -> Result<(), Failure> {
     let environment = Environment::system("");
     let shared = Live::new(document.shared()?);
     let router =
-        signalbox_router::build(shared, document.section("router")?, None, None, environment.clone()).await?;
+        signalbox_router::build(shared, document.section("router")?, None, environment.clone()).await?;
     let channel = Channel::local(&router, &signalbox_mesh::Config::default(), &environment);
     let client = signalbox_mesh::client!(RouterServiceClient, channel);
     let context = || {

@@ -31,6 +31,13 @@ pub struct Experiment {
     pub arms: Vec<Arm>,
 }
 
+impl Experiment {
+    /// Whether an arm uses a policy.
+    pub(crate) fn names(&self, policy: &str) -> bool {
+        self.arms.iter().any(|arm| arm.policy.as_deref() == Some(policy))
+    }
+}
+
 /// An arm of an experiment. Without `policy` and `targets` it is what happens without the experiment.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

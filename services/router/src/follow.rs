@@ -1,11 +1,10 @@
 //! A new configuration of the router takes over while it runs: only one that is valid, and under which nothing fails that did not.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::collections::VecDeque;
 
 use parking_lot::Mutex;
-use signalbox_config::{Document, Live, Shared};
-use signalbox_mesh::{Random, Shutdown};
-use tokio::sync::watch;
+use signalbox_config::{Live, Next, Ready};
+use signalbox_mesh::Random;
 
 use crate::{
     SECTION, config::Config, error::Error, learned::Learned, record::Asked, setup::Setup, stats::Stats,
@@ -13,8 +12,6 @@ use crate::{
 
 /// Requests that a new policy is tried on.
 const RECENT: usize = 256;
-/// How often it is seen whether prices have changed.
-const PRICES_TICK: Duration = Duration::from_secs(10);
 
 /// The newest requests, without what was said.
 #[derive(Debug, Default)]
@@ -48,7 +45,9 @@ pub(crate) fn try_out(present: &Setup, next: &Setup, recent: &Recent) -> Result<
     let stats = Stats::default();
     let plan = |setup: &Setup, asked: &Asked| asked.plan(setup, &stats, &Learned::new(Random::seeded(0)));
     let mut tried = Tried::default();
-    for asked in &recent {
+    let is_there = |model: &str| next.catalog.aliases().any(|(alias, _)| alias == model);
+    let was_there = |model: &str| present.catalog.aliases().any(|(alias, _)| alias == model);
+    for asked in recent.iter().filter(|asked| is_there(&asked.model) || !was_there(&asked.model)) {
         let Ok(before) = plan(present, asked) else { continue };
         let after = plan(next, asked).map_err(|error: Error| {
             format!("a recent request of tenant {} for `{}` would fail: {error}", asked.tenant, asked.model)
@@ -62,69 +61,50 @@ pub(crate) fn try_out(present: &Setup, next: &Setup, recent: &Recent) -> Result<
     Ok(tried)
 }
 
-/// Lets a configuration take over; models and tenants stay as they were at the start. `Ok(None)`: it is the present one.
+/// Checks a configuration, and says what it would change.
 ///
 /// # Errors
-/// What is wrong with it. The present one stays.
-pub(crate) fn take_over(
-    live: &Live<Setup>,
-    recent: &Recent,
-    shared: &Shared,
-    document: &Document,
-) -> Result<Option<Tried>, String> {
-    let config: Config = document.section(SECTION).map_err(|error| error.to_string())?;
-    let present = live.load();
-    if config == present.config {
-        return Ok(None);
+/// What is wrong with it.
+pub(crate) fn check(live: &Live<Setup>, recent: &Recent, next: &Next) -> Result<Ready, String> {
+    let config: Config = next.document.section(SECTION).map_err(|error| error.to_string())?;
+    let unused = unused(&config);
+    let setup = Setup::new(&next.shared, config)?;
+    let unused = unused.into_iter().chain(gone(&live.load(), &setup, recent)).collect::<Vec<_>>();
+    let Tried { requests, elsewhere } = try_out(&live.load(), &setup, recent)?;
+    if elsewhere > 0 {
+        tracing::info!(
+            requests,
+            elsewhere,
+            "of the recent requests so many would go elsewhere by the new configuration"
+        );
     }
-    let next = Setup::new(shared, config)?;
-    let tried = try_out(&present, &next, recent)?;
-    live.swap(next);
-    Ok(Some(tried))
+    let live = live.clone();
+    Ok(Ready::with(move || live.swap(setup)).warn(unused))
 }
 
-/// Follows the configuration file and the prices until the part ends.
-pub(crate) async fn follow(
-    live: Live<Setup>,
-    recent: Arc<Recent>,
-    shared: Live<Shared>,
-    mut documents: watch::Receiver<Document>,
-    shutdown: Shutdown,
-) {
-    let mut prices = shared.version();
-    let mut followed = true;
-    loop {
-        tokio::select! {
-            () = shutdown.started() => return,
-            changed = documents.changed(), if followed => {
-                if changed.is_err() {
-                    followed = false;
-                    continue;
-                }
-                let document = documents.borrow_and_update().clone();
-                match take_over(&live, &recent, &shared.load(), &document) {
-                    Ok(None) => {}
-                    Ok(Some(Tried { requests, elsewhere })) => {
-                        tracing::info!(requests, elsewhere, "a new routing policy took over; of the recent requests so many would go elsewhere");
-                    }
-                    Err(error) => tracing::error!(%error, "the routing policy stays as it was; the new one is at fault"),
-                }
-            }
-            () = tokio::time::sleep(PRICES_TICK) => {
-                if shared.version() != prices {
-                    prices = shared.version();
-                    match Setup::new(&shared.load(), live.load().config.clone()) {
-                        Ok(next) => live.swap(next),
-                        Err(error) => tracing::error!(%error, "plans go on with the prices as they were"),
-                    }
-                }
-            }
-        }
-    }
+/// Models that were asked for lately, and are not there any more: meant, it seems.
+fn gone(present: &Setup, next: &Setup, recent: &Recent) -> Vec<String> {
+    let has = |setup: &Setup, model: &str| setup.catalog.aliases().any(|(alias, _)| alias == model);
+    let recent = recent.0.lock();
+    let asked: std::collections::BTreeSet<&str> = recent.iter().map(|asked| asked.model.as_str()).collect();
+    let gone = asked.into_iter().filter(|model| has(present, model) && !has(next, model));
+    gone.map(|model| format!("models.{model} is gone, and was asked for lately")).collect()
+}
+
+/// Policies that nothing names.
+fn unused(config: &Config) -> Vec<String> {
+    let named = |name: &String| {
+        config.auto_policy == *name
+            || config.aliases.values().any(|policy| policy == name)
+            || config.experiments.values().any(|experiment| experiment.names(name))
+    };
+    let unused = config.policies.keys().filter(|name| !named(name));
+    unused.map(|name| format!("router.policies.{name} is used by no alias and not by auto_policy")).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use signalbox_config::Document;
     use signalbox_proto::common::v1::{Attribution, RouteRecord};
 
     use super::*;
@@ -132,13 +112,13 @@ mod tests {
     const MODELS: &str = "[models.m]\ntargets = [{ base_url = 'http://h/v1', model = 'a', provider = 'p', context_window_tokens = 9000 },\n\
                           { base_url = 'http://h/v1', model = 'b', provider = 'q', context_window_tokens = 500 }]\n";
 
-    fn document(section: &str) -> Document {
-        Document::parse(&format!("{MODELS}{section}"), "t").unwrap()
+    fn next(text: &str) -> Next {
+        let document = Document::parse(text, "t").unwrap();
+        Next { shared: document.shared().unwrap(), document }
     }
 
-    fn running(tokens: u64) -> (Live<Setup>, Recent, Shared) {
-        let shared = document("").shared().unwrap();
-        let live = Live::new(Setup::new(&shared, Config::default()).unwrap());
+    fn running(tokens: u64) -> (Live<Setup>, Recent) {
+        let live = Live::new(Setup::new(&next(MODELS).shared, Config::default()).unwrap());
         let recent = Recent::default();
         let asked = Asked {
             request_id: "r".into(),
@@ -150,7 +130,11 @@ mod tests {
             record: RouteRecord { input_tokens: tokens, named_by: "alias".into(), ..RouteRecord::default() },
         };
         (0..RECENT + 9).for_each(|_| recent.add(asked.clone()));
-        (live, recent, shared)
+        (live, recent)
+    }
+
+    fn of(live: &Live<Setup>, recent: &Recent, section: &str) -> Result<Ready, String> {
+        check(live, recent, &next(&format!("{MODELS}{section}")))
     }
 
     const ONLY_SMALL: &str =
@@ -158,34 +142,44 @@ mod tests {
 
     #[test]
     fn a_policy_takes_over_and_tells_what_it_changes() {
-        let (live, recent, shared) = running(100);
-        let tried = take_over(&live, &recent, &shared, &document(ONLY_SMALL)).unwrap().unwrap();
+        let (live, recent) = running(100);
+        let only_small = format!("{MODELS}{ONLY_SMALL}");
+        let setup =
+            Setup::new(&next(&only_small).shared, next(&only_small).document.section(SECTION).unwrap());
+        let tried = try_out(&live.load(), &setup.unwrap(), &recent).unwrap();
         assert_eq!(tried, Tried { requests: RECENT, elsewhere: RECENT });
+        let ready = of(&live, &recent, ONLY_SMALL).unwrap();
+        assert_eq!(live.version(), 1, "not before all parts have agreed");
+        ready.take_over();
         assert_eq!(live.load().config.aliases["m"], "x");
-        assert_eq!(
-            take_over(&live, &recent, &shared, &document(ONLY_SMALL)).unwrap(),
-            None,
-            "it is there already"
-        );
     }
 
     #[test]
     fn one_under_which_recent_requests_fail_does_not() {
-        let (live, recent, shared) = running(1_000);
-        let error = take_over(&live, &recent, &shared, &document(ONLY_SMALL)).unwrap_err();
+        let (live, recent) = running(1_000);
+        let Err(error) = of(&live, &recent, ONLY_SMALL) else { panic!("it is refused") };
         assert!(error.contains("tenant acme for `m` would fail") && error.contains("1001 tokens"), "{error}");
-        assert_eq!((live.load().config.clone(), live.version()), (Config::default(), 1));
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_warned_of() {
+        let (live, recent) = running(100);
+        let other = "[models.other]\ntargets = [{ base_url = 'http://h/v1', model = 'a', provider = 'p' }]\n\
+                     [router.policies.x]\nway = 'fixed'";
+        let warnings = check(&live, &recent, &next(other)).unwrap().take_over();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("router.policies.x is used by no alias"), "{warnings:?}");
+        assert!(warnings[1].contains("models.m is gone"), "{warnings:?}");
     }
 
     #[test]
     fn one_that_is_wrong_does_not_and_says_where() {
-        let (live, recent, shared) = running(100);
-        let of = |section: &str| take_over(&live, &recent, &shared, &document(section)).unwrap_err();
-        assert!(of("[router]\naliases = { m = 'z' }").contains("router.aliases.m"));
-        assert!(of("[router]\nno_such_key = 1").contains("no_such_key"));
+        let (live, recent) = running(100);
+        let wrong = |section: &str| of(&live, &recent, section).err().unwrap();
+        assert!(wrong("[router]\naliases = { m = 'z' }").contains("router.aliases.m"));
+        assert!(wrong("[router]\nno_such_key = 1").contains("no_such_key"));
         let nothing =
             "[router]\naliases = { m = 'x' }\n[router.policies.x]\nway = 'fixed'\ndeny = ['p', 'q']";
-        assert!(of(nothing).contains("excludes every configured target"));
-        assert_eq!(live.version(), 1);
+        assert!(wrong(nothing).contains("excludes every configured target"));
     }
 }

@@ -27,11 +27,10 @@ mod stats;
 
 use std::sync::Arc;
 
-use signalbox_config::{Document, Live, Shared};
+use signalbox_config::{Live, Shared};
 use signalbox_embed::Embedder;
 use signalbox_mesh::{Environment, Part, Shutdown};
 use signalbox_proto::router::v1::router_service_server::RouterServiceServer;
-use tokio::sync::watch;
 
 pub use crate::{
     config::{Balance, Config, Latency, Policy, Rule, SECTION, StickTo, Way},
@@ -41,7 +40,7 @@ pub use crate::{
 };
 
 /// Builds the router. `embedder` serves policies by complexity whose requests bring no vector; without it the prompt's features decide
-/// alone. What comes through `documents` is checked against catalog and recent requests, and takes over only if it stands both.
+/// alone. A changed configuration is checked against catalog and recent requests, and takes over only if it stands both.
 ///
 /// # Errors
 /// A configuration that names what does not exist, contradicts itself, or leaves an alias without a candidate.
@@ -50,7 +49,6 @@ pub async fn build(
     shared: Live<Shared>,
     config: Config,
     embedder: Option<Embedder>,
-    documents: Option<watch::Receiver<Document>>,
     environment: Environment,
 ) -> Result<Part, Error> {
     let setup = Live::new(setup::Setup::new(&shared.load(), config).map_err(Error::Config)?);
@@ -73,9 +71,10 @@ pub async fn build(
         embedder,
         environment.clock,
     );
-    if let Some(documents) = documents {
-        shutdown.spawn(follow::follow(setup, recent, shared, documents, shutdown.clone()));
-    }
+    shared.join(move |next| {
+        let (setup, recent) = (setup.clone(), Arc::clone(&recent));
+        async move { follow::check(&setup, &recent, &next) }
+    });
     Ok(Part::new(signalbox_mesh::server!(RouterServiceServer, router)).with_shutdown(shutdown))
 }
 

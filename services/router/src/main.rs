@@ -15,8 +15,7 @@ fn main() -> ExitCode {
         } else {
             None
         };
-        let part =
-            build(context.shared, config, embedder, Some(context.documents), context.environment).await?;
+        let part = build(context.shared, config, embedder, context.environment).await?;
         Ok(Built::service(part, listen))
     })
 }

@@ -28,8 +28,7 @@ async fn client(section: &str) -> RouterServiceClient<Channel> {
     let document = Document::parse(&format!("{MODELS}\n{section}"), "t").unwrap();
     let environment = Environment::manual(ManualClock::new(1_000), 1, "");
     let shared = Live::new(document.shared().unwrap());
-    let part =
-        build(shared, document.section(SECTION).unwrap(), None, None, environment.clone()).await.unwrap();
+    let part = build(shared, document.section(SECTION).unwrap(), None, environment.clone()).await.unwrap();
     let channel = Channel::local(&part, &signalbox_mesh::Config::default(), &environment);
     signalbox_mesh::client!(RouterServiceClient, channel)
 }

@@ -13,6 +13,7 @@ mod chat;
 mod check;
 mod client;
 mod cost;
+mod diff;
 mod dimension;
 mod experiments;
 mod guard;
@@ -109,6 +110,8 @@ enum Command {
 enum ConfigCommand {
     /// Checks a file as all services will read it; names each line and key at fault.
     Check(check::Args),
+    /// Shows what a changed file would change, and what of it waits for a restart.
+    Diff(diff::Args),
 }
 
 /// Runs the command line; status 0 on success, 1 on a failure that was explained, 2 on a usage error.
@@ -142,6 +145,7 @@ async fn run(command: Command) -> Ended {
         Command::Alerts(args) => alerts::run(args).await,
         Command::Targets(args) => targets::run(args).await,
         Command::Config(ConfigCommand::Check(args)) => check::run(&args),
+        Command::Config(ConfigCommand::Diff(args)) => diff::run(&args),
         Command::ProviderSim(args) => {
             let shutdown = signalbox_mesh::shutdown_signal();
             signalbox_testkit::provider::run(args, shutdown.cancelled_owned())

@@ -5,12 +5,11 @@
 
 use std::path::PathBuf;
 
-use signalbox_config::{Document, Live, Shared};
+use signalbox_config::{Document, Live, Reloader, Shared};
 use signalbox_gateway::Parts;
 use signalbox_launch::Failure;
 use signalbox_mesh::{Channel, ContextTrust, Environment, Part, Server};
 use signalbox_testkit::provider::{self, Provider};
-use tokio::sync::watch;
 
 use crate::{Ended, print};
 
@@ -50,7 +49,7 @@ pub struct Running {
     pub shared: Live<Shared>,
 }
 
-/// Builds the mesh. `documents` is the configuration file whenever it was changed.
+/// Builds the mesh.
 ///
 /// # Errors
 /// A configuration at fault, or state that cannot be opened.
@@ -61,7 +60,6 @@ pub async fn build(
     mesh: &signalbox_mesh::Config,
     environment: Environment,
     simulate: bool,
-    documents: Option<watch::Receiver<Document>>,
 ) -> Result<Running, Failure> {
     let simulator = if simulate { Some(simulate_models(&mut shared).await?) } else { None };
     let shared = Live::new(shared);
@@ -78,7 +76,7 @@ pub async fn build(
     let env = || environment.clone();
     let guard = signalbox_guard::build(shared.clone(), guard, model, env()).await?;
     let cache = signalbox_cache::build(shared.clone(), cache, embedding, env()).await?;
-    let router = signalbox_router::build(shared.clone(), router, routing, documents, env()).await?;
+    let router = signalbox_router::build(shared.clone(), router, routing, env()).await?;
     let executor =
         signalbox_executor::build(shared.clone(), document.section(signalbox_executor::SECTION)?, env())
             .await?;
@@ -180,10 +178,17 @@ async fn start(args: Args) -> Result<(), Failure> {
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir.clone())?);
     let tls = acceptor.is_some();
     let server = Server::new(&mesh.server, &environment).trust(ContextTrust::Public).tls(acceptor);
-    let (documents, _changes) = signalbox_launch::follow_document(args.config.clone(), &document);
     let Running { gateway, behind, simulator, shared } =
-        build(&document, shared, gateway, &mesh, environment, simulate, Some(documents)).await?;
-    let _prices = signalbox_launch::follow_prices(args.config, &shared);
+        build(&document, shared, gateway, &mesh, environment, simulate).await?;
+    let own = document.shared()?;
+    let mut added = Shared::clone(&shared.load());
+    added.models.retain(|alias, _| !own.models.contains_key(alias));
+    let reloader = Reloader::new(args.config, document, shared, None).amend(move |next| {
+        for (alias, model) in &added.models {
+            next.models.entry(alias.clone()).or_insert_with(|| model.clone());
+        }
+    });
+    let _followed = signalbox_launch::follow_configuration(reloader);
     greet(simulate && !args.simulate);
     signalbox_launch::announce("signalbox", listener.local_addr()?, tls);
     let server = behind.into_iter().fold(server.part(gateway), Server::behind);

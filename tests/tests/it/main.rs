@@ -30,6 +30,7 @@ mod guard;
 mod health;
 mod http;
 mod real_model;
+mod reload;
 mod routing;
 mod scenarios;
 mod secured;

@@ -1,11 +1,12 @@
-//! What detection costs on this machine, on one core.
+//! What detection costs on this machine, in CPU time of one core.
 
-use std::{hint::black_box, sync::Arc, time::Instant};
+use std::{hint::black_box, sync::Arc};
 
 use signalbox_mesh::Random;
 use signalbox_proto::common::v1::{
     ChatRequest, Delta, GenerateEvent, Message, Part, Role, Text, delta::Content, generate_event::Kind, part,
 };
+use signalbox_report::Stopwatch;
 
 use crate::{
     detect::{self, Locales},
@@ -48,9 +49,9 @@ fn mixed() -> String {
 pub(super) fn measure() -> Vec<(&'static str, f64, usize)> {
     let micros = |rounds: usize, work: &dyn Fn()| {
         (0..rounds.div_ceil(10)).for_each(|_| work());
-        let began = Instant::now();
+        let watch = Stopwatch::start();
         (0..rounds).for_each(|_| work());
-        began.elapsed().as_secs_f64() * 1e6 / rounds as f64
+        watch.micros() / rounds as f64
     };
     let mut figures = vec![("prompt_bytes", PROMPT.len() as f64, 1)];
     let mut both = |names: [&'static str; 4], work: &dyn Fn(&str)| {

@@ -323,6 +323,10 @@ impl Backend for Fleet {
         Self::admit(self, &ask).await
     }
 
+    async fn configure(&self, configured: Configured) -> Result<(), Refusal> {
+        Self::configure(self, configured).await
+    }
+
     async fn extend(&self, extension: Extension) -> Result<Told, Refusal> {
         Self::extend(self, &extension).await
     }

@@ -15,6 +15,7 @@ use crate::{
     query::{Group, Question},
     refusal::Refusal,
     reservation::Told,
+    store::Configured,
 };
 
 #[tonic::async_trait]
@@ -50,6 +51,10 @@ impl Backend for Store {
     async fn delete_budget(&self, id: i64, actor: &str) -> Result<(), Refusal> {
         let actor = actor.to_owned();
         self.ask(move |desk| desk.delete_budget(id, &actor)).await
+    }
+
+    async fn configure(&self, configured: Configured) -> Result<(), Refusal> {
+        self.ask(move |desk| desk.configure(configured)).await
     }
 
     async fn limits(&self, tenant: &str) -> Result<Vec<Limit>, Refusal> {

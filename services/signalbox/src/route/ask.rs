@@ -156,7 +156,7 @@ async fn by_file(args: &Prompt, file: &std::path::Path) -> Result<(PlanResponse,
         None
     };
     let environment = Environment::system("");
-    let router = signalbox_router::build(Live::new(shared), config, embedder, None, environment.clone())
+    let router = signalbox_router::build(Live::new(shared), config, embedder, environment.clone())
         .await
         .map_err(|error| format!("{}: {error}", file.display()))?;
     let channel = Channel::local(&router, &mesh, &environment);
