@@ -152,11 +152,14 @@ watched() {
   done
   await "traces arrive at the collector" 60 traced
 }
-ask_consul() { compose exec -T consul consul "$@"; }
-in_consul() { compose exec -T prometheus true 2>/dev/null; beside "$DOCKER" exec "$(compose ps -q consul)" consul catalog services -tags | grep -q "^signalbox-$1\b"; }
+# Passing: the catalog has the names of those that do not, too.
+in_consul() {
+  # No port of it is published, and its image may have no client: Prometheus' network is the same.
+  "$DOCKER" exec "$(compose ps -q consul)" consul watch -type=service -passingonly=true -service="signalbox-$1" | grep -q '"Address"'
+}
 scraped() {
   beside python3 -c 'import json, sys, urllib.parse, urllib.request as r
-query = urllib.parse.quote("up{service=\"%s\"} == 1" % sys.argv[1])
+query = urllib.parse.quote("up{job=\"signalbox-%s\"} == 1" % sys.argv[1])
 found = json.load(r.urlopen("http://127.0.0.1:9090/api/v1/query?query=" + query, timeout=5))
 sys.exit(not found["data"]["result"])' "$1"
 }
