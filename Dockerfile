@@ -12,6 +12,9 @@ ARG RUST_VERSION=1.95.0
 ARG BINARIES=compiled
 
 FROM rust:${RUST_VERSION}-slim-bookworm AS chef
+ARG RUST_VERSION
+# The image's own, without the components that rust-toolchain.toml asks for and nothing here needs.
+ENV RUSTUP_TOOLCHAIN=${RUST_VERSION}
 ARG CHEF_VERSION=0.1.78
 COPY scripts/with_ca.sh /usr/local/bin/
 RUN --mount=type=secret,id=ca with_ca.sh cargo install cargo-chef --locked --version "$CHEF_VERSION"
@@ -24,7 +27,6 @@ RUN cargo chef prepare --recipe-path recipe.json
 FROM chef AS compile
 # As `make release`.
 ARG FEATURES=signalbox/qdrant-edge,signalbox-cache/qdrant-edge
-COPY rust-toolchain.toml .
 COPY --from=planner /src/recipe.json recipe.json
 RUN --mount=type=secret,id=ca with_ca.sh cargo chef cook --release --locked --workspace --bins --features "$FEATURES" --recipe-path recipe.json
 COPY . .
