@@ -239,6 +239,20 @@ def refuses(name, settings, words):
     assert words in error, f"{settings} is refused without '{words}': {error.strip()[:300]}"
 
 
+def restarts():
+    """Pods start anew for what running services cannot take over, and for nothing else unless that is asked for."""
+    def checksums(*settings):
+        status, out, error = render("shared", *settings)
+        assert status == 0, error
+        return set(re.findall(r"checksum/config: (\w+)", out))
+    before = checksums()
+    assert len(before) == 1, before
+    assert checksums("config.tenants.acme.guard_policy=strict", "config.guard.policies.mine.learned=false") == before, "a restart for nothing"
+    assert checksums("config.mesh.server.concurrency=9") != before, "no restart where one is needed"
+    always = checksums("restarts=always")
+    assert checksums("restarts=always", "config.tenants.acme.guard_policy=strict") != always, "no restart where it is asked for"
+
+
 def documented():
     assert (CHART / "README.md").read_text(encoding="utf-8") == readme(), "helm/signalbox/README.md is not what `scripts/chart.py docs` writes"
 
@@ -277,7 +291,7 @@ def readme():
 
 def check():
     """Runs every check; gives how many passed and failed."""
-    checks = [("docs", documented, ())]
+    checks = [("docs", documented, ()), ("restarts", restarts, ())]
     for name in SETS:
         checks.append((f"{name}: lint --strict", lint, (name,)))
         try:

@@ -87,3 +87,13 @@
 # Made by the chart. `signalbox config check FILE` checks it.
 {{- include "toml.table" (dict "path" "" "table" (include "signalbox.config" . | fromYaml)) }}
 {{- end }}
+
+{{/* What of the configuration running services cannot take over. */}}
+{{- define "signalbox.fixed" -}}
+{{- $config := include "signalbox.config" . | fromYaml -}}
+{{- if eq .Values.restarts "needed" -}}
+{{- $config = omit $config "models" "tenants" "prices" "router" -}}
+{{- range list "guard" "cache" -}}{{- $_ := set $config . (omit (get $config .) "policies") -}}{{- end -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end }}
