@@ -11,6 +11,8 @@
 #   runtime     ONNX Runtime's library
 #   model       the embedding model all-MiniLM-L6-v2 (needs python)
 #   redis       Redis' server, for tests of what replicas share
+#   rotel       an OpenTelemetry collector, for tests of what is sent to one
+#   prometheus  Prometheus' server and promtool, for tests of dashboards and alert rules
 #   llama       llama.cpp's server and SmolLM2, a small real model for one end-to-end test
 #   clients     the SDKs that people use (Python, and Node where there is no Node that is new enough), for tests of HTTP, and what
 #               the clients in clients/ are generated with
@@ -22,7 +24,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-ALL="rust-check python buf runtime model redis llama clients helm supply"
+ALL="rust-check python buf runtime model redis rotel prometheus llama clients helm supply"
 WORK=""
 trap '[ -z "$WORK" ] || rm -rf "$WORK"' EXIT
 
@@ -140,6 +142,37 @@ setup_model() {
 setup_redis() {
   have redis-server || [ -x "$CACHE/apt/usr/bin/redis-server" ] || apt_part redis-server ||
     cannot "no redis-server; install Redis 6.2 or newer"
+}
+
+setup_rotel() {
+  local folder=$CACHE/rotel wanted
+  wanted=$( (lock_of rotel; python3 -c 'import sys; print(sys.version_info[:2])') | stamp)
+  if is_ready "$folder" "$wanted"; then note "there: $folder/rotel-agent"; return 0; fi
+  need_python || return 1
+  fresh_work
+  note "downloading rotel (10 MB)"
+  python3 "$SCRIPTS/fetch_part.py" rotel "$WORK" 'rotel/rotel-agent' || cannot "pip could not get rotel for this machine" || return 1
+  chmod 755 "$WORK/rotel-agent"
+  # It has a Python inside, as a library of the system's.
+  "$WORK/rotel-agent" --version >/dev/null 2>&1 ||
+    { apt_part "libpython$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')" &&
+      "$WORK/rotel-agent" --version >/dev/null 2>&1; } || cannot "rotel does not run here" || return 1
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$folder" || cannot "cannot write $folder"
+}
+
+# Only unpacked, also where it might be installed: installing it would start a server on every machine that runs the tests.
+setup_prometheus() {
+  if { have prometheus && have promtool; } || [ -x "$CACHE/prometheus/promtool" ]; then return 0; fi
+  { have apt-get && have dpkg; } || cannot "no prometheus and no promtool; install Prometheus" || return 1
+  fresh_work
+  note "downloading Prometheus (19 MB)"
+  (cd "$WORK" && { apt-get download -qq prometheus >/dev/null 2>&1 ||
+    { $(apt_prefix) apt-get update -qq >/dev/null 2>&1 && apt-get download -qq prometheus >/dev/null 2>&1; }; } &&
+    dpkg -x prometheus_*.deb . && mv usr/bin/prometheus usr/bin/promtool . && rm -rf usr etc lib var ./*.deb) ||
+    cannot "apt could not get prometheus; install Prometheus" || return 1
+  "$WORK/promtool" --version >/dev/null 2>&1 || cannot "promtool does not run here" || return 1
+  place "$CACHE/prometheus" || cannot "cannot write $CACHE/prometheus"
 }
 
 # Three ways to a llama-server in $WORK, each tried until one answers.

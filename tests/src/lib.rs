@@ -9,7 +9,9 @@
 )]
 
 pub mod ask;
+pub mod collector;
 pub mod invariants;
 pub mod plain;
 pub mod process;
+pub mod prometheus;
 pub mod sandbox;

@@ -22,8 +22,27 @@ pub struct Process {
 impl Process {
     /// Starts `signalbox-<name>` and waits until it says where it listens.
     pub async fn start(name: &'static str, listen: &str, config: &Path, data_dir: &Path, log: &Path) -> Self {
+        let command = Command::new(binary(&format!("signalbox-{name}")));
+        Self::run(name, command, listen, config, data_dir, log).await
+    }
+
+    /// Starts `signalbox up`, the whole mesh as one process.
+    pub async fn up(listen: &str, config: &Path, data_dir: &Path, log: &Path) -> Self {
+        let mut command = Command::new(binary("signalbox"));
+        command.arg("up");
+        Self::run("up", command, listen, config, data_dir, log).await
+    }
+
+    async fn run(
+        name: &'static str,
+        mut command: Command,
+        listen: &str,
+        config: &Path,
+        data_dir: &Path,
+        log: &Path,
+    ) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
-        let mut child = Command::new(binary(&format!("signalbox-{name}")))
+        let mut child = command
             .args(["--listen", listen, "--config"])
             .arg(config)
             .arg("--data-dir")

@@ -46,6 +46,7 @@ pub struct Sandbox {
 enum Runs {
     One { server: JoinHandle<()>, shutdown: CancellationToken, parts: Vec<Part> },
     Six { gateway: Box<Process>, services: BTreeMap<&'static str, Process> },
+    Up(Box<Process>),
 }
 
 /// Models that every sandbox has: their simulated namesakes, priced so that costs are easy to compute.
@@ -97,6 +98,31 @@ impl Sandbox {
         Self { provider, address, channel, tls, runs, folder }
     }
 
+    /// Starts `signalbox up`: one process of its own, for what a process has but once.
+    pub async fn up(extra_models: &[&str], config: &str) -> Self {
+        let provider = Arc::new(Provider::start(provider::Config::default()).await.unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let text = format!("{}\n{config}\n", models(&provider.base_url(), extra_models));
+        std::fs::write(path.join("up.toml"), text).unwrap();
+        let (config, data, log) = (path.join("up.toml"), path.join("up"), path.join("up.log"));
+        let process = Process::up("127.0.0.1:0", &config, &data, &log).await;
+        let address = process.address;
+        let channel = remote("gateway", address, None);
+        Self { provider, address, channel, tls: None, runs: Runs::Up(Box::new(process)), folder }
+    }
+
+    /// Ends the mesh without a look behind the gateway.
+    pub async fn end(self) {
+        match self.runs {
+            Runs::Up(process) => {
+                assert!(process.terminate().await, "the mesh ends well");
+                self.provider.shutdown().await;
+            }
+            _ => self.finish(async |_| {}).await,
+        }
+    }
+
     /// A client of the gateway.
     pub fn gateway(&self) -> GatewayServiceClient<Channel> {
         signalbox_mesh::client!(GatewayServiceClient, self.channel)
@@ -124,7 +150,7 @@ impl Sandbox {
     pub fn address_of(&self, name: &str) -> std::net::SocketAddr {
         match &self.runs {
             Runs::Six { services, .. } => services[name].address,
-            Runs::One { .. } => panic!("in one process only the gateway listens"),
+            Runs::One { .. } | Runs::Up(_) => panic!("in one process only the gateway listens"),
         }
     }
 
@@ -191,6 +217,7 @@ impl Sandbox {
         let logs = self.logs();
         self.provider.wait_for(|totals| totals.in_flight == 0).await;
         match self.runs {
+            Runs::Up(_) => panic!("nobody can look behind its gateway"),
             Runs::One { server, shutdown, parts } => {
                 shutdown.cancel();
                 server.await.unwrap();

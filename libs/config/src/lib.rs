@@ -12,6 +12,7 @@ mod prices;
 mod reload;
 mod secret;
 mod shared;
+mod telemetry;
 
 pub use crate::{
     changes::Change,
@@ -23,7 +24,8 @@ pub use crate::{
     reload::{Reloaded, Reloader, TookOver},
     secret::{Secret, SecretError},
     shared::{
-        Budget, BudgetPeriod, Dialect, Guarding, LogFormat, ModelAlias, Only, RateLimit, RatePeriod, Redis,
-        Shared, Target, Telemetry, Tenant,
+        Budget, BudgetPeriod, Dialect, Guarding, ModelAlias, Only, RateLimit, RatePeriod, Redis, Shared,
+        Target, Tenant,
     },
+    telemetry::{LogFormat, Otlp, OtlpProtocol, Telemetry},
 };

@@ -8,7 +8,7 @@ use std::{
 use indexmap::IndexMap;
 use serde::Deserialize;
 
-use crate::{Price, Prices, Secret, SecretError, Usd};
+use crate::{Price, Prices, Secret, SecretError, Telemetry, Usd};
 
 /// Models, tenants, telemetry.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -288,29 +288,6 @@ pub enum BudgetPeriod {
     Month,
 }
 
-/// Logs and metrics.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Telemetry {
-    /// `human` or `json`. Default `human`.
-    pub log_format: LogFormat,
-    /// A filter such as `info` or `signalbox_executor=debug,warn`. Default `info`; `RUST_LOG` goes before it.
-    pub log_level: Option<String>,
-    /// Where Prometheus finds `/metrics`, as `host:port`, usually port 9464. Default: nothing is counted.
-    pub metrics_listen: Option<String>,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Human,
-    /// One JSON object a line.
-    Json,
-}
-
 impl Target {
     /// Returns the provider's name: configured, else the registrable part of the host (`api.openai.com` is `openai`).
     #[must_use]
@@ -357,7 +334,7 @@ impl Target {
 impl Shared {
     /// Checks what the types cannot say; each problem with the path of its key.
     pub(crate) fn problems(&self) -> Vec<(String, String)> {
-        let mut problems = Vec::new();
+        let mut problems = self.telemetry.problems();
         for (alias, model) in &self.models {
             let key = format!("models.{alias}");
             if alias == "auto" || alias.contains('/') {
@@ -419,7 +396,7 @@ impl Shared {
     fn ambiguous(&self) -> Vec<(String, String)> {
         type Places<'a> = BTreeSet<(&'a str, Option<&'a str>, Option<&'a Path>)>;
         let mut seen: BTreeMap<String, (&str, Places<'_>)> = BTreeMap::new();
-        let mut problems = Vec::new();
+        let mut problems = self.telemetry.problems();
         for (alias, model) in &self.models {
             let mut own: BTreeMap<String, Places<'_>> = BTreeMap::new();
             for target in &model.targets {

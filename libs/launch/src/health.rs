@@ -95,7 +95,10 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
 
     use signalbox_mesh::listen;
     use tokio_util::sync::CancellationToken;
@@ -108,11 +111,11 @@ mod tests {
     use super::*;
 
     /// Serves while it is told to.
-    #[derive(Default)]
-    struct Moody(AtomicBool);
+    #[derive(Clone, Default)]
+    struct Moody(Arc<AtomicBool>);
 
     #[tonic::async_trait]
-    impl Health for std::sync::Arc<Moody> {
+    impl Health for Moody {
         type WatchStream = futures_util::stream::Empty<Result<HealthCheckResponse, Status>>;
 
         async fn check(
@@ -139,9 +142,8 @@ mod tests {
     async fn a_service_is_asked_where_its_section_says() {
         let incoming = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let port = incoming.local_addr().unwrap().port();
-        let (mood, end) = (std::sync::Arc::new(Moody::default()), CancellationToken::new());
-        let server =
-            tonic::transport::Server::builder().add_service(HealthServer::new(std::sync::Arc::clone(&mood)));
+        let (mood, end) = (Moody::default(), CancellationToken::new());
+        let server = tonic::transport::Server::builder().add_service(HealthServer::new(mood.clone()));
         let serving =
             tokio::spawn(server.serve_with_incoming_shutdown(incoming, end.clone().cancelled_owned()));
 

@@ -13,7 +13,7 @@ use signalbox_mesh::{
     Channel, Connector, ContextTrust, Environment, Part, Server,
     tls::{Acceptor, Credentials, DoorTls, Outlook},
 };
-use signalbox_telemetry::metrics as telemetry;
+use signalbox_telemetry::metrics;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::TcpIncoming;
 
@@ -154,8 +154,7 @@ where
     let shared = document.shared()?;
     let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION)?;
     mesh.validate()?;
-    signalbox_telemetry::init(name, &shared.telemetry);
-    telemetry::start(name, shared.telemetry.metrics_listen.as_deref()).await?;
+    let telemetry = signalbox_telemetry::start(name, &shared.telemetry).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir)?);
     let server = Server::new(&mesh.server, &environment);
     let credentials = mesh.tls.as_ref().map(|tls| Credentials::of_service(tls, name)).transpose()?;
@@ -185,12 +184,10 @@ where
     };
     let listener = bind(&listen).await?;
     announce(&format!("signalbox-{name}"), listener.local_addr()?, acceptor.is_some());
-    Ok(server
-        .trust(trust)
-        .tls(acceptor)
-        .part(part)
-        .serve(listener, signalbox_mesh::shutdown_signal())
-        .await?)
+    let server = server.trust(trust).tls(acceptor).part(part);
+    let served = server.serve(listener, signalbox_mesh::shutdown_signal()).await;
+    telemetry.end().await;
+    Ok(served?)
 }
 
 /// How often files that may change are looked at.
@@ -200,7 +197,7 @@ const FILES_TICK: Duration = Duration::from_secs(2);
 pub fn follow_configuration(mut reloader: Reloader) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         let mut hangup = Hangup::new();
-        telemetry::configured(reloader.version(), None);
+        metrics::configured(reloader.version(), None);
         loop {
             let asked = tokio::select! {
                 () = tokio::time::sleep(FILES_TICK) => false,
@@ -228,11 +225,11 @@ fn tell(reloaded: Reloaded, asked: bool, version: u64) {
             }
             let (changed, waiting) = (changes.len(), waiting.len());
             tracing::info!(version, changed, waiting, "a new configuration took over");
-            telemetry::configured(version, Some("took_over"));
+            metrics::configured(version, Some("took_over"));
         }
         Reloaded::Refused(why) => {
             tracing::error!(version, why, "the new configuration is at fault; what runs stays as it is");
-            telemetry::configured(version, Some("refused"));
+            metrics::configured(version, Some("refused"));
         }
     }
 }

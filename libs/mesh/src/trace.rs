@@ -39,6 +39,17 @@ impl TraceContext {
         Self { span_id: random.u64().max(1), parent_id: self.span_id, ..self.clone() }
     }
 
+    /// Continues this trace for a step of this span: its id follows from the step's number, so that whoever tells of the step later
+    /// knows it without having kept it.
+    #[must_use]
+    pub fn step(&self, number: u8) -> Self {
+        // SplitMix64's finisher: different numbers, different ids.
+        let mut id = self.span_id.wrapping_add(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(u64::from(number) + 1));
+        id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self { span_id: (id ^ (id >> 31)).max(1), parent_id: self.span_id, ..self.clone() }
+    }
+
     /// Parses a `traceparent`; `None` for one that the recommendation calls invalid.
     #[must_use]
     pub fn parse(traceparent: &[u8]) -> Option<Self> {
@@ -101,7 +112,8 @@ impl TraceContext {
         Some(trace)
     }
 
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+    /// Writes `traceparent` and `tracestate`, for whoever is called.
+    pub fn write(&self, headers: &mut HeaderMap) {
         if let Ok(value) = HeaderValue::from_bytes(&self.format()) {
             headers.insert(TRACEPARENT, value);
         }
@@ -190,6 +202,17 @@ mod tests {
         assert_eq!(child.parent_id(), root.span_id());
         assert_ne!(child.span_id(), root.span_id());
         assert!(child.sampled());
+    }
+
+    #[test]
+    fn a_step_has_the_same_id_whoever_asks() {
+        let random = Random::seeded(1);
+        let request = TraceContext::root(&random, true);
+        let ids: std::collections::HashSet<u64> = (0..8).map(|step| request.step(step).span_id()).collect();
+        assert_eq!(ids.len(), 8);
+        assert!(!ids.contains(&request.span_id()));
+        assert_eq!(request.step(3), request.clone().step(3));
+        assert_eq!(request.step(3).parent_id(), request.span_id());
     }
 
     #[test]

@@ -29,10 +29,12 @@ pub(crate) fn tell(cache: &Arc<Cache>) {
     meter
         .f64_observable_gauge("signalbox.cache.estimated_error")
         .with_description(
-            "The share of wrong ones among answers by similarity, and the ends of its 95 % interval",
+            "The share of wrong ones among answers by similarity, the ends of its 95 % interval, and the configured limit",
         )
         .with_callback(move |told| {
+            let limit = looked.upgrade().map_or(0.0, |cache| cache.config.semantic.max_error);
             each(&looked, |tenant, figures| {
+                told.observe(limit, &[tenant.clone(), KeyValue::new("bound", "limit")]);
                 let Some(estimate) = figures.estimate() else { return };
                 for (which, share) in
                     [("estimate", estimate.share), ("low", estimate.low), ("high", estimate.high)]

@@ -8,6 +8,7 @@ use signalbox_proto::common::v1::{Attempt, AttemptKind, AttemptOutcome, Delta, U
 use tokio::time::Instant;
 
 use crate::target::Target;
+use crate::trail::Trail;
 
 /// What an attempt wrote, to count its tokens where the provider reports none. The answer's text is kept elsewhere, once.
 #[derive(Debug, Default)]
@@ -107,11 +108,15 @@ pub(crate) struct Record {
     pub(crate) target: Arc<Target>,
     pub(crate) number: u32,
     pub(crate) kind: AttemptKind,
+    /// Whether vectors are asked for, not an answer.
+    pub(crate) embeds: bool,
     pub(crate) began: Instant,
     pub(crate) unix_ms: i64,
     pub(crate) first_output: Option<Duration>,
     /// Filled in as soon as the provider's headers come, also for an attempt that is cancelled later.
     pub(crate) seen: Arc<OnceLock<Seen>>,
+    /// Where it stands in its trace.
+    pub(crate) trail: Trail,
 }
 
 /// Is what the head of a provider's answer says.
@@ -122,6 +127,11 @@ pub(crate) struct Seen {
 }
 
 impl Record {
+    /// Returns what is asked for, as the GenAI conventions call it.
+    pub(crate) fn operation(&self) -> &'static str {
+        if self.embeds { "embeddings" } else { "chat" }
+    }
+
     /// Whether the provider had begun to answer: then it bills the input.
     pub(crate) fn accepted(&self) -> bool {
         self.seen.get().is_some_and(|seen| (200..300).contains(&seen.http_status))
@@ -131,7 +141,7 @@ impl Record {
     pub(crate) fn end(&self, outcome: AttemptOutcome, usage: Usage, error: String) -> Attempt {
         let cost = self.target.cost(&usage);
         let (remaining_requests, remaining_tokens) = self.target.memory.stats.left(Instant::now());
-        Attempt {
+        let attempt = Attempt {
             remaining_requests,
             remaining_tokens,
             number: self.number,
@@ -149,7 +159,16 @@ impl Record {
             error,
             provider_request_id: self.seen.get().and_then(|seen| seen.request_id.clone()),
             kind: self.kind.into(),
-        }
+        };
+        self.trail.tell(self, Some(&attempt));
+        attempt
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        // Whoever asked left in the middle of it.
+        self.trail.tell(self, None);
     }
 }
 

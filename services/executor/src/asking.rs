@@ -15,6 +15,7 @@ use crate::execute::{Execution, Live, Pace, State};
 use crate::failure::{self, Failure};
 use crate::race::{ABREAST, Contender, first};
 use crate::rescue::Way;
+use crate::trail::Trail;
 use crate::watch::Watch;
 
 /// What is due when nobody spoke in time.
@@ -88,10 +89,12 @@ impl Execution {
             target: Arc::clone(&target),
             number: self.number,
             kind,
+            embeds: false,
             began: begins,
             unix_ms: self.core.clock.unix_ms().saturating_add_unsigned(millis(wait)),
             first_output: None,
             seen: Arc::default(),
+            trail: Trail::of(self.trace.as_ref(), &self.core.random),
         };
         let patience = begins + self.core.first_output(&target, &self.limits);
         let wish = Wish {
@@ -101,6 +104,7 @@ impl Execution {
             deadline: self.deadline,
             around_filter: self.policy.route_around_content_filter,
             seen: Arc::clone(&record.seen),
+            trace: record.trail.headers(),
         };
         field.push(Contender::new(record, async move {
             if !wait.is_zero() {

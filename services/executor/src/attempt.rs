@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use signalbox_mesh::TraceContext;
 use signalbox_proto::common::v1::{ChatRequest, Delta, FinishReason};
 use signalbox_wire::{ErrorClass, ProviderError};
 use tokio::time::Instant;
@@ -30,6 +31,8 @@ pub(crate) struct Wish {
     pub(crate) around_filter: bool,
     /// To be filled in as soon as the provider's headers come.
     pub(crate) seen: Arc<OnceLock<Seen>>,
+    /// What the provider is told of the request's trace.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// Is an attempt that has spoken.
@@ -57,9 +60,12 @@ pub(crate) enum Missed {
 
 /// Asks a target and waits for its first output. Dropping the future ends the exchange.
 pub(crate) async fn attempt(wish: Wish) -> Result<Spoken, Missed> {
-    let Wish { core, target, chat, deadline, around_filter, seen } = wish;
+    let Wish { core, target, chat, deadline, around_filter, seen, trace } = wish;
     let (permit, held) = core.admit(&target, Instant::now()).await.map_err(Missed::Unasked)?;
-    let request = request(&target, &chat, core.now()).map_err(Missed::Unsayable)?;
+    let mut request = request(&target, &chat, core.now()).map_err(Missed::Unsayable)?;
+    if let Some(trace) = &trace {
+        trace.write(request.headers_mut());
+    }
     drop(chat);
     let mut watch = Watch::default();
     let opened = core.ask(&target, deadline, &seen).answer(request, &mut watch).await;

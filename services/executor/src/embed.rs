@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use signalbox_mesh::TraceContext;
 use signalbox_proto::common::v1::{Attempt, AttemptOutcome, Usage, UsageSource};
 use signalbox_proto::executor::v1::{EmbedRequest, EmbedResponse, EmbeddedText};
 use signalbox_wire::openai::embeddings::Vectors;
@@ -14,6 +15,7 @@ use crate::answer::NoAnswer;
 use crate::core::Core;
 use crate::course::{Course, Step};
 use crate::failure::{self, Failure};
+use crate::trail::Trail;
 use crate::watch::Watch;
 
 /// Why one attempt gave no vectors.
@@ -28,6 +30,7 @@ pub(crate) async fn embed(
     request: &EmbedRequest,
     mut course: Course,
     deadline: Instant,
+    trace: Option<&TraceContext>,
 ) -> Result<EmbedResponse, Status> {
     let mut tally = Tally::default();
     let mut attempts = Vec::new();
@@ -39,7 +42,7 @@ pub(crate) async fn embed(
         if Instant::now() >= deadline {
             return Err(failure::late(course.summary()));
         }
-        let mut record = record(core, &next, attempts.len());
+        let mut record = record(core, &next, attempts.len(), trace);
         match attempt(core, request, &mut record, deadline).await {
             Ok(vectors) => {
                 if tally.attempts > 0 {
@@ -65,15 +68,17 @@ pub(crate) async fn embed(
     Err(failure::late(course.summary()))
 }
 
-fn record(core: &Core, step: &Step, before: usize) -> Record {
+fn record(core: &Core, step: &Step, before: usize, trace: Option<&TraceContext>) -> Record {
     Record {
         target: Arc::clone(&step.target),
         number: u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1),
         kind: step.kind,
+        embeds: true,
         began: Instant::now(),
         unix_ms: core.clock.unix_ms(),
         first_output: None,
         seen: Arc::default(),
+        trail: Trail::of(trace, &core.random),
     }
 }
 
@@ -101,9 +106,12 @@ async fn attempt(
         .dialect
         .embed(&request.inputs, request.dimensions, request.extra.as_ref(), target.wire())
         .map_err(Missed::Request)?;
-    let sent = target
+    let mut sent = target
         .request(encoded, core.now())
         .map_err(|words| Missed::Request(RequestError::new("plan", words)))?;
+    if let Some(trace) = record.trail.headers() {
+        trace.write(sent.headers_mut());
+    }
     let patience = core.first_output(&target, &Default::default());
     let ask = core.ask(&target, (record.began + patience).min(deadline), &record.seen);
     let mut watch = Watch::default();

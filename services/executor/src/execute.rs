@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use signalbox_mesh::TraceContext;
 use signalbox_proto::common::v1::{
     Attempt, AttemptOutcome, ChatRequest, Delta, GenerateEvent, Notice, RescuePolicy, Seam, Started,
     TimeLimits, Usage, UsageSource, generate_event, notice, seam,
@@ -38,6 +39,7 @@ pub(crate) struct Execution {
     pub(crate) core: Arc<Core>,
     pub(crate) chat: Arc<ChatRequest>,
     request_id: String,
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) input_tokens: u64,
     pub(crate) limits: TimeLimits,
     pub(crate) arrived: Instant,
@@ -104,6 +106,7 @@ pub(crate) struct Broke {
 pub(crate) struct Checked {
     pub(crate) chat: ChatRequest,
     pub(crate) request_id: String,
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) input_tokens: u64,
     pub(crate) limits: TimeLimits,
     pub(crate) policy: RescuePolicy,
@@ -125,6 +128,7 @@ impl Execution {
         let Checked {
             chat,
             request_id,
+            trace,
             input_tokens,
             limits,
             policy,
@@ -142,6 +146,7 @@ impl Execution {
             core,
             chat: Arc::new(chat),
             request_id,
+            trace,
             input_tokens,
             limits,
             arrived,

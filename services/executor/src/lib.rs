@@ -42,6 +42,7 @@ mod service;
 mod stats;
 mod target;
 mod targets;
+mod trail;
 mod watch;
 
 use std::sync::Arc;

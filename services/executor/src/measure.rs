@@ -26,6 +26,19 @@ pub(crate) fn tell(core: &Arc<Core>) {
             }
         })
         .build();
+    let looked = Arc::downgrade(core);
+    metrics::meter()
+        .i64_observable_gauge("signalbox.target.in_flight")
+        .with_description("Requests under way at a target, over all its deployments")
+        .with_callback(move |told| {
+            let Some(core) = looked.upgrade() else { return };
+            for (id, deployments) in core.targets.all().iter() {
+                let open: u64 = deployments.iter().map(|target| target.memory.stats.read().in_flight).sum();
+                let open = i64::try_from(open).unwrap_or(i64::MAX);
+                told.observe(open, &[KeyValue::new(semconv::TARGET, id.clone())]);
+            }
+        })
+        .build();
 }
 
 const fn level(state: BreakerState) -> u64 {

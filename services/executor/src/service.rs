@@ -57,11 +57,12 @@ impl ExecutorService for Executor {
         let plan = self.plan(&request.plan)?;
         let limits = request.limits.unwrap_or_default();
         let rescue = request.rescue.unwrap_or_default();
-        let request_id = context.request_id().to_owned();
+        let (request_id, trace) = (context.request_id().to_owned(), context.trace().cloned());
         let (course, deadline) = self.course(plan, context, &limits, &rescue, arrived);
         let checked = Checked {
             chat,
             request_id,
+            trace,
             input_tokens: request.input_tokens,
             limits,
             policy: rescue,
@@ -86,9 +87,10 @@ impl ExecutorService for Executor {
             ));
         }
         let plan = self.plan(&request.plan)?;
+        let trace = context.trace().cloned();
         let (course, deadline) =
             self.course(plan, context, &TimeLimits::default(), &RescuePolicy::default(), arrived);
-        embed::embed(&self.0, &request, course, deadline).await.map(Response::new)
+        embed::embed(&self.0, &request, course, deadline, trace.as_ref()).await.map(Response::new)
     }
 
     async fn list_targets(

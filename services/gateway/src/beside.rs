@@ -13,6 +13,7 @@ use crate::{
     Mesh,
     outlet::Outlet,
     pipeline::{self, Call},
+    trail::Trail,
 };
 
 /// The right to fill an entry, given beside a hit.
@@ -37,6 +38,8 @@ pub(crate) fn ask(mesh: &Arc<Mesh>, call: &Call, beside: Beside) -> BoxFuture<'s
         call.request.client_request_id = None;
         call.request.idempotency_key = None;
         call.beside = Some(beside);
+        // A span beside the one of the request that was answered.
+        call.trail = Trail::begin(&mut call.context, &mesh.random, now);
         let deadline = call.deadline;
         let mut outlet = Outlet::whole(now);
         let answered =

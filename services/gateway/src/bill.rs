@@ -13,10 +13,13 @@ use signalbox_proto::{
     common::v1::{GenerateEvent, delta::Content},
     metering::v1::{RequestOutcome, Settlement},
 };
+use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Status};
 
-use crate::{follow::Turn, ledger::Ledger, measure, parts::is_away, shadow::Joint};
+use crate::{
+    follow::Turn, ledger::Ledger, measure, parts::is_away, pipeline::Call, shadow::Joint, trail::Trail,
+};
 
 /// What is known of the attempt that is under way.
 #[derive(Default)]
@@ -252,15 +255,27 @@ pub(crate) struct Bill {
     joint: OnceLock<Arc<Joint>>,
     ledger: Ledger,
     clock: Arc<dyn Clock>,
+    pub(crate) trail: Trail,
+    arrived: Instant,
+    deadline: Instant,
     /// Dropped behind everything else.
     _open: TaskTrackerToken,
 }
 
 impl Bill {
     /// Opens the bill of an admitted request.
-    pub(crate) fn open(record: Settlement, input_tokens: u64, ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn open(
+        record: Settlement,
+        input_tokens: u64,
+        ledger: Ledger,
+        clock: Arc<dyn Clock>,
+        call: &Call,
+    ) -> Self {
         measure::began(&record);
         Self {
+            trail: call.trail.clone(),
+            arrived: call.arrived,
+            deadline: call.deadline,
             record,
             input_tokens,
             outcome: None,
@@ -344,6 +359,12 @@ impl Drop for Bill {
         let outcome = self.outcome.unwrap_or(RequestOutcome::Cancelled);
         record.set_outcome(outcome);
         record.r#final = true;
+        if record.timings.is_none() {
+            let total_ms = u64::try_from(self.arrived.elapsed().as_millis()).unwrap_or(u64::MAX);
+            record.timings = Some(Timings { total_ms, ..Timings::default() });
+        }
+        self.trail.settled(&record);
+        measure::check(&record, self.deadline);
         match self.joint.take() {
             Some(joint) => joint.ended(record, outcome == RequestOutcome::Cancelled),
             None => self.ledger.settle(record),

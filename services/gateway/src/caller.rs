@@ -11,7 +11,7 @@ use signalbox_proto::{
 use tokio::time::Instant;
 use tonic::{Code, Request, Status, metadata::MetadataMap};
 
-use crate::{Mesh, parts, pipeline::Call};
+use crate::{Mesh, parts, pipeline::Call, trail::Trail};
 
 /// A caller that nobody has identified yet.
 pub(crate) struct Caller {
@@ -48,8 +48,10 @@ impl Caller {
         let deadline = self.context.deadline().map_or(own, |client| client.min(own));
         let mut context = self.context.clone();
         context.set_deadline(deadline);
+        let trail = Trail::begin(&mut context, &mesh.random, self.arrived);
         Arc::new(Call {
             context,
+            trail,
             credential: self.credential.clone(),
             peer_ip: self.peer_ip.clone(),
             request,

@@ -128,6 +128,8 @@ impl Released {
 struct Delivery {
     fill: Option<Fill>,
     again: Option<Again>,
+    /// Whether the guard screens it.
+    guarded: bool,
     resume: Resume,
     teller: Teller,
     /// The entry that the answer came from, or goes into.
@@ -135,13 +137,14 @@ struct Delivery {
 }
 
 impl Delivery {
-    fn begin(answer: Box<Answer>, log: Log, entry: &mut Entry) -> (Events, Box<Self>) {
+    fn begin(answer: Box<Answer>, log: Log, entry: &mut Entry, guarded: bool) -> (Events, Box<Self>) {
         let Answer { source, started, fill, again, saved_nanousd } = *answer;
         let hit = started.cache.as_ref().and_then(|c| c.entry_id.clone());
         let delivery = Self {
             entry_id: hit.or_else(|| fill.as_ref().map(|fill| fill.entry_id().to_owned())),
             fill,
             again,
+            guarded,
             resume: Resume { follows: matches!(source, Source::Follow(_)), ..Resume::default() },
             teller: Teller {
                 started: Some(started),
@@ -166,6 +169,9 @@ impl Delivery {
     ) {
         let ScreenedEvent { client, stored, client_only } = event;
         let Some(client) = client else { return };
+        if self.guarded && !client_only {
+            entry.bill.trail.content(|content| content.answered(stored.as_ref().unwrap_or(&client)));
+        }
         // What a budget cut short is nobody else's answer.
         let cut = matches!(&client.kind, Some(Kind::Finished(finished)) if entry.is_cut(finished));
         if !client_only && !cut && (self.fill.is_some() || self.resume.follows) {
@@ -195,7 +201,7 @@ pub(crate) async fn deliver(
     outlet: &mut Outlet,
 ) -> Result<(), Status> {
     let progress = entry.bill.progress();
-    let (mut events, mut delivery) = Delivery::begin(answer, log, entry);
+    let (mut events, mut delivery) = Delivery::begin(answer, log, entry, !inspected.unguarded);
     let mut corrected = false;
 
     let closed = loop {
@@ -352,14 +358,19 @@ impl Teller {
                 {
                     started.route = Some(route);
                 }
-                self.begin(source.model, outlet);
+                self.begin(source.model, entry, outlet);
             }
             Some(Kind::Finished(finished)) => {
-                self.begin(finished.model.clone(), outlet);
+                self.begin(finished.model.clone(), entry, outlet);
                 self.finish(finished, entry, outlet);
             }
             Some(kind) => {
-                self.begin(String::new(), outlet);
+                match &kind {
+                    Kind::Seam(seam) => entry.bill.trail.seam(seam),
+                    Kind::Notice(notice) => entry.bill.trail.notice(notice),
+                    _ => {}
+                }
+                self.begin(String::new(), entry, outlet);
                 outlet.send(kind);
             }
             None => {}
@@ -367,10 +378,11 @@ impl Teller {
     }
 
     /// Sends `started` and what was noticed before it, once.
-    fn begin(&mut self, model: String, outlet: &mut Outlet) {
+    fn begin(&mut self, model: String, entry: &Entry, outlet: &mut Outlet) {
         let Some(started) = self.started.take() else { return };
         outlet.send(Kind::Started(Started { model, ..started }));
         for notice in self.log.notices.drain(..) {
+            entry.bill.trail.notice(&notice);
             outlet.send(Kind::Notice(notice));
         }
     }
@@ -409,6 +421,7 @@ impl Teller {
         finished.timings = Some(timings);
         entry.bill.timings(timings);
         self.finished = true;
+        entry.bill.trail.finished(&finished);
         // Before the last event leaves: a client that hangs up right after it has had its answer.
         entry.bill.outcome(RequestOutcome::Ok);
         outlet.send(Kind::Finished(finished));
@@ -416,7 +429,7 @@ impl Teller {
 
     /// Ends an answer that the guard stopped: a notice that names the policy, and a finish reason that is no success.
     fn blocked(&mut self, by: BlockedBy, entry: &mut Entry, outlet: &mut Outlet) {
-        self.begin(String::new(), outlet);
+        self.begin(String::new(), entry, outlet);
         entry.bill.outcome(RequestOutcome::OutputBlocked);
         let message = format!("the answer was stopped by the guard policy `{}` ({})", by.policy, by.detector);
         outlet.send(Kind::Notice(Notice {

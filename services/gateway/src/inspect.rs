@@ -13,6 +13,7 @@ use crate::{
     Mesh,
     parts::{self, is_away},
     pipeline::{Call, Log},
+    trail::Step,
 };
 
 /// A prompt that may go on.
@@ -86,7 +87,7 @@ pub(crate) async fn inspect_with(
 ) -> Result<Box<Inspected>, Status> {
     let chat = call.request.chat.clone().unwrap_or_default();
     let context = call.context.clone().with_principal(&principal.tenant, &principal.id);
-    let request = context.request(InspectRequest {
+    let request = call.trail.within(Step::Inspect, &context).request(InspectRequest {
         chat: Some(chat.clone()),
         policy: principal.guard_policy.clone(),
         wishes: call.request.policies.as_ref().and_then(|p| p.guard.clone()),
@@ -94,7 +95,9 @@ pub(crate) async fn inspect_with(
         judge_answer,
     });
     let limit_ms = mesh.config.load().steps.inspect_ms;
-    match parts::step("guard", limit_ms, mesh.parts.guard().inspect(request)).await {
+    let inspected = parts::step("guard", limit_ms, mesh.parts.guard().inspect(request)).await;
+    call.trail.ends(Step::Inspect);
+    match inspected {
         Ok(answer) if answer.verdict() == Verdict::Block => Err(blocked(answer.blocked_by)),
         Ok(answer) => Ok(passed(chat, answer)),
         Err(status) if principal.guard_fail_open && is_away(&status) => Ok(Box::new(Inspected {

@@ -14,6 +14,7 @@ use crate::{
     Mesh,
     inspect::{self, Inspected},
     pipeline::{Call, Entry, Log, micros},
+    trail::Step,
 };
 
 /// Bytes of an answer that are read.
@@ -76,7 +77,7 @@ pub(crate) async fn ask(
         granted_output_tokens: u64::from(output),
         ..ExecuteRequest::default()
     };
-    let request = context.request(tokio_stream::once(request));
+    let request = entry.bill.trail.within(Step::Execute, context).request(tokio_stream::once(request));
     let mut text = String::new();
     let asked = async {
         let mut stream = mesh.parts.executor().execute(request).await?.into_inner();

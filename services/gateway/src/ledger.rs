@@ -8,6 +8,7 @@ use signalbox_proto::{
     metering::v1::{SettleRequest, Settlement},
     router::v1::{Report, ReportRequest},
 };
+use signalbox_telemetry::metrics::{self, Invariant};
 use tokio::sync::mpsc;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tonic::Code;
@@ -42,6 +43,7 @@ impl Ledger {
             retry: Duration::from_millis(config.retry_ms),
         };
         shutdown.spawn(delivery.run(records, shutdown.clone()));
+        measure::tell(&spool, &queue);
         Self { queue, spool, open }
     }
 
@@ -69,7 +71,10 @@ impl Ledger {
 fn keep(spool: &Mutex<Spool>, records: &[Settlement]) {
     if let Err(error) = spool.lock().append(records) {
         for record in records {
-            tracing::error!(request_id = %record.request_id, %error, "a settlement is lost");
+            metrics::violated(
+                Invariant::M2,
+                &format!("the settlement of {} is lost: {error}", record.request_id),
+            );
         }
     }
 }

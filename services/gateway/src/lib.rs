@@ -10,6 +10,7 @@ mod beside;
 mod bill;
 mod caller;
 mod config;
+mod content;
 mod deliver;
 mod door;
 mod error;
@@ -32,6 +33,7 @@ mod service;
 mod shadow;
 mod slice;
 mod spool;
+mod trail;
 mod validate;
 mod web;
 

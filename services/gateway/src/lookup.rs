@@ -19,6 +19,7 @@ use crate::{
     judge,
     parts::{self, is_optional_loss},
     pipeline::{Call, Entry, Log, micros, no_cache, only_if_cached},
+    trail::Step,
 };
 
 /// What the cache knows.
@@ -106,7 +107,7 @@ async fn lookup(
     }
     let (judge_answer, vector) = judged.unzip();
     let begun = Instant::now();
-    let request = context.request(LookupRequest {
+    let request = call.trail.within(Step::Lookup, context).request(LookupRequest {
         chat: Some(inspected.chat.clone()),
         policy,
         policy_name: principal.cache_policy.clone(),
@@ -119,7 +120,9 @@ async fn lookup(
     let limit_ms = mesh.config.load().steps.lookup_ms;
     let asked = tokio::time::timeout(Duration::from_millis(limit_ms), first(mesh, request)).await;
     log.lookup_us += micros(begun);
+    call.trail.ends(Step::Lookup);
     let asked = asked.unwrap_or_else(|_| Err(parts::away("cache", "the cache did not answer in time")));
+    let asked = asked.inspect_err(|status| parts::missed("cache", status));
     match asked {
         Ok((result, stream)) => Ok(read(result, stream)),
         Err(status) if is_optional_loss(&status) && !only_if_cached(call) => {

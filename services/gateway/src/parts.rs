@@ -12,6 +12,8 @@ use signalbox_proto::{
 };
 use tonic::{Code, Response, Status};
 
+use crate::measure;
+
 /// Channels to the other services.
 #[derive(Clone)]
 pub struct Parts {
@@ -58,10 +60,11 @@ pub(crate) fn step<T>(
     // Boxed: a client's call holds some 12 KiB, and would stay part of every open stream that is past this step.
     let call = Box::pin(call);
     async move {
-        match tokio::time::timeout(Duration::from_millis(limit_ms), call).await {
+        let answer = match tokio::time::timeout(Duration::from_millis(limit_ms), call).await {
             Ok(answer) => answer.map(Response::into_inner),
             Err(_) => Err(away(part, &format!("{part} did not answer within {limit_ms} ms"))),
-        }
+        };
+        answer.inspect_err(|status| missed(part, status))
     }
 }
 
@@ -71,6 +74,13 @@ pub(crate) fn away(part: &str, message: &str) -> Status {
         .with_metadata("service", part)
         .with_retry(Duration::from_secs(1))
         .into()
+}
+
+/// Counts a call that found its part away.
+pub(crate) fn missed(part: &'static str, status: &Status) {
+    if is_away(status) {
+        measure::away(part);
+    }
 }
 
 /// Whether a status says that the part is away, rather than that it answered.

@@ -33,10 +33,12 @@ use crate::{
     judge,
     later::{again, take_over},
     lookup::{self, Known},
+    measure,
     outlet::Outlet,
     parts::{self, is_optional_loss},
     relay::Source,
     shadow,
+    trail::{Step, Trail},
 };
 
 /// A request as it came in: shared by all that its way needs, because it is large.
@@ -44,6 +46,7 @@ use crate::{
 pub(crate) struct Call {
     /// Id, deadline and trace; tenant and principal are added by admission.
     pub(crate) context: RequestContext,
+    pub(crate) trail: Trail,
     /// The bearer credential; empty when none was sent.
     pub(crate) credential: String,
     /// The caller's address; empty when unknown.
@@ -86,6 +89,7 @@ impl Log {
     /// Notes that the request goes on without a part.
     pub(crate) fn degraded(&mut self, part: &'static str, message: &str) {
         tracing::warn!(part, message, "degraded");
+        measure::degraded(part);
         self.notices.push(Notice {
             kind: notice::Kind::Degraded.into(),
             part: part.into(),
@@ -105,7 +109,8 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outle
     let mut log = Log::default();
 
     // 1  Who calls, may they, and what is in the prompt.
-    let (mut entry, inspected) = Box::pin(enter(mesh, &call, &mut log)).await?;
+    let entered = Box::pin(enter(mesh, &call, &mut log)).await;
+    let (mut entry, inspected) = entered.inspect_err(|status| call.trail.refused(status))?;
     let context = call.context.clone().with_principal(&entry.principal.tenant, &entry.principal.id);
 
     let ended = async {
@@ -113,6 +118,9 @@ pub(crate) async fn answer(mesh: &Arc<Mesh>, call: Arc<Call>, outlet: &mut Outle
         if inspected.question.is_some() {
             inspected =
                 Box::pin(judge::decide(mesh, &context, &call, &mut entry, inspected, &mut log)).await?;
+        }
+        if !inspected.unguarded {
+            call.trail.content(|content| content.asked(&inspected.chat));
         }
 
         // 2  Known already?
@@ -241,7 +249,7 @@ fn same_policies(a: &Principal, b: &Principal) -> bool {
 }
 
 async fn admit(mesh: &Mesh, call: &Call) -> Result<(Entry, Vec<Notice>), Status> {
-    let request = call.context.request(AdmitRequest {
+    let request = call.trail.within(Step::Admit, &call.context).request(AdmitRequest {
         credential: call.credential.clone(),
         chat: call.request.chat.clone(),
         attribution: call.request.attribution.clone(),
@@ -251,8 +259,9 @@ async fn admit(mesh: &Mesh, call: &Call) -> Result<(Entry, Vec<Notice>), Status>
         loopback: mesh.loopback,
         ..AdmitRequest::default()
     });
-    let admission = mesh.admissions.admit(&mesh.parts, request).await?;
-    Ok(open(mesh, call, admission))
+    let admission = mesh.admissions.admit(&mesh.parts, request).await;
+    call.trail.ends(Step::Admit);
+    Ok(open(mesh, call, admission?))
 }
 
 /// Opens the bill at once, so that whatever happens next is settled.
@@ -282,7 +291,7 @@ fn open(mesh: &Mesh, call: &Call, admission: Admission) -> (Entry, Vec<Notice>) 
             ..Notice::default()
         })
         .collect();
-    let bill = Bill::open(record, input_tokens, mesh.ledger.clone(), Arc::clone(&mesh.clock));
+    let bill = Bill::open(record, input_tokens, mesh.ledger.clone(), Arc::clone(&mesh.clock), call);
     let sampling = call.request.chat.as_ref().and_then(|c| c.sampling.as_ref());
     let entry = Entry {
         principal,
@@ -340,7 +349,7 @@ pub(crate) async fn plan(
     let begun = Instant::now();
     let Ask { context, call, principal, chat, .. } = ask;
     let policies = call.request.policies.as_ref();
-    let request = context.request(PlanRequest {
+    let request = call.trail.within(Step::Plan, context).request(PlanRequest {
         chat: Some(ChatRequest::clone(chat)),
         input_tokens: ask.input_tokens,
         policy: policies.and_then(|p| p.route.clone()),
@@ -353,6 +362,7 @@ pub(crate) async fn plan(
     let limit_ms = mesh.config.load().steps.plan_ms;
     let planned = parts::step("router", limit_ms, mesh.parts.router().plan(request)).await;
     log.plan_us = micros(begun);
+    call.trail.ends(Step::Plan);
     match planned {
         Ok(plan) => {
             ask.progress.lock().routed(plan.record);
@@ -406,7 +416,8 @@ pub(crate) async fn execute(
         input_tokens: ask.input_tokens,
         ..ExecuteRequest::default()
     };
-    let request = ask.context.request(grant::messages(request, grant.as_mut()));
+    let request = grant::messages(request, grant.as_mut());
+    let request = ask.call.trail.within(Step::Execute, ask.context).request(request);
     let first = plan.targets.first().map(|t| t.target_id.clone()).unwrap_or_default();
     // From here on a dropped request may have cost something.
     let progress = &ask.progress;
@@ -415,6 +426,7 @@ pub(crate) async fn execute(
     match Box::pin(async { mesh.parts.executor().execute(request).await }).await {
         Ok(stream) => Ok(stream.into_inner()),
         Err(status) => {
+            parts::missed("executor", &status);
             // A deadline that strikes here struck while a provider was being asked.
             if status.code() != Code::DeadlineExceeded {
                 progress.lock().refuse();

@@ -21,6 +21,7 @@ use crate::{
     grant::Grant,
     ledger::Ledger,
     pipeline::{Ask, Plan},
+    trail::Step,
 };
 
 /// A bill that copies add to; settled when the last who adds to it has let go.
@@ -106,7 +107,7 @@ pub(crate) fn begin(
             joint: bill.joint(),
             mesh: Arc::clone(mesh),
         };
-        let mut context = ask.context.clone();
+        let mut context = ask.call.trail.within(Step::Execute, ask.context).into_owned();
         // A copy that fails is a result.
         context.set_retry_budget(0);
         let request = ExecuteRequest {

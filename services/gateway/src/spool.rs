@@ -65,6 +65,11 @@ impl Spool {
         self.head == self.end
     }
 
+    /// Bytes that wait to be delivered, and the bound of the file.
+    pub(crate) fn waiting(&self) -> (u64, u64) {
+        (self.end - self.head, self.max)
+    }
+
     /// Whether the bound is reached.
     pub(crate) fn is_full(&self) -> bool {
         self.end >= self.max

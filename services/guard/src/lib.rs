@@ -12,6 +12,7 @@ pub mod eval;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod injection;
+mod measure;
 mod naming;
 mod policy;
 mod reading;

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture};
@@ -24,6 +25,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use crate::{
     contents::{Doubt, SystemPrompt, WayBack},
     injection::Channel,
+    measure,
     naming::Naming,
     policy::{
         Policies, Policy, Refused, SourceName,
@@ -256,6 +258,7 @@ impl GuardService for Guard {
     type ScreenStream = Screening<Streaming<ScreenRequest>>;
 
     async fn inspect(&self, request: Request<InspectRequest>) -> Result<Response<InspectResponse>, Status> {
+        let begun = Instant::now();
         let context = identified(&request)?;
         let InspectRequest { chat, policy, wishes, conversation_id, judge_answer } = request.into_inner();
         let Some(mut chat) = chat else {
@@ -282,10 +285,13 @@ impl GuardService for Guard {
         };
         // Patterns that block have settled it.
         let mut question = None;
-        if found.blocked.is_none() && !suspects.is_empty() {
+        let learned = found.blocked.is_none() && !suspects.is_empty();
+        if learned {
             question = core.tiers(&context, &policy, &chat, &suspects, judge_answer, &mut found).await?;
         }
-        core.answer(&context, &policy, chat, found, question).map(Response::new)
+        let answer = core.answer(&context, &policy, chat, found, question)?;
+        measure::inspected(&policy.name, &answer, learned, begun.elapsed());
+        Ok(Response::new(answer))
     }
 
     async fn screen(
@@ -433,7 +439,10 @@ impl<S> Screening<S> {
                 screen.flush(&mut out);
             }
             self.release(out);
-            let kind = screen_response::Kind::Closed(screen.close());
+            let policy = Arc::clone(screen.policy());
+            let closed = screen.close();
+            measure::screened(&policy.name, &closed);
+            let kind = screen_response::Kind::Closed(closed);
             self.ready.push_back(ScreenResponse { kind: Some(kind) });
         }
     }

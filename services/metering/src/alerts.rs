@@ -6,7 +6,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
-use crate::budget::{Budget, Unit};
+use crate::{
+    budget::{Budget, Unit},
+    measure,
+};
 
 /// Alerts that a slow watcher may lag behind; it then hears again of what is still active.
 const BACKLOG: usize = 256;
@@ -115,6 +118,7 @@ impl Alerts {
 
     /// Tells all watchers, the log, and whoever delivers: this replica found it.
     pub(crate) fn tell(&self, alert: Alert) {
+        measure::told(&alert);
         tracing::warn!(
             id = alert.id,
             kind = ?alert.kind,

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use signalbox_telemetry::metrics::{self, Invariant};
+
 /// Violations of the invariants that metering owns (DESIGN.md §3), seen at run time. All stay 0. Clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Violations(Arc<Counts>);
@@ -37,21 +39,20 @@ impl Violations {
 
     pub(crate) fn count_m1(&self, request_id: &str, attempt: u32) {
         self.0.m1.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(
-            invariant = "M1",
-            request_id,
-            attempt,
-            "an attempt was reported twice with different usage"
-        );
+        let what = format!("attempt {attempt} of {request_id} was reported twice with different usage");
+        metrics::violated(Invariant::M1, &what);
     }
 
     pub(crate) fn count_m2(&self, request_id: &str) {
         self.0.m2.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(invariant = "M2", request_id, "a request was settled twice with different outcomes");
+        metrics::violated(Invariant::M2, &format!("{request_id} was settled twice with different outcomes"));
     }
 
     pub(crate) fn count_b1(&self, tenant: &str, budget: &str, past: i64) {
         self.0.b1.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(invariant = "B1", tenant, budget, past, "a hard budget was passed");
+        metrics::violated(
+            Invariant::B1,
+            &format!("the hard budget {budget} of {tenant} was passed by {past}"),
+        );
     }
 }

@@ -38,6 +38,7 @@ mod jwt;
 mod keys;
 mod ledger;
 mod limit;
+mod measure;
 mod meters;
 mod network;
 mod period;
@@ -168,7 +169,9 @@ pub async fn open(shared: Live<Shared>, config: Config, environment: Environment
         shutdown: &shutdown,
     };
     let (backend, keys) = opening.open().await?;
-    watch_traffic(&config, &backend, &alerts, &environment, &shutdown)?;
+    let standing = measure::Standing::default();
+    measure::begin(&standing);
+    watch_traffic(&config, &backend, &alerts, standing, &environment, &shutdown)?;
     // A vocabulary takes a tenth of a second and more, which no request shall wait for.
     let models = shared.load();
     let _loaded = tokio::task::spawn_blocking(move || {
@@ -284,6 +287,7 @@ fn watch_traffic(
     config: &Config,
     backend: &Arc<dyn Backend>,
     alerts: &Alerts,
+    standing: measure::Standing,
     environment: &Environment,
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
@@ -304,6 +308,7 @@ fn watch_traffic(
     let watchman = Watchman {
         backend: Arc::clone(backend),
         alerts: alerts.clone(),
+        standing,
         clock: Arc::clone(&environment.clock),
         config: config.alerts.clone(),
     };

@@ -1,12 +1,12 @@
 //! Questions about usage: from where they are answered, and the sums of their groups.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt::Write as _};
 
 use signalbox_proto::{common::v1::CacheState, metering::v1::RequestOutcome};
 
 use crate::{
     refusal::Refusal,
-    rollup::{Cell, CellKey, DAY_MS, Grain, HOUR_MS},
+    rollup::{Cell, CellKey, DAY_MS, Detail, Grain, HOUR_MS, SEPARATOR},
 };
 
 /// Something that usage can be grouped or filtered by.
@@ -59,6 +59,13 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// Counts requests of a cell by how they ended.
+    fn count(&mut self, key: &CellKey<'_>, requests: i64) {
+        self.succeeded += if key.outcome == RequestOutcome::Ok { requests } else { 0 };
+        let cached = matches!(key.cache, CacheState::Exact | CacheState::Semantic | CacheState::Follow);
+        self.cached += if cached { requests } else { 0 };
+    }
+
     /// A percentile of the requests' durations; 0 without any.
     pub(crate) fn duration_ms(&self, percent: i64) -> u64 {
         self.sum.durations.percentile(percent).unwrap_or(0)
@@ -76,15 +83,29 @@ impl Group {
 }
 
 impl Question {
-    /// Whether users or tags are asked for.
-    fn is_fine(&self) -> bool {
-        let asked = self.group_by.iter().chain(self.filters.iter().map(|(dimension, _)| dimension));
-        asked.into_iter().any(|dimension| matches!(dimension, Dimension::User | Dimension::Tag(_)))
+    fn asks(&self, which: fn(&Dimension) -> bool) -> bool {
+        self.group_by.iter().chain(self.filters.iter().map(|(dimension, _)| dimension)).any(which)
     }
 
-    /// What answers for which time: days where whole ones are asked for, then hours, and the ledger for the rest.
-    pub(crate) fn segments(&self) -> Vec<Segment> {
-        let fine = self.is_fine();
+    /// What cells of an hour must tell apart.
+    fn detail(&self) -> Detail {
+        let fine = self.asks(|dimension| matches!(dimension, Dimension::User | Dimension::Tag(_)));
+        if fine { Detail::Fine } else { Detail::Coarse }
+    }
+
+    /// What cells of a day must tell apart.
+    fn daily_detail(&self) -> Detail {
+        use Dimension::{Cache, Outcome, Tenant, User};
+        match self.detail() {
+            Detail::Fine if !self.asks(|d| !matches!(d, Tenant | User | Cache | Outcome)) => Detail::Users,
+            detail => detail,
+        }
+    }
+
+    /// What answers for which time: days where whole ones are asked for, then hours, and the ledger for the rest. From
+    /// `users_from_unix_ms` on, where a day begins, there are cells by user alone.
+    pub(crate) fn segments(&self, users_from_unix_ms: i64) -> Vec<Segment> {
+        let detail = self.detail();
         let (from, to) = (self.from_unix_ms, self.to_unix_ms);
         let aligned = |ms: i64| self.step_ms % ms == 0;
         let up = |at: i64, ms: i64| at.saturating_add(ms - 1).div_euclid(ms) * ms;
@@ -101,66 +122,105 @@ impl Question {
             segments = vec![Segment {
                 from_unix_ms: inner.0,
                 to_unix_ms: inner.1,
-                grain: Some(Grain { daily, fine }),
+                grain: Some(Grain { daily, detail }),
             }];
         }
         if marks.is_empty() {
             return vec![Segment { from_unix_ms: from, to_unix_ms: to, grain: None }];
         }
         for (depth, (outer, inner)) in marks.iter().enumerate() {
-            let grain = (depth > 0).then_some(Grain { daily: false, fine });
+            let grain = (depth > 0).then_some(Grain { daily: false, detail });
             for (from_unix_ms, to_unix_ms) in [(outer.0, inner.0), (inner.1, outer.1)] {
                 if from_unix_ms < to_unix_ms {
                     segments.push(Segment { from_unix_ms, to_unix_ms, grain });
                 }
             }
         }
+        if self.daily_detail() == Detail::Users {
+            segments =
+                segments.into_iter().flat_map(|segment| by_user(segment, users_from_unix_ms)).collect();
+        }
         segments
     }
+}
+
+/// Has days answered by the cells that tell users alone apart, where there are such.
+fn by_user(segment: Segment, from_unix_ms: i64) -> Vec<Segment> {
+    if !segment.grain.is_some_and(|grain| grain.daily) {
+        return vec![segment];
+    }
+    let between = from_unix_ms.clamp(segment.from_unix_ms, segment.to_unix_ms);
+    let users = Some(Grain { daily: true, detail: Detail::Users });
+    let parts = [
+        Segment { to_unix_ms: between, ..segment },
+        Segment { from_unix_ms: between, grain: users, ..segment },
+    ];
+    parts.into_iter().filter(|part| part.from_unix_ms < part.to_unix_ms).collect()
 }
 
 /// The groups of a question, as they are summed.
 pub(crate) struct Sums<'a> {
     question: &'a Question,
-    groups: HashMap<(Vec<String>, i64), Group>,
+    /// By the values and the step, as [`Sums::label`] writes them.
+    groups: HashMap<String, Group>,
     max_groups: usize,
+    label: String,
 }
 
 impl<'a> Sums<'a> {
     /// Begins to sum; more groups than that are refused.
     pub(crate) fn new(question: &'a Question, max_groups: usize) -> Self {
-        Self { question, groups: HashMap::new(), max_groups }
+        Self { question, groups: HashMap::new(), max_groups, label: String::new() }
     }
 
-    /// Adds what happened at a time, or in the cell that begins then.
-    pub(crate) fn add(&mut self, key: &CellKey, at: i64, cell: &Cell) -> Result<(), Refusal> {
+    /// Adds what happened at a time.
+    pub(crate) fn add(&mut self, key: &CellKey<'_>, at: i64, cell: &Cell) -> Result<(), Refusal> {
+        if let Some(group) = self.group(key, at)? {
+            group.sum.merge(cell);
+            group.count(key, cell.requests);
+        }
+        Ok(())
+    }
+
+    /// Adds a stored cell that begins at a time; false: it is unreadable, and the sums are of no use.
+    pub(crate) fn add_stored(&mut self, key: &str, at: i64, cell: &[u8]) -> Result<bool, Refusal> {
+        let Some(key) = CellKey::read(key) else { return Ok(false) };
+        let Some(group) = self.group(&key, at)? else { return Ok(true) };
+        let Some(requests) = group.sum.merge_stored(cell) else { return Ok(false) };
+        group.count(&key, requests);
+        Ok(true)
+    }
+
+    /// The group of a cell; `None`: it is not asked for.
+    fn group(&mut self, key: &CellKey<'_>, at: i64) -> Result<Option<&mut Group>, Refusal> {
         let question = self.question;
         if !question.filters.iter().all(|(dimension, value)| key.value(dimension) == value) {
-            return Ok(());
+            return Ok(None);
         }
-        let values: Vec<String> = question.group_by.iter().map(|d| key.value(d).to_owned()).collect();
         let step = if question.step_ms > 0 { at.div_euclid(question.step_ms) * question.step_ms } else { 0 };
-        let (known, max) = (self.groups.len(), self.max_groups);
-        let group = match self.groups.entry((values, step)) {
-            std::collections::hash_map::Entry::Occupied(group) => group.into_mut(),
-            std::collections::hash_map::Entry::Vacant(_) if known >= max => {
+        self.label.clear();
+        for dimension in &question.group_by {
+            self.label.push_str(key.value(dimension));
+            self.label.push(SEPARATOR);
+        }
+        // Writing to a string cannot fail.
+        let _written = write!(self.label, "{step}");
+        if !self.groups.contains_key(&self.label) {
+            if self.groups.len() >= self.max_groups {
+                let max = self.max_groups;
                 let what = format!("the answer has more than {max} groups; ask for fewer, or a shorter time");
                 return Err(Refusal::invalid("group_by", what));
             }
-            std::collections::hash_map::Entry::Vacant(place) => place.insert(Group::default()),
-        };
-        group.sum.merge(cell);
-        group.succeeded += if key.outcome == RequestOutcome::Ok { cell.requests } else { 0 };
-        let cached = matches!(key.cache, CacheState::Exact | CacheState::Semantic | CacheState::Follow);
-        group.cached += if cached { cell.requests } else { 0 };
-        Ok(())
+            let values = question.group_by.iter().map(|d| key.value(d).to_owned()).collect();
+            let new = Group { values, step_unix_ms: step, ..Group::default() };
+            self.groups.insert(self.label.clone(), new);
+        }
+        Ok(self.groups.get_mut(&self.label))
     }
 
     /// The groups, dearest first, and whether some were left out.
     pub(crate) fn ranked(self) -> (Vec<Group>, bool) {
-        let named = |((values, step_unix_ms), group)| Group { values, step_unix_ms, ..group };
-        let mut ranked: Vec<Group> =
-            self.groups.into_iter().map(named).filter(|g| !g.sum.is_empty()).collect();
+        let mut ranked: Vec<Group> = self.groups.into_values().filter(|g| !g.sum.is_empty()).collect();
         let rank = |g: &Group| (std::cmp::Reverse(g.sum.cost_nanousd), g.step_unix_ms, g.values.clone());
         ranked.sort_by_cached_key(rank);
         let truncated = ranked.len() > self.question.limit;
@@ -182,7 +242,7 @@ mod tests {
     #[test]
     fn a_month_is_read_from_days_and_its_edges_from_hours_and_the_ledger() {
         let from = 3 * DAY_MS - HOUR_MS - 5;
-        let segments = question(from, 33 * DAY_MS + 7, 0).segments();
+        let segments = question(from, 33 * DAY_MS + 7, 0).segments(0);
         let found: Vec<_> =
             segments.iter().map(|s| (s.from_unix_ms, s.to_unix_ms, s.grain.map(|g| g.daily))).collect();
         let expected = [
@@ -192,19 +252,30 @@ mod tests {
             (from + 5, 3 * DAY_MS, Some(false)),
         ];
         assert_eq!(found, expected);
-        let minutes = question(0, DAY_MS, 60_000).segments();
+        let minutes = question(0, DAY_MS, 60_000).segments(0);
         assert_eq!(minutes, [Segment { from_unix_ms: 0, to_unix_ms: DAY_MS, grain: None }]);
         let mut by_user = question(0, DAY_MS, HOUR_MS);
         by_user.filters = vec![(Dimension::User, "u".to_owned())];
-        assert_eq!(by_user.segments()[0].grain, Some(Grain { daily: false, fine: true }));
+        assert_eq!(by_user.segments(0)[0].grain, Some(Grain { daily: false, detail: Detail::Fine }));
+        by_user.step_ms = 0;
+        by_user.to_unix_ms = 9 * DAY_MS;
+        let grains = |question: &Question| -> Vec<_> {
+            let segments = question.segments(4 * DAY_MS);
+            segments.iter().map(|s| (s.to_unix_ms / DAY_MS, s.grain.unwrap().detail)).collect()
+        };
+        assert_eq!(grains(&by_user), [(4, Detail::Fine), (9, Detail::Users)]);
+        by_user.group_by = vec![Dimension::Model];
+        assert_eq!(grains(&by_user), [(9, Detail::Fine)], "of whom and which model only the finest tells");
     }
 
     proptest! {
         #[test]
         fn segments_cover_every_moment_once(
-            from in 0..5 * DAY_MS, length in 0..9 * DAY_MS, step in prop_oneof![Just(0), Just(60_000), Just(HOUR_MS), Just(DAY_MS)]
+            from in 0..5 * DAY_MS, length in 0..9 * DAY_MS, users in any::<bool>(), step in prop_oneof![Just(0), Just(60_000), Just(HOUR_MS), Just(DAY_MS)]
         ) {
-            let mut segments = question(from, from + length, step).segments();
+            let mut question = question(from, from + length, step);
+            question.group_by.extend(users.then_some(Dimension::User));
+            let mut segments = question.segments(3 * DAY_MS);
             segments.sort_by_key(|segment| segment.from_unix_ms);
             let mut at = from;
             for segment in segments {

@@ -1,8 +1,11 @@
 //! Roll-ups: what the ledger says of an hour or a day, by everything that usage is grouped by.
 //!
 //! A cell is the sum of the records that have the same values. Cells exist for hours and for days, and for both with and
-//! without the end user and the tags, which are many: a question reads the coarsest that can answer it. They follow
+//! without the end user and the tags, which are many; for days also by user alone, because with everything else nearly each request
+//! has a cell of its own. A question reads the coarsest that can answer it. They follow
 //! the ledger record by record, corrections included, and can always be counted again from it.
+
+use std::borrow::Cow;
 
 use signalbox_proto::{
     common::v1::{CacheState, UsageSource},
@@ -21,7 +24,7 @@ pub(crate) const HOUR_MS: i64 = 3_600_000;
 /// A day in milliseconds.
 pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
 /// Between the parts of a key; it is taken out of what callers send.
-const SEPARATOR: char = '\u{1f}';
+pub(crate) const SEPARATOR: char = '\u{1f}';
 /// The version of the stored form of cells.
 const VERSION: u8 = 1;
 
@@ -29,16 +32,27 @@ const VERSION: u8 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Grain {
     pub(crate) daily: bool,
-    /// Whether it tells users and tags apart.
-    pub(crate) fine: bool,
+    pub(crate) detail: Detail,
+}
+
+/// What a cell tells apart, beside tenant, cache and outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Detail {
+    /// All but users and tags.
+    Coarse,
+    /// Everything.
+    Fine,
+    /// Users alone. Only for days.
+    Users,
 }
 
 /// All grains.
-pub(crate) const GRAINS: [Grain; 4] = [
-    Grain { daily: false, fine: false },
-    Grain { daily: false, fine: true },
-    Grain { daily: true, fine: false },
-    Grain { daily: true, fine: true },
+pub(crate) const GRAINS: [Grain; 5] = [
+    Grain { daily: false, detail: Detail::Coarse },
+    Grain { daily: false, detail: Detail::Fine },
+    Grain { daily: true, detail: Detail::Coarse },
+    Grain { daily: true, detail: Detail::Fine },
+    Grain { daily: true, detail: Detail::Users },
 ];
 
 impl Grain {
@@ -47,9 +61,14 @@ impl Grain {
         if self.daily { DAY_MS } else { HOUR_MS }
     }
 
-    /// Its number in the stores.
+    /// Its number in the stores, each another.
     pub(crate) fn number(self) -> i64 {
-        i64::from(self.daily) * 2 + i64::from(self.fine)
+        let detail = match self.detail {
+            Detail::Coarse => 0,
+            Detail::Fine => 1,
+            Detail::Users => 2,
+        };
+        i64::from(self.daily) * 2 + detail
     }
 
     /// When the cell begins that holds a time; Unix milliseconds.
@@ -58,32 +77,35 @@ impl Grain {
     }
 }
 
-/// What tells cells of one time apart.
+/// What tells cells of one time apart. Read from a store it borrows: questions read many.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CellKey {
-    pub(crate) tenant: String,
-    pub(crate) principal: String,
-    pub(crate) team: String,
-    pub(crate) feature: String,
-    pub(crate) model: String,
-    pub(crate) target: String,
+pub(crate) struct CellKey<'a> {
+    pub(crate) tenant: Cow<'a, str>,
+    pub(crate) principal: Cow<'a, str>,
+    pub(crate) team: Cow<'a, str>,
+    pub(crate) feature: Cow<'a, str>,
+    pub(crate) model: Cow<'a, str>,
+    pub(crate) target: Cow<'a, str>,
     pub(crate) cache: CacheState,
     pub(crate) outcome: RequestOutcome,
     /// Empty in coarse cells.
-    pub(crate) user: String,
+    pub(crate) user: Cow<'a, str>,
     /// In coarse cells none.
-    pub(crate) tags: Vec<(String, String)>,
+    pub(crate) tags: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
-impl CellKey {
+impl<'a> CellKey<'a> {
     /// The key of a request.
     pub(crate) fn of(
-        subject: &Subject,
-        target: Option<&str>,
+        subject: &'a Subject,
+        target: Option<&'a str>,
         cache: CacheState,
         outcome: RequestOutcome,
     ) -> Self {
-        let text = |text: Option<&str>| text.unwrap_or_default().replace(SEPARATOR, " ");
+        let text = |text: Option<&'a str>| match text.unwrap_or_default() {
+            forged if forged.contains(SEPARATOR) => Cow::Owned(forged.replace(SEPARATOR, " ")),
+            plain => Cow::Borrowed(plain),
+        };
         Self {
             tenant: text(Some(&subject.tenant)),
             principal: text(Some(&subject.principal)),
@@ -100,14 +122,19 @@ impl CellKey {
 
     /// The stored form for a grain.
     pub(crate) fn text(&self, grain: Grain) -> String {
-        let numbers = (i32::from(self.cache), i32::from(self.outcome));
-        let mut text = [&self.tenant, &self.principal, &self.team, &self.feature, &self.model, &self.target]
-            .map(String::as_str)
-            .join("\u{1f}");
-        text.push_str(&format!("{SEPARATOR}{}{SEPARATOR}{}", numbers.0, numbers.1));
-        if grain.fine {
+        let parts = match grain.detail {
+            Detail::Users => [&self.tenant, "", "", "", "", ""],
+            Detail::Coarse | Detail::Fine => {
+                [&*self.tenant, &*self.principal, &*self.team, &*self.feature, &*self.model, &*self.target]
+            }
+        };
+        let mut text = parts.join("\u{1f}");
+        text.push_str(&format!("{SEPARATOR}{}{SEPARATOR}{}", i32::from(self.cache), i32::from(self.outcome)));
+        if grain.detail != Detail::Coarse {
             text.push(SEPARATOR);
             text.push_str(&self.user);
+        }
+        if grain.detail == Detail::Fine {
             for (key, value) in &self.tags {
                 text.push_str(&format!("{SEPARATOR}{key}{SEPARATOR}{value}"));
             }
@@ -116,9 +143,9 @@ impl CellKey {
     }
 
     /// Reads the stored form. `None`: it is something else.
-    pub(crate) fn read(text: &str) -> Option<Self> {
+    pub(crate) fn read(text: &'a str) -> Option<Self> {
         let mut parts = text.split(SEPARATOR);
-        let mut next = || parts.next().map(str::to_owned);
+        let mut next = || parts.next().map(Cow::Borrowed);
         let (tenant, principal, team) = (next()?, next()?, next()?);
         let (feature, model, target) = (next()?, next()?, next()?);
         let cache = CacheState::try_from(next()?.parse::<i32>().ok()?).unwrap_or_default();
@@ -142,7 +169,7 @@ impl CellKey {
             Dimension::User => &self.user,
             Dimension::Team => &self.team,
             Dimension::Tag(key) => {
-                self.tags.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value.as_str())
+                self.tags.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value.as_ref())
             }
             Dimension::Cache => self.cache.as_str_name().trim_start_matches("CACHE_STATE_"),
             Dimension::Outcome => self.outcome.as_str_name().trim_start_matches("REQUEST_OUTCOME_"),
@@ -200,6 +227,19 @@ impl Cell {
         }
         self.durations.merge(&other.durations);
         self.first_outputs.merge(&other.first_outputs);
+    }
+
+    /// Adds what [`Cell::to_bytes`] wrote; returns its requests. `None`: it is something else, and the sum is of no use any more.
+    pub(crate) fn merge_stored(&mut self, bytes: &[u8]) -> Option<i64> {
+        let (version, mut rest) = bytes.split_first()?;
+        let requests = self.requests;
+        for sum in self.numbers_mut() {
+            let part = read_varint(&mut rest).filter(|_| *version == VERSION)?;
+            *sum = sum.saturating_add(part);
+        }
+        self.durations.merge_stored(&mut rest)?;
+        self.first_outputs.merge_stored(&mut rest)?;
+        Some(self.requests - requests)
     }
 
     /// Whether nothing is in it.
@@ -294,8 +334,12 @@ pub(crate) mod tests {
         let key = CellKey::of(&who, Some("lab/small"), CacheState::Miss, RequestOutcome::Ok);
         let [coarse, fine] = [GRAINS[0], GRAINS[1]];
         assert_eq!(CellKey::read(&key.text(fine)).as_ref(), Some(&key));
-        let less = CellKey::read(&key.text(coarse)).unwrap();
-        assert_eq!((less.user.as_str(), less.tags.len(), less.target.as_str()), ("", 0, "lab/small"));
+        let text = key.text(coarse);
+        let less = CellKey::read(&text).unwrap();
+        assert_eq!((less.user.as_ref(), less.tags.len(), less.target.as_ref()), ("", 0, "lab/small"));
+        let text = key.text(GRAINS[4]);
+        let users = CellKey::read(&text).unwrap();
+        assert_eq!((&*users.user, &*users.tenant, &*users.model, users.tags.len()), ("u x", "acme", "", 0));
         assert_eq!(key.value(&Dimension::Tag("env".to_owned())), "prod");
         assert_eq!((key.value(&Dimension::User), key.value(&Dimension::Outcome)), ("u x", "OK"));
         assert_eq!(CellKey::read("one"), None);
@@ -313,6 +357,9 @@ pub(crate) mod tests {
         twice.merge(&cell);
         assert_eq!((twice.requests, twice.cost_nanousd, twice.estimated, twice.tokens.input), (2, 100, 2, 6));
         assert_eq!((twice.durations.count(), twice.total_ms), (2, 800));
+        let mut stored = cell.clone();
+        assert_eq!(stored.merge_stored(&cell.to_bytes()), Some(1));
+        assert_eq!(stored, twice);
         cell.add_attempt(&attempt(1, 50), -1);
         cell.add_request(&details, RequestOutcome::Ok, -1);
         assert!(cell.is_empty());

@@ -19,6 +19,7 @@ use crate::{
     export::Export,
     keys::{Key, KeyChange, Keys},
     ledger::Settled,
+    measure,
     pricing::Pricing,
     refusal::Refusal,
     settlement, watch,
@@ -55,7 +56,8 @@ impl MeteringService for Metering {
         &self,
         request: Request<proto::AdmitRequest>,
     ) -> Result<Response<proto::AdmitResponse>, Status> {
-        Ok(Response::new(self.admission.admit(request.into_inner()).await?))
+        let admitted = self.admission.admit(request.into_inner()).await.map_err(Status::from);
+        admitted.inspect_err(measure::refused).map(Response::new)
     }
 
     async fn extend(
@@ -82,6 +84,7 @@ impl MeteringService for Metering {
         let (mut records, mut places, mut refused) =
             (Vec::with_capacity(settlements.len()), Vec::new(), Vec::new());
         for (place, settlement) in settlements.into_iter().enumerate() {
+            measure::came(&settlement, now);
             match settlement::record(settlement, &self.pricing, now) {
                 Ok(record) => {
                     if let Some(subject) = &record.subject {
@@ -94,6 +97,7 @@ impl MeteringService for Metering {
             }
         }
         let (settled, late) = self.backend.settle(records).await?;
+        measure::recorded(&settled);
         refused.extend(late.into_iter().filter_map(|(index, refusal)| Some((*places.get(index)?, refusal))));
         if refused.is_empty() {
             let Settled { recorded, duplicates } = settled;

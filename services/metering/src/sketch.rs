@@ -4,14 +4,12 @@
 //! exact below 256 (the layout of HdrHistogram with seven bits of precision). Sketches are added, and subtracted where
 //! a record is corrected, without losing anything: what a crate's histogram does not offer.
 
-use std::collections::BTreeMap;
-
 /// Bits of a value that count.
 const PRECISION: u32 = 7;
 
-/// A sketch of values from 0 on.
+/// A sketch of values from 0 on: buckets in ascending order, each with a count that is not zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Sketch(BTreeMap<u32, i64>);
+pub(crate) struct Sketch(Vec<(u32, i64)>);
 
 /// The bucket of a value.
 fn bucket(value: u64) -> u32 {
@@ -36,31 +34,45 @@ impl Sketch {
 
     /// Adds another sketch.
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (bucket, count) in &other.0 {
-            self.shift(*bucket, *count);
+        if self.0.is_empty() {
+            self.0.clone_from(&other.0);
+            return;
         }
+        let mut cursor = Cursor::default();
+        other.0.iter().for_each(|(bucket, count)| cursor.add(self, *bucket, *count));
+        cursor.finish(self);
+    }
+
+    /// Adds what [`Sketch::write`] wrote, without making a sketch of it first. `None`: it is something else; what was read of it is added.
+    pub(crate) fn merge_stored(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        let mut cursor = Cursor::default();
+        let read = buckets(bytes, |bucket, count| cursor.add(self, bucket, count));
+        cursor.finish(self);
+        read
     }
 
     fn shift(&mut self, bucket: u32, times: i64) {
-        let count = self.0.entry(bucket).or_default();
-        *count += times;
-        if *count == 0 {
-            self.0.remove(&bucket);
+        match self.0.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
+            Ok(at) => {
+                self.0[at].1 += times;
+                if self.0[at].1 == 0 {
+                    self.0.remove(at);
+                }
+            }
+            Err(at) if times != 0 => self.0.insert(at, (bucket, times)),
+            Err(_) => {}
         }
     }
 
     /// How many values there are.
     pub(crate) fn count(&self) -> i64 {
-        self.0.values().sum()
+        self.0.iter().map(|(_, count)| count).sum()
     }
 
     /// How many values are above a bound, as exactly as buckets are.
     pub(crate) fn above(&self, bound: i64) -> i64 {
         let bound = bucket(u64::try_from(bound).unwrap_or(0));
-        self.0
-            .range((std::ops::Bound::Excluded(bound), std::ops::Bound::Unbounded))
-            .map(|(_, count)| count)
-            .sum()
+        self.0.iter().filter(|(bucket, _)| *bucket > bound).map(|(_, count)| count).sum()
     }
 
     /// The value that `percent` of all do not exceed, by nearest rank. `None` without any.
@@ -72,7 +84,7 @@ impl Sketch {
         let rank = (count.saturating_mul(percent) + 99) / 100;
         let mut seen = 0;
         let found = self.0.iter().find(|(_, count)| {
-            seen += **count;
+            seen += *count;
             seen >= rank.max(1)
         });
         found.map(|(bucket, _)| value(*bucket))
@@ -91,13 +103,62 @@ impl Sketch {
 
     /// Reads what [`Sketch::write`] wrote. `None`: it is something else.
     pub(crate) fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let (mut sketch, mut last) = (Self::default(), 0);
-        for _ in 0..read_varint(bytes)? {
-            last = read_varint(bytes)?.checked_add(last)?;
-            sketch.0.insert(u32::try_from(last).ok()?, read_varint(bytes)?);
-        }
+        let mut sketch = Self::default();
+        buckets(bytes, |bucket, count| sketch.0.push((bucket, count)))?;
+        sketch.0.retain(|(_, count)| *count != 0);
         Some(sketch)
     }
+}
+
+/// Walks through a sketch to which buckets are added in ascending order.
+#[derive(Default)]
+struct Cursor {
+    at: usize,
+    /// Buckets that the sketch does not have.
+    new: Vec<(u32, i64)>,
+    /// Whether a count became zero.
+    emptied: bool,
+}
+
+impl Cursor {
+    fn add(&mut self, to: &mut Sketch, bucket: u32, count: i64) {
+        while to.0.get(self.at).is_some_and(|(known, _)| *known < bucket) {
+            self.at += 1;
+        }
+        match to.0.get_mut(self.at) {
+            Some((known, sum)) if *known == bucket => {
+                *sum += count;
+                self.emptied |= *sum == 0;
+            }
+            _ => self.new.push((bucket, count)),
+        }
+    }
+
+    fn finish(self, to: &mut Sketch) {
+        if !self.new.is_empty() {
+            // Two runs in order, which is what this sort is quick at.
+            to.0.extend(self.new);
+            to.0.sort_by_key(|(bucket, _)| *bucket);
+        }
+        if self.emptied {
+            to.0.retain(|(_, count)| *count != 0);
+        }
+    }
+}
+
+/// Reads buckets, which come in ascending order. `None`: they are something else.
+fn buckets(bytes: &mut &[u8], mut each: impl FnMut(u32, i64)) -> Option<()> {
+    let mut last: Option<i64> = None;
+    for _ in 0..read_varint(bytes)? {
+        let step = read_varint(bytes)?;
+        let next = last.unwrap_or(0).checked_add(step)?;
+        if last.is_some_and(|last| next <= last) {
+            return None;
+        }
+        each(u32::try_from(next).ok()?, read_varint(bytes)?);
+        last = Some(next);
+    }
+    Some(())
 }
 
 /// Appends a number: zigzag, then seven bits a byte, as in Protocol Buffers.
@@ -173,6 +234,9 @@ mod tests {
             let mut bytes = Vec::new();
             sum.write(&mut bytes);
             prop_assert_eq!(Sketch::read(&mut &bytes[..]).unwrap(), sum.clone());
+            let mut twice = of(&a);
+            twice.merge_stored(&mut &bytes[..]).unwrap();
+            prop_assert_eq!(&twice, &of(&[&a[..], &a[..], &b[..]].concat()));
             b.iter().for_each(|value| sum.add(*value, -1));
             prop_assert_eq!(sum, of(&a));
         }

@@ -11,6 +11,7 @@ use crate::{
     alerts::{Alert, Alerts, Kind},
     backend::Backend,
     config::Alerting,
+    measure::Standing,
     query::{Dimension, Question},
     refusal::Refusal,
     rollup::{Cell, DAY_MS, HOUR_MS},
@@ -23,6 +24,7 @@ const TENANTS: usize = 10_000;
 pub(crate) struct Watchman {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) alerts: Alerts,
+    pub(crate) standing: Standing,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Alerting,
 }
@@ -39,12 +41,12 @@ impl Watchman {
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let every = Duration::from_millis(self.config.every_ms);
         loop {
+            if let Err(refusal) = self.look().await {
+                tracing::warn!(%refusal, "budgets and traffic could not be looked at");
+            }
             tokio::select! {
                 () = shutdown.started() => return,
                 () = tokio::time::sleep(every) => {}
-            }
-            if let Err(refusal) = self.look().await {
-                tracing::warn!(%refusal, "budgets and traffic could not be looked at");
             }
         }
     }
@@ -53,8 +55,10 @@ impl Watchman {
     pub(crate) async fn look(&self) -> Result<(), Refusal> {
         let now = self.clock.unix_ms();
         let mut found: Vec<Alert> = Vec::new();
-        for budget in self.backend.budgets("").await? {
-            found.extend(Alert::forecast(&budget, now));
+        let budgets = self.backend.budgets("").await?;
+        self.standing.look(&budgets, now);
+        for budget in &budgets {
+            found.extend(Alert::forecast(budget, now));
         }
         // The hour before this one is over; the same one of yesterday is what it is compared with.
         let start = now.div_euclid(HOUR_MS) * HOUR_MS - HOUR_MS;

@@ -14,6 +14,7 @@ mod follow;
 mod hash;
 mod learned;
 pub mod ledger;
+mod measure;
 mod needs;
 mod order;
 mod pattern;

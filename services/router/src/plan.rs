@@ -54,6 +54,11 @@ pub(crate) struct Chosen<'a> {
 }
 
 impl Chosen<'_> {
+    /// Whether an arm or a rule named the targets, whatever the policy's way.
+    pub(crate) fn is_by_rule(&self) -> bool {
+        self.front.is_some()
+    }
+
     /// Whether the order depends on how much the prompt needs a large model.
     pub(crate) fn by_complexity(&self) -> bool {
         self.front.is_none() && self.policy.way == Way::Complexity

@@ -24,6 +24,7 @@ use crate::{
     follow::Recent,
     hash::digest,
     learned::Learned,
+    measure,
     needs::Needs,
     order::Basis,
     pattern::covers,
@@ -152,6 +153,13 @@ impl Router {
     }
 }
 
+/// Counts a request without a plan.
+fn refused(error: crate::Error) -> Status {
+    let status = error.into();
+    measure::refused(&status);
+    status
+}
+
 /// Whether an attempt was made for the answer itself: no judge, and no copy beside it.
 fn is_own(attempt: &Attempt) -> bool {
     !matches!(attempt.kind(), AttemptKind::Shadow | AttemptKind::Judge)
@@ -195,7 +203,7 @@ impl RouterService for Router {
             recorded: None,
         };
         let setup = self.setup.load();
-        let chosen = choose(&setup, &question)?;
+        let chosen = choose(&setup, &question).map_err(refused)?;
         let decides = chosen.by_complexity();
         let (needs_large, vector) = if decides || setup.config.record_complexity {
             let (needs_large, vector) = self.complexity(chat, request.vector.as_ref(), decides).await;
@@ -206,8 +214,10 @@ impl RouterService for Router {
         let sticky = sticky_key(&chosen, &question, chat, &attribution);
         let sticky = if sticky.is_empty() { sticky } else { digest(context.tenant(), &sticky) };
         let basis = Basis::of(&question, &chosen, &self.stats, &self.learned, needs_large, &sticky);
-        let mut response = PlanResponse { vector, ..plan(&setup, &question, &chosen, &basis)? };
+        let planned = plan(&setup, &question, &chosen, &basis).map_err(refused)?;
+        let mut response = PlanResponse { vector, ..planned };
         if !request.dry_run && !context.request_id().is_empty() {
+            measure::planned(&chosen, &response);
             let record = record::of(&question, &chosen, needs_large, sticky);
             response.record = Some(record.clone());
             let asked = Asked {

@@ -164,8 +164,7 @@ async fn start(args: Args) -> Result<(), Failure> {
     if let Some(listen) = &args.listen {
         gateway.listen.clone_from(listen);
     }
-    signalbox_telemetry::init("signalbox", &shared.telemetry);
-    signalbox_telemetry::metrics::start("signalbox", shared.telemetry.metrics_listen.as_deref()).await?;
+    let telemetry = signalbox_telemetry::start("signalbox", &shared.telemetry).await?;
     if let Some(given) = provider_models(&args)? {
         for (alias, model) in given.models {
             shared.models.entry(alias).or_insert(model);
@@ -196,6 +195,7 @@ async fn start(args: Args) -> Result<(), Failure> {
     if let Some(simulator) = simulator {
         simulator.shutdown().await;
     }
+    telemetry.end().await;
     Ok(served?)
 }
 

@@ -12,7 +12,7 @@ use signalbox_tests::{
     sandbox::{Sandbox, Topology},
 };
 
-use crate::{PROMPT, complete, finish};
+use crate::{PROMPT, base64, complete, finish};
 
 both!(
     does_what_the_tenants_policy_says_by_source,
@@ -33,12 +33,6 @@ async fn with_policy(topology: Topology, models: &[&str], policy: &str) -> Sandb
 fn flagged(notices: &[Notice]) -> Vec<&str> {
     let flagged = notices.iter().filter(|notice| notice.kind() == notice::Kind::Flagged);
     flagged.map(|notice| notice.r#type.as_str()).collect()
-}
-
-/// Base64url, as the simulator's model names take it.
-fn base64(text: &str) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
 }
 
 async fn does_what_the_tenants_policy_says_by_source(topology: Topology) {

@@ -24,6 +24,7 @@ mod budgets;
 mod cache;
 mod cli;
 mod clients;
+mod dashboards;
 mod failures;
 mod faults;
 mod guard;
@@ -35,6 +36,7 @@ mod routing;
 mod scenarios;
 mod secured;
 mod stubs;
+mod telemetry;
 
 use std::path::PathBuf;
 
@@ -55,6 +57,12 @@ const PROMPT: &str = "Who was quetzalcoatl, the feathered serpent?";
 fn uncached(model: &str, text: &str) -> GenerateRequest {
     let cache = CachePolicy { mode: Mode::Off.into(), ..CachePolicy::default() };
     with_policies(question(model, text), Policies { cache: Some(cache), ..Policies::default() })
+}
+
+/// Base64url, as the simulator's model names take it.
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
 }
 
 /// Asserts that an answer is complete, and returns it.

@@ -21,7 +21,7 @@ use signalbox_tests::{
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::{PROMPT, complete, finish, uncached};
+use crate::{PROMPT, base64, complete, finish, uncached};
 
 both!(
     streams_an_answer_and_its_cost,
@@ -231,12 +231,6 @@ async fn goes_on_with_another_model_when_a_stream_breaks(topology: Topology) {
         );
         finish(sandbox, 2).await;
     }
-}
-
-/// Base64url, as the simulator's model names take it.
-fn base64(text: &str) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
 }
 
 async fn ends_a_cut_stream_with_an_error_and_does_not_cache_it(topology: Topology) {

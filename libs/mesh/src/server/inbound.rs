@@ -35,6 +35,7 @@ use super::{
     ContextTrust, Manner,
     dispatch::{Answering, Dispatch},
     probe, refusal,
+    told::Told,
 };
 use crate::{
     Random, RequestContext, TraceContext, error,
@@ -99,8 +100,16 @@ impl Shared {
             }
         };
         context.set_trace(match context.trace() {
+            // Within a process the caller's span is this one already.
+            Some(trace) if self.in_process => trace.clone(),
             Some(trace) => trace.child(&self.random),
-            None => TraceContext::root(&self.random, false),
+            None => {
+                let mut trace = TraceContext::root(&self.random, false);
+                // Traces begin at the door; work of the mesh's own is none.
+                let begins = self.trust == ContextTrust::Public;
+                trace.set_sampled(begins && signalbox_telemetry::trace::samples(trace.trace_id()));
+                trace
+            }
         });
         context
     }
@@ -164,6 +173,7 @@ impl Inbound {
             return Serving::refused(manner, &deadline_passed());
         }
         let span = span(&parts, &context, shared.in_process);
+        let told = if shared.in_process || own { None } else { Told::of(&parts, &context, grpc) };
         parts.extensions.insert(context);
 
         let limit = grpc.then_some(shared.max_message_bytes);
@@ -174,7 +184,7 @@ impl Inbound {
             answering: Some(answering),
             refused: None,
             timer: Timer::new(patience),
-            rest: Some(Rest { span, grpc, manner, _permit: permit, began: Instant::now() }),
+            rest: Some(Rest { span, grpc, manner, _permit: permit, began: Instant::now(), told }),
             until: own.then(|| shared.draining.clone().cancelled_owned()),
         }
     }
@@ -234,12 +244,18 @@ struct Rest {
     /// None for our own services under overload.
     _permit: Option<Permit>,
     began: Instant,
+    /// Where the call is traced.
+    told: Option<Box<Told>>,
 }
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        let elapsed_us = self.began.elapsed().as_micros();
+        let elapsed = self.began.elapsed();
+        let elapsed_us = elapsed.as_micros();
         self.span.in_scope(|| tracing::debug!(target: "signalbox::call", elapsed_us, "ended"));
+        if let Some(told) = self.told.take() {
+            told.tell(elapsed);
+        }
     }
 }
 
@@ -295,7 +311,10 @@ impl Future for Serving {
             }
         };
         let (timer, until) = (Timer::new(this.timer.patience()), this.until.take());
-        let rest = this.rest.take();
+        let mut rest = this.rest.take();
+        if let Some(told) = rest.as_mut().and_then(|rest| rest.told.as_mut()) {
+            told.head(&response);
+        }
         Poll::Ready(Ok(response.map(|body| Served {
             body: Some(body),
             timer,
@@ -329,7 +348,7 @@ impl HttpBody for Served {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let mut this = self.project();
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let Some(rest) = &this.rest else { return Pin::new(body).poll_frame(cx) };
+        let Some(rest) = this.rest else { return Pin::new(body).poll_frame(cx) };
 
         let ended = match guarded(&rest.span, || Pin::new(body).poll_frame(cx)) {
             Some(Poll::Ready(Some(Ok(frame)))) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
@@ -347,6 +366,9 @@ impl HttpBody for Served {
             }
             None => Some(refusal::ending(rest.grpc, panicked())),
         };
+        if let Some(told) = &mut rest.told {
+            told.end(ended.as_ref());
+        }
         // The handler's stream and its place are free as soon as the last frame is out, whoever still holds this.
         *this.body = None;
         *this.rest = None;

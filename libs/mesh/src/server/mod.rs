@@ -6,6 +6,7 @@ mod listen;
 mod patient;
 mod probe;
 mod refusal;
+mod told;
 
 use std::{io, net::SocketAddr};
 

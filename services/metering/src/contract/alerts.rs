@@ -7,6 +7,7 @@ use crate::{
     alerts::{Alerts, Kind},
     budget::tests::terms,
     config::Alerting,
+    measure::Standing,
     rollup::DAY_MS,
     watchman::Watchman,
 };
@@ -14,7 +15,13 @@ use crate::{
 fn watchman(world: &World, alerts: &Alerts) -> Watchman {
     let clock = std::sync::Arc::new(world.clock.clone());
     let config = Alerting::default();
-    Watchman { backend: world.backend.clone(), alerts: alerts.clone(), clock, config }
+    Watchman {
+        backend: world.backend.clone(),
+        alerts: alerts.clone(),
+        standing: Standing::default(),
+        clock,
+        config,
+    }
 }
 
 /// Settles requests that began at a time: so many in all, of them failed and slow.

@@ -14,7 +14,7 @@ use crate::{
     keys::{Caller, Key, KeyChange, KeyScope},
     ledger::Page,
     limit::{Metric, Per, tests::limit},
-    query::{Dimension, Question},
+    query::{Dimension, Group, Question},
     refusal::Refusal,
     subject::{Facet, Scope, Subject, tests::subject},
 };
@@ -294,7 +294,7 @@ async fn usage_is_grouped_and_the_ledger_is_read_in_pages() {
             limit: 10,
             ..Question::default()
         };
-        let (groups, truncated) = world.backend.answer(question).await.unwrap();
+        let (groups, truncated) = world.backend.answer(question.clone()).await.unwrap();
         let found: Vec<_> = groups
             .iter()
             .map(|g| {
@@ -302,6 +302,21 @@ async fn usage_is_grouped_and_the_ledger_is_read_in_pages() {
             })
             .collect();
         assert_eq!((found, truncated), (vec![("u0", START, 4, 30, 200), ("u1", START, 3, 30, 300)], false));
+        // Whole days are answered by cells by user alone, or by the finest; all say the same.
+        let day = 86_400_000;
+        let days = Question {
+            from_unix_ms: START.div_euclid(day) * day,
+            to_unix_ms: (START.div_euclid(day) + 1) * day,
+            step_ms: 0,
+            ..question
+        };
+        let with_model = Question { group_by: vec![Dimension::User, Dimension::Model], ..days.clone() };
+        let of = |groups: Vec<Group>| -> Vec<_> {
+            groups.into_iter().map(|g| (g.values[0].clone(), g.succeeded, g.sum)).collect()
+        };
+        let users = of(world.backend.answer(days).await.unwrap().0);
+        assert_eq!(users.iter().map(|(_, succeeded, _)| *succeeded).collect::<Vec<_>>(), [4, 3]);
+        assert_eq!(users, of(world.backend.answer(with_model).await.unwrap().0));
         let mut page = Page {
             tenant: "acme".to_owned(),
             from_unix_ms: START,

@@ -19,7 +19,7 @@ use crate::{
     period::Window,
     query::{Dimension, Group, Question, Sums},
     refusal::Refusal,
-    rollup::{Cell, CellKey, GRAINS, HOUR_MS},
+    rollup::{Cell, CellKey, DAY_MS, GRAINS, HOUR_MS},
     subject::{Facet, Subject},
 };
 
@@ -165,7 +165,9 @@ impl Fleet {
                     cell.merge(&stored);
                 }
             }
-            let mut call = self.call(tenant).with(&before).with(&last.mark).with(cells.len());
+            let users_from = (self.now().div_euclid(DAY_MS) + 2) * DAY_MS;
+            let call = self.call(tenant).with(&before).with(&last.mark).with(users_from);
+            let mut call = call.with(cells.len());
             for ((name, key), cell) in cells {
                 call = call.with(name).with(key).with(cell.to_bytes());
             }
@@ -216,7 +218,8 @@ impl Fleet {
         self.roll(tenant).await?;
         let of = self.of(tenant);
         let names = self.command("SMEMBERS", &format!("{of}cells"), &[]).await?.texts();
-        let segments = question.segments();
+        let users_from = self.command("GET", &format!("{of}users_from"), &[]).await?.text();
+        let segments = question.segments(users_from.parse().unwrap_or(i64::MAX));
         for name in names {
             let Some((grain, start)) = name.split_once(':') else { continue };
             let (Ok(number), Ok(start)) = (grain.parse::<i64>(), start.parse::<i64>()) else { continue };
@@ -229,9 +232,9 @@ impl Fleet {
             }
             let mut cells = self.command("HGETALL", &format!("{of}c:{name}"), &[]).await?;
             while !cells.is_empty() {
-                let (key, cell) = (CellKey::read(&cells.text()), Cell::read(&cells.bytes()));
-                let (Some(key), Some(cell)) = (key, cell) else { return Err(Refusal::Unreadable) };
-                sums.add(&key, start, &cell)?;
+                if !sums.add_stored(&cells.text(), start, &cells.bytes())? {
+                    return Err(Refusal::Unreadable);
+                }
             }
         }
         Ok(())

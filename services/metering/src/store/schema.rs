@@ -16,12 +16,13 @@ const LOCK: &str = "metering.lock";
 /// Marks the file as ours: "SBMT".
 const APPLICATION_ID: i64 = 0x5342_4D54;
 /// Each brings the tables from one version to the next; `user_version` says how many were applied. Only ever added to.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 const STATEMENTS: usize = 64;
 

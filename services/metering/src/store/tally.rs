@@ -139,7 +139,7 @@ impl Tally {
     }
 }
 
-pub(super) fn key(row: &Row) -> CellKey {
+pub(super) fn key(row: &Row) -> CellKey<'_> {
     CellKey::of(&row.subject, row.target.as_deref(), row.details.cache, row.outcome)
 }
 
@@ -149,7 +149,10 @@ pub(super) fn answer(
     question: &Question,
     sums: &mut Sums<'_>,
 ) -> Result<std::result::Result<(), Refusal>> {
-    for segment in question.segments() {
+    let users_from = connection
+        .prepare_cached("SELECT at FROM marks WHERE name = 'users_from'")?
+        .query_row([], |row| row.get(0))?;
+    for segment in question.segments(users_from) {
         let answered = match segment.grain {
             Some(_) => from_cells(connection, &segment, sums)?,
             None => from_ledger(connection, &segment, sums)?,
@@ -171,13 +174,12 @@ fn from_cells(
         .prepare_cached("SELECT at, key, cell FROM rollups WHERE grain = ? AND at >= ? AND at < ?")?;
     let mut found = statement.query(params![grain, segment.from_unix_ms, segment.to_unix_ms])?;
     while let Some(row) = found.next()? {
-        let key = CellKey::read(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?);
-        let cell = Cell::read(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?);
-        let (Some(key), Some(cell)) = (key, cell) else {
-            return Err(rows::damaged("a roll-up is unreadable"));
-        };
-        if let Err(refusal) = sums.add(&key, row.get(0)?, &cell) {
-            return Ok(Err(refusal));
+        let key = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        let cell = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+        match sums.add_stored(key, row.get(0)?, cell) {
+            Ok(true) => {}
+            Ok(false) => return Err(rows::damaged("a roll-up is unreadable")),
+            Err(refusal) => return Ok(Err(refusal)),
         }
     }
     Ok(Ok(()))
