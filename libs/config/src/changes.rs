@@ -11,7 +11,7 @@ const SHOWN: usize = 60;
 const NOT_SHOWN: &str = "(not shown)";
 
 /// What takes over while a process runs; all else waits for its next start. The longest prefix decides.
-const LIVE: [(&str, bool); 18] = [
+const LIVE: [(&str, bool); 19] = [
     ("models", true),
     ("tenants", true),
     ("prices", true),
@@ -30,6 +30,7 @@ const LIVE: [(&str, bool); 18] = [
     ("gateway.shadow.most", false),
     ("gateway.principal_grace_ms", false),
     ("gateway.principal_memory_ms", false),
+    ("telemetry.log_level", true),
 ];
 
 /// A key that differs.

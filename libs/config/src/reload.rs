@@ -87,6 +87,12 @@ impl Reloader {
         self
     }
 
+    /// What all parts of this process share.
+    #[must_use]
+    pub fn live(&self) -> &Live<Shared> {
+        &self.live
+    }
+
     /// Counts the configurations of this process, from 1 at its start.
     #[must_use]
     pub fn version(&self) -> u64 {

@@ -8,7 +8,7 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, tim
 
 use clap::Parser;
 use serde::de::DeserializeOwned;
-use signalbox_config::{Document, Live, Reloaded, Reloader, Shared, TookOver};
+use signalbox_config::{Document, Live, Ready, Reloaded, Reloader, Shared, TookOver};
 use signalbox_mesh::{
     Channel, Connector, ContextTrust, Environment, Part, Server,
     tls::{Acceptor, Credentials, DoorTls, Outlook},
@@ -195,6 +195,7 @@ const FILES_TICK: Duration = Duration::from_secs(2);
 
 /// Takes over what was changed in the configuration file, every few seconds and on SIGHUP; ends when it is dropped.
 pub fn follow_configuration(mut reloader: Reloader) -> AbortOnDropHandle<()> {
+    reloader.live().join(async |next| signalbox_telemetry::relevel(&next.shared.telemetry).map(Ready::with));
     AbortOnDropHandle::new(tokio::spawn(async move {
         let mut hangup = Hangup::new();
         metrics::configured(reloader.version(), None);

@@ -17,7 +17,10 @@ use std::time::Duration;
 use opentelemetry_sdk::Resource;
 use signalbox_config::Telemetry;
 
-pub use self::{logs::init, otlp::Error as CollectorError};
+pub use self::{
+    logs::{init, relevel},
+    otlp::Error as CollectorError,
+};
 use self::{metrics::Metrics, otlp::Collector};
 
 /// How long the end waits for the collector. Telemetry is worth no more to whoever stops a process.

@@ -1,6 +1,11 @@
 //! Log lines: on standard error, and to a collector where there is one.
 
-use std::{fmt, io::IsTerminal as _, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    io::IsTerminal as _,
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 
 use opentelemetry::{
     SpanId, TraceFlags, TraceId,
@@ -14,14 +19,19 @@ use tracing::{
     span,
 };
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry,
     layer::{Context, SubscriberExt as _},
     registry::LookupSpan,
+    reload,
     util::SubscriberInitExt as _,
 };
 
 use crate::{otlp::Queue, semconv};
 
+/// Goes before the configuration.
+const VARIABLE: &str = "RUST_LOG";
+/// The way to the filter in use.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 /// Longest text of a line or of one of its fields that is sent, in bytes.
 const LONGEST: usize = 4_096;
 /// Whose lines are about the sending itself: sent, they would breed.
@@ -36,28 +46,58 @@ pub fn init(service: &'static str, config: &Telemetry) {
 
 /// The same, with the way to a collector.
 pub(crate) fn begin(service: &'static str, config: &Telemetry, queue: Option<Arc<Queue<SdkLogRecord>>>) {
-    let wanted =
-        std::env::var("RUST_LOG").ok().or_else(|| config.log_level.clone()).unwrap_or_else(|| "info".into());
-    let (filter, refused) = match EnvFilter::try_new(&wanted) {
+    let wanted = std::env::var(VARIABLE).ok().or_else(|| config.log_level.clone());
+    let (filter, refused) = match filter(wanted.as_deref()) {
         Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("info"), Some(error.to_string())),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
     };
-    // OpenTelemetry's own lines are about itself, but for what goes wrong.
-    let filter = match "opentelemetry=warn".parse() {
-        Ok(quiet) if !wanted.contains("opentelemetry") => filter.add_directive(quiet),
-        _ => filter,
-    };
+    let (filter, handle) = reload::Layer::new(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match config.log_format {
         LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let first = tracing_subscriber::registry().with(filter).with(lines).with(queue.map(Sent::new)).try_init();
-    if first.is_ok()
-        && let Some(error) = refused
-    {
+    if first.is_err() {
+        return;
+    }
+    // Once in a process, as the lines themselves.
+    let _first = FILTER.set(handle);
+    if let Some(error) = refused {
         tracing::warn!(service, error, "the log filter cannot be read; logging at info");
     }
+}
+
+/// What lets a line through.
+///
+/// # Errors
+/// What is wrong with it.
+fn filter(wanted: Option<&str>) -> Result<EnvFilter, String> {
+    let wanted = wanted.unwrap_or("info");
+    let filter = EnvFilter::try_new(wanted).map_err(|error| error.to_string())?;
+    // OpenTelemetry's own lines are about itself, but for what goes wrong.
+    Ok(match "opentelemetry=warn".parse() {
+        Ok(quiet) if !wanted.contains("opentelemetry") => filter.add_directive(quiet),
+        _ => filter,
+    })
+}
+
+/// Checks a log level, and says how it takes over while the process runs; `RUST_LOG` still goes before it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn relevel(config: &Telemetry) -> Result<impl FnOnce() + Send + 'static, String> {
+    let fault =
+        |error| format!("telemetry.log_level: {error}; give a level, or target=level, several with commas");
+    let filter = filter(config.log_level.as_deref()).map_err(fault)?;
+    Ok(move || {
+        if std::env::var_os(VARIABLE).is_none()
+            && let Some(handle) = FILTER.get()
+        {
+            // It fails only without the lines that it filters.
+            let _set = handle.reload(filter);
+        }
+    })
 }
 
 /// Sends lines to the collector, each with the trace of the call that it belongs to.

@@ -17,12 +17,13 @@ async fn a_changed_file_takes_over_and_a_faulty_one_does_not() {
     // An alias is renamed, and what waits for a restart is told.
     sandbox.rewrite(|text| {
         text.replace("[models.\"sim-small\"]", "[models.\"renamed\"]")
-            + "\n[mesh.server]\nconcurrency = 4000\n"
+            + "\n[mesh.server]\nconcurrency = 4000\n[telemetry]\nlog_level = 'debug'\n"
     });
     sandbox.logged_by_all("a new configuration took over").await;
     complete(sandbox.ask(question("renamed", PROMPT)).await);
     assert_eq!(sandbox.ask(question("sim-small", PROMPT)).await.reason(), Some(ErrorReason::ModelUnknown));
     let logs = sandbox.logs();
+    assert!(logs["gateway"].contains("DEBUG"), "the level of the log takes over, too");
     assert!(
         logs["executor"].contains("mesh.server.concurrency: 4000 (new); it waits for a restart"),
         "{logs:#?}"
