@@ -12,7 +12,7 @@ ifneq ($(wildcard ../shared/data),)
 export SIGNALBOX_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo up test test-full setup clients fmt lint release bench bench-peers
+.PHONY: help demo up test test-full setup clients fmt lint supply sbom chart chart-docs release bench bench-peers
 
 help: ## Explains these commands
 	@echo 'Signalbox: a gRPC mesh for traffic to language models. Start with: make demo'
@@ -51,6 +51,23 @@ fmt: ## Formats the Rust code
 
 lint: ## Checks formatting, contracts, clippy and the documentation's links; what CI checks before the tests
 	@scripts/lint.sh
+
+supply: ## Checks sources, versions and licences of what is linked in (deny.toml)
+	@scripts/setup.sh rust-check helm supply
+	@scripts/supply.sh
+
+SBOM ?= $(CARGO_TARGET_DIR)/sbom/signalbox.cdx.json
+sbom: ## Writes what a release is made of as CycloneDX JSON (SBOM=file)
+	@scripts/setup.sh rust-check helm supply
+	@python3 scripts/sbom.py $(SBOM) --check
+
+chart: ## Lints, renders and validates the Helm chart with its sets of values
+	@scripts/setup.sh helm
+	@scripts/helm.sh
+
+chart-docs: ## Writes the chart's README from the comments in its values.yaml
+	@scripts/setup.sh helm
+	@python3 scripts/chart.py docs
 
 # What is shipped also has what fast builds leave out: the embedded Qdrant engine.
 RELEASE_FEATURES := signalbox/qdrant-edge,signalbox-cache/qdrant-edge

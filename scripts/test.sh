@@ -40,6 +40,7 @@ step "Building" cargo build --workspace --bins
 : >"$RESULTS/skips"
 begin=$SECONDS
 suite "Rust tests" cargo test --workspace --no-fail-fast -- --show-output
+suite "Helm chart" bash "$SCRIPTS/helm.sh"
 if [ -f "$SCRIPTS/test_python.sh" ]; then suite "Python client" bash "$SCRIPTS/test_python.sh"; fi
 if $FULL; then
   for script in "$SCRIPTS"/full/*.sh; do

@@ -3,6 +3,7 @@
 //! A service's `main.rs` is one call of [`main`] with a function that builds its part.
 
 mod entry;
+mod health;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -18,6 +19,8 @@ use signalbox_telemetry::metrics;
 pub use self::entry::Entry;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::TcpIncoming;
+
+pub use crate::health::default_listen;
 
 /// The allocator of every binary, the whole mesh in one process included.
 #[global_allocator]
@@ -39,6 +42,10 @@ struct Args {
     /// The address to listen on, host:port; port 0 takes a free one. Default: as configured.
     #[arg(long)]
     listen: Option<String>,
+    /// Ask the service that runs with these arguments and this configuration whether it serves, and end: status 0 if it does. For
+    /// supervisors.
+    #[arg(long)]
+    health: bool,
 }
 
 /// A failure in words for whoever starts the service.
@@ -146,6 +153,9 @@ where
     F: Future<Output = Result<Built, Failure>>,
 {
     let document = Document::load(args.config.as_deref())?;
+    if args.health {
+        return health::ask(name, &document, args.listen).await;
+    }
     let shared = document.shared()?;
     let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION)?;
     mesh.validate()?;
@@ -318,11 +328,15 @@ fn follow_certificates(credentials: Credentials) -> AbortOnDropHandle<()> {
 /// # Errors
 /// Names the address and what to change.
 pub async fn bind(address: &str) -> Result<TcpIncoming, Failure> {
+    Ok(signalbox_mesh::listen(resolve(address).await?)?)
+}
+
+async fn resolve(address: &str) -> Result<SocketAddr, Failure> {
     let malformed = || {
         format!("{address} is not an address to listen on; give it as host:port, for example 127.0.0.1:8080")
     };
     let resolved = tokio::net::lookup_host(address).await.ok().and_then(|mut found| found.next());
-    Ok(signalbox_mesh::listen(resolved.ok_or_else(malformed)?)?)
+    Ok(resolved.ok_or_else(malformed)?)
 }
 
 /// Says where the service listens, for people and for programs that start it on a free port.

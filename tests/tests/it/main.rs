@@ -28,6 +28,7 @@ mod dashboards;
 mod failures;
 mod faults;
 mod guard;
+mod health;
 mod http;
 mod real_model;
 mod reload;

@@ -13,7 +13,7 @@ use signalbox_tests::{
     sandbox::{Sandbox, Topology},
 };
 
-use crate::{PROMPT, complete, finish};
+use crate::{PROMPT, complete, finish, health};
 
 #[tokio::test]
 async fn six_processes_speak_tls_and_the_gateway_alone_may_call() {
@@ -47,6 +47,15 @@ async fn six_processes_speak_tls_and_the_gateway_alone_may_call() {
     let refused = client!(GuardServiceClient, channel).inspect(InspectRequest::default()).await.unwrap_err();
     assert_eq!(error::reason_of(&refused), Some(ErrorReason::CallerRefused), "{refused}");
     assert!(sandbox.logs()["guard"].contains("spiffe://acme.test/cache"));
+
+    // Supervisors ask a service by its own binary, whatever it listens with.
+    let config = dir.join("signalbox.toml");
+    std::fs::write(&config, certs::snippet(dir, &args.trust_domain)).unwrap();
+    for (name, address) in [("guard", sandbox.address_of("guard")), ("gateway", sandbox.address)] {
+        let (listen, config) = (address.to_string(), config.to_str().unwrap());
+        let answer = health::ask(name, &["--listen", &listen, "--config", config]).await;
+        assert!(answer.status.success(), "{name}: {}", String::from_utf8_lossy(&answer.stderr));
+    }
 
     finish(sandbox, 2).await;
 }

@@ -9,6 +9,7 @@ mod config;
 mod connector;
 mod credentials;
 mod error;
+mod itself;
 mod names;
 
 pub(crate) use self::acceptor::Stranger;

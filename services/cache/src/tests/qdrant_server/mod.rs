@@ -89,7 +89,13 @@ impl QdrantServer {
     /// The same over Qdrant's own engine.
     #[cfg(feature = "qdrant-edge")]
     pub(super) async fn on_its_own_engine() -> Self {
-        Self::with(Arc::new(Engine { own: true, ..Engine::default() }), "127.0.0.1:0").await
+        Self::at("127.0.0.1:0").await
+    }
+
+    /// The same at an address.
+    #[cfg(feature = "qdrant-edge")]
+    pub(super) async fn at(address: &str) -> Self {
+        Self::with(Arc::new(Engine { own: true, ..Engine::default() }), address).await
     }
 
     /// Serves what that engine holds.
