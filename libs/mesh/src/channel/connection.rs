@@ -101,6 +101,16 @@ impl Connection {
         }
     }
 
+    /// Whether a call can be sent at once.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(&*self.state.lock(), State::Ready(sender) if !sender.is_closed())
+    }
+
+    /// Whether a call is just making it, and others would wait for that.
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.connecting.try_lock().is_err()
+    }
+
     /// Open calls.
     pub(crate) fn open(&self) -> usize {
         self.load.load(Ordering::Relaxed)

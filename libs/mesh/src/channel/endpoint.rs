@@ -77,6 +77,12 @@ impl Endpoint {
         self.connections.iter().all(|connection| connection.weight(now) == usize::MAX)
     }
 
+    /// Whether a call would wait for a connection that another one is making; with a peer that does not even refuse, that takes long.
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.connections.iter().any(|connection| connection.is_connecting())
+            && !self.connections.iter().any(|connection| connection.is_ready())
+    }
+
     pub(crate) fn is_ejected(&self, now: Instant) -> bool {
         self.gauge.lock().ejected.is_some_and(|until| now < until)
     }

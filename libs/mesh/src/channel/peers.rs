@@ -269,7 +269,8 @@ impl Peers {
         let one = self.random.below(count);
         let two = (one + 1 + self.random.below(count - 1)) % count;
         self.cheapest_of([&pool[one], &pool[two]].into_iter(), now)
-            // Two that are left alone do not mean that all are.
+            .filter(|member| !member.endpoint.is_connecting())
+            // Two that cannot be called do not mean that all cannot.
             .or_else(|| self.cheapest(pool, now))
     }
 
@@ -277,11 +278,12 @@ impl Peers {
         self.cheapest_of(pool.iter(), now)
     }
 
-    /// The cheapest that is neither left out nor left alone.
+    /// The cheapest that is neither left out nor left alone; one that can be called at once, if there is one.
     fn cheapest_of<'a>(&self, among: impl Iterator<Item = &'a Member>, now: Instant) -> Option<&'a Member> {
         let well = among.filter(|m| !m.endpoint.is_resting(now) && !m.endpoint.is_ejected(now));
-        let priced = well.map(|m| (m.endpoint.cost(now, &self.config.balance) / m.weight, m));
-        priced.min_by(|one, two| one.0.total_cmp(&two.0)).map(|(_, member)| member)
+        let priced = well
+            .map(|m| (m.endpoint.is_connecting(), m.endpoint.cost(now, &self.config.balance) / m.weight, m));
+        priced.min_by(|one, two| one.0.cmp(&two.0).then(one.1.total_cmp(&two.1))).map(|(.., member)| member)
     }
 
     /// A connection to a replica could not be made, or broke.

@@ -139,3 +139,34 @@ impl tower::Service<http::Request<Body>> for Mute {
         ready(Ok(response.body(Body::empty()).unwrap()))
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_swallows_connections_holds_up_few_calls() {
+    let (network, mut config) = (Network::default(), Config::default());
+    config.client.connections_per_peer = 1;
+    let _serving = network.serve("guard:2", server(&config));
+    let usual = network.connector();
+    let connector = Connector::new(move |peer: http::Uri| {
+        let usual = usual.clone();
+        async move {
+            if peer.host() == Some("gone") {
+                std::future::pending::<()>().await;
+            }
+            usual.connect(peer).await
+        }
+    });
+    let peers = ["gone:1", "guard:2"];
+    let channel = Channel::remote("guard", &peers, &config.client, &environment(), &connector).unwrap();
+    // Who calls first may find out; a connection to the other one is there then.
+    client!(GuardServiceClient, channel).inspect(InspectRequest::default()).await.unwrap();
+    let calls = (0..100).map(|_| {
+        let mut client = client!(GuardServiceClient, channel);
+        async move {
+            let begin = Instant::now();
+            client.inspect(InspectRequest::default()).await.unwrap();
+            begin.elapsed() > Duration::from_secs(1)
+        }
+    });
+    let late = futures_util::future::join_all(calls).await.into_iter().filter(|late| *late).count();
+    assert!(late <= 1, "{late} of 100 waited for a connection that never came");
+}
