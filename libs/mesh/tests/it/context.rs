@@ -135,7 +135,7 @@ async fn a_public_listener_believes_nobody_about_the_context_but_keeps_trace_and
 
 #[tokio::test(start_paused = true)]
 async fn a_closed_request_stream_reaches_the_handler_on_both() {
-    for topology in [crate::world::Topology::Local, crate::world::Topology::Remote] {
+    for topology in [Topology::Local, Topology::Remote] {
         let world = World::new(topology, Scripted::default());
         let answer = world.client().screen(stream::iter([ask(), ask()])).await.unwrap().into_inner();
         assert_eq!(answer.count().await, 2);
