@@ -81,7 +81,7 @@ async fn send(peers: &Arc<Peers>, mut request: Request<Outgoing>) -> Result<Resp
             }
         };
         let Some(request) = replay.attempt(connection.uri(path.clone())) else { break };
-        let waiting = Waiting { peers, endpoint: &endpoint, begin: Instant::now(), over: false };
+        let waiting = Waiting { peers, endpoint: &endpoint, replay: &replay, over: false };
         let mut failed = match sender.try_send_request(request).await {
             Ok(response) => {
                 waiting.answered();
@@ -104,18 +104,18 @@ async fn send(peers: &Arc<Peers>, mut request: Request<Outgoing>) -> Result<Resp
     Err(away(peers.label(), &last.why, last.retry))
 }
 
-/// The time until an answer begins. Whoever leaves before has waited at least that long.
+/// The time until an answer begins, from the caller's last word on. Whoever leaves before has waited at least that long.
 struct Waiting<'a> {
     peers: &'a Peers,
     endpoint: &'a Endpoint,
-    begin: Instant,
+    replay: &'a Replay,
     over: bool,
 }
 
 impl Waiting<'_> {
     fn answered(mut self) {
         self.over = true;
-        self.endpoint.answered(self.begin.elapsed(), Instant::now(), &self.peers.config().balance);
+        self.endpoint.answered(self.replay.silence(), Instant::now(), &self.peers.config().balance);
     }
 
     fn failed(mut self) {
@@ -126,7 +126,7 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.over {
-            self.endpoint.waited(self.begin.elapsed(), Instant::now(), &self.peers.config().balance);
+            self.endpoint.waited(self.replay.silence(), Instant::now(), &self.peers.config().balance);
         }
     }
 }

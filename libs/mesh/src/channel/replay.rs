@@ -9,12 +9,14 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Uri, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::outbound::Outgoing;
@@ -42,13 +44,23 @@ struct Kept {
     is_over: bool,
     /// The latest attempt; an earlier one may still be held by its connection.
     attempt: u32,
+    /// When the latest attempt began, or the caller last said something, its end included.
+    last_word: Instant,
 }
 
 impl Replay {
     pub(crate) fn new(request: Request<Outgoing>) -> Self {
         let (parts, body) = request.into_parts();
-        let kept =
-            Kept { body, said: Vec::new(), bytes: 0, read: 0, is_whole: true, is_over: false, attempt: 0 };
+        let kept = Kept {
+            body,
+            said: Vec::new(),
+            bytes: 0,
+            read: 0,
+            is_whole: true,
+            is_over: false,
+            attempt: 0,
+            last_word: Instant::now(),
+        };
         Self { method: parts.method, headers: parts.headers, body: Arc::new(Mutex::new(kept)) }
     }
 
@@ -60,12 +72,18 @@ impl Replay {
         }
         kept.attempt += 1;
         kept.read = 0;
+        kept.last_word = Instant::now();
         let mut request = Request::new(Attempt { kept: Arc::clone(&self.body), number: kept.attempt });
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_2;
         request.headers_mut().clone_from(&self.headers);
         Some(request)
+    }
+
+    /// How long the peer has owed an answer: while the caller still speaks (a fill, to its end), it does not.
+    pub(crate) fn silence(&self) -> Duration {
+        self.body.lock().last_word.elapsed()
     }
 
     /// There is an answer: nothing is kept any more.
@@ -106,6 +124,7 @@ impl HttpBody for Attempt {
             return Poll::Ready(Some(Err(error::cancelled("it is sent to another peer"))));
         }
         if let Some(said) = kept.said.get(kept.read).cloned() {
+            kept.last_word = Instant::now();
             kept.read += 1;
             kept.forget();
             return Poll::Ready(Some(Ok(Frame::data(said))));
@@ -114,6 +133,9 @@ impl HttpBody for Attempt {
             return Poll::Ready(None);
         }
         let polled = Pin::new(&mut kept.body).poll_frame(cx);
+        if polled.is_ready() {
+            kept.last_word = Instant::now();
+        }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => kept.keep(frame),
             Poll::Ready(_) => kept.is_over = true,
@@ -207,6 +229,19 @@ mod tests {
         assert!(kept.lock().said.is_empty());
         assert_eq!((next(&mut first).await, next(&mut first).await), (Some(2), None));
         assert!(kept.lock().said.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_answer_is_owed_while_the_caller_speaks() {
+        let replay = replay(&[1, 2]);
+        let mut first = attempt(&replay).unwrap();
+        for _ in 0..3 {
+            tokio::time::advance(Duration::from_secs(5)).await;
+            next(&mut first).await;
+            assert_eq!(replay.silence(), Duration::ZERO);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(replay.silence(), Duration::from_secs(1), "since its end");
     }
 
     #[tokio::test]
