@@ -2,6 +2,8 @@
 //!
 //! A service's `main.rs` is one call of [`main`] with a function that builds its part.
 
+mod certificates;
+mod configuration;
 mod entry;
 mod health;
 
@@ -9,15 +11,14 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, tim
 
 use clap::Parser;
 use serde::de::DeserializeOwned;
-use signalbox_config::{Document, Live, Ready, Reloaded, Reloader, Shared, TookOver};
+use signalbox_config::{Document, Live, Reloader, Shared};
 use signalbox_mesh::{
     Channel, Connector, ContextTrust, Discovery, Environment, Part, Server,
-    tls::{Acceptor, Credentials, DoorTls, Outlook},
+    tls::{Acceptor, Credentials, DoorTls},
 };
-use signalbox_telemetry::metrics;
 
-pub use self::entry::Entry;
-use tokio_util::task::AbortOnDropHandle;
+use self::certificates::{follow_certificates, plaintext_is_fine};
+pub use self::{certificates::acceptor_for_clients, configuration::follow_configuration, entry::Entry};
 use tonic::transport::server::TcpIncoming;
 
 pub use crate::health::default_listen;
@@ -197,131 +198,6 @@ where
 
 /// How often files that may change are looked at.
 const FILES_TICK: Duration = Duration::from_secs(2);
-
-/// Takes over what was changed in the configuration file, every few seconds and on SIGHUP; ends when it is dropped.
-pub fn follow_configuration(mut reloader: Reloader) -> AbortOnDropHandle<()> {
-    reloader.live().join(async |next| signalbox_telemetry::relevel(&next.shared.telemetry).map(Ready::with));
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut hangup = Hangup::new();
-        metrics::configured(reloader.version(), None);
-        loop {
-            let asked = tokio::select! {
-                () = tokio::time::sleep(FILES_TICK) => false,
-                () = hangup.heard() => true,
-            };
-            tell(reloader.look(asked).await, asked, reloader.version());
-        }
-    }))
-}
-
-fn tell(reloaded: Reloaded, asked: bool, version: u64) {
-    match reloaded {
-        Reloaded::Unchanged if asked => tracing::info!(version, "the configuration is as it was"),
-        Reloaded::Unchanged => {}
-        Reloaded::Prices => tracing::info!("prices were read again"),
-        Reloaded::TookOver(TookOver { version, changes, waiting, warnings }) => {
-            for change in &changes {
-                tracing::info!(version, "configuration: {change}");
-            }
-            for change in &waiting {
-                tracing::warn!(version, "configuration: {change}; it waits for a restart");
-            }
-            for warning in &warnings {
-                tracing::warn!(version, "configuration: {warning}");
-            }
-            let (changed, waiting) = (changes.len(), waiting.len());
-            tracing::info!(version, changed, waiting, "a new configuration took over");
-            metrics::configured(version, Some("took_over"));
-        }
-        Reloaded::Refused(why) => {
-            tracing::error!(version, why, "the new configuration is at fault; what runs stays as it is");
-            metrics::configured(version, Some("refused"));
-        }
-    }
-}
-
-/// SIGHUP, where there is one.
-struct Hangup(#[cfg(unix)] Option<tokio::signal::unix::Signal>);
-
-impl Hangup {
-    #[cfg(unix)]
-    fn new() -> Self {
-        Self(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok())
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> Self {
-        Self()
-    }
-
-    async fn heard(&mut self) {
-        #[cfg(unix)]
-        if let Some(signal) = &mut self.0
-            && signal.recv().await.is_some()
-        {
-            return;
-        }
-        std::future::pending::<()>().await;
-    }
-}
-
-/// What clients are accepted with: TLS where the configuration has it, and what reads its files again.
-///
-/// # Errors
-/// Files at fault, or a door in plain text on another address than loopback.
-pub fn acceptor_for_clients(
-    mesh: &signalbox_mesh::Config,
-    tls: Option<&DoorTls>,
-    listen: &str,
-) -> Result<(Option<Acceptor>, Option<AbortOnDropHandle<()>>), Failure> {
-    let Some(tls) = tls else {
-        plaintext_is_fine(mesh, listen, "gateway.tls")?;
-        return Ok((None, None));
-    };
-    let credentials = Credentials::of_door(tls)?;
-    Ok((Some(Acceptor::door(credentials.clone())), Some(follow_certificates(credentials))))
-}
-
-fn plaintext_is_fine(mesh: &signalbox_mesh::Config, address: &str, section: &str) -> Result<(), Failure> {
-    if mesh.plaintext || signalbox_mesh::is_loopback(address) {
-        return Ok(());
-    }
-    Err(format!(
-        "{address} is beyond loopback, and would carry prompts and keys in plain text: set [{section}] (`signalbox certs init` makes \
-         certificates for development), or mesh.plaintext = true where the network itself encrypts"
-    )
-    .into())
-}
-
-/// Reads certificates again when their files were changed, and warns of what ends soon; ends when it is dropped.
-fn follow_certificates(credentials: Credentials) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut told = Outlook::Good;
-        loop {
-            let own = credentials.clone();
-            let looked = tokio::task::spawn_blocking(move || (own.look(), own.outlook())).await;
-            let Ok((looked, outlook)) = looked else { return };
-            match looked {
-                Ok(true) => tracing::info!("certificates were read again"),
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(%error, "certificates stay as they were; the new ones are at fault");
-                }
-            }
-            if outlook != told {
-                match &outlook {
-                    Outlook::Good => {}
-                    Outlook::EndsSoon => tracing::warn!("this process' certificate ends within a week"),
-                    Outlook::Refused(why) => {
-                        tracing::error!(why, "this process' certificate is refused by others of the mesh");
-                    }
-                }
-                told = outlook;
-            }
-            tokio::time::sleep(FILES_TICK).await;
-        }
-    }))
-}
 
 /// Binds an address, `host:port`.
 ///

@@ -60,7 +60,8 @@ fn said(message: &Message, room: &mut usize) -> Value {
         .map(|kind| match kind {
             part::Kind::Text(text) => {
                 let kept = &text.text[..text.text.floor_char_boundary(*room)];
-                *room -= kept.len();
+                // What does not fit is cut, and nothing older follows.
+                *room = if kept.len() < text.text.len() { 0 } else { *room - kept.len() };
                 json!({ "type": "text", "content": kept })
             }
             part::Kind::ToolCall(call) => json!({ "type": "tool_call", "name": call.name }),

@@ -205,19 +205,29 @@ async fn one_trace_holds_all_that_happened(topology: Topology) {
 async fn content_is_redacted_where_it_is_captured(topology: Topology) {
     let collector = Collector::start().await;
     let endpoint = format!("http://{}", collector.address);
-    let config = format!("[telemetry]\ncapture_content = true\n{}", sent_to(&endpoint, ""));
-    let sandbox = mesh(topology, &[], &config).await;
+    let config = format!(
+        "[tenants.local]\nguard_unavailable = 'open'\n[telemetry]\ncapture_content = true\n{}",
+        sent_to(&endpoint, "")
+    );
+    let mut sandbox = mesh(topology, &[], &config).await;
     let text = "quetzalcoatl wrote to ada@example.com";
     let seen = complete(sandbox.ask(question("sim-echo", text)).await);
     assert_eq!(seen.text, text);
     // An answer from the cache is one too.
     complete(sandbox.ask(question("sim-echo", text)).await);
+    // What the guard has not seen is nowhere, although it passes.
+    if topology == Topology::SixProcesses {
+        sandbox.kill("guard").await;
+        complete(sandbox.ask(question("sim-echo", "unchecked: bob@example.com")).await);
+        sandbox.revive("guard").await;
+    }
     sandbox.end().await;
     collector.look(|taken| {
         let requests: Vec<_> =
             taken.spans.iter().filter(|(_, span)| span.name == "signalbox.request").collect();
-        assert_eq!(requests.len(), 2);
-        for (_, span) in requests {
+        assert_eq!(requests.len(), if topology == Topology::SixProcesses { 3 } else { 2 });
+        assert!(!taken.holds("bob@example.com") && !taken.holds("unchecked: "));
+        for (_, span) in requests.into_iter().take(2) {
             for name in ["gen_ai.input.messages", "gen_ai.output.messages"] {
                 let content = attribute(&span.attributes, name);
                 assert!(content.contains("quetzalcoatl wrote to <EMAIL_1>"), "{name}: {content}");

@@ -92,14 +92,20 @@ impl Told {
             attributes.push(KeyValue::new(semconv::TENANT, tenant));
         }
         let error = match ending {
-            Ending::Left => Some("cancelled".into()),
+            Ending::Left if grpc => {
+                attributes
+                    .push(KeyValue::new(semconv::RPC_GRPC_STATUS, i64::from(i32::from(Code::Cancelled))));
+                None
+            }
+            Ending::Left => None,
             Ending::Http(status) => {
                 attributes.push(KeyValue::new(semconv::HTTP_STATUS, i64::from(status)));
                 (status >= 500).then(|| status.to_string().into())
             }
             Ending::Grpc(code) => {
                 attributes.push(KeyValue::new(semconv::RPC_GRPC_STATUS, i64::from(code)));
-                (code != 0).then(|| format!("{:?}", Code::from(code)).into())
+                let code = Code::from(code);
+                is_ours(code).then(|| format!("{code:?}").into())
             }
         };
         trace::emit(Span {
@@ -116,6 +122,19 @@ impl Told {
             error,
         });
     }
+}
+
+/// Whether a status is the server's fault, as the conventions have it: what the caller did wrong is no error of this side.
+const fn is_ours(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
 }
 
 fn code(headers: &HeaderMap) -> Option<i32> {
