@@ -170,7 +170,7 @@ mod tests {
         let made = Channel::remote("guard", &none, &ClientConfig::default(), &environment, &Connector::tcp());
         assert_eq!(
             made.unwrap_err().to_string(),
-            "guard has no address; give at least one, as http://host:port"
+            "guard has no address; give at least one, as host:port"
         );
     }
 }
