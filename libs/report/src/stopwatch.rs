@@ -5,8 +5,8 @@ use std::time::Instant;
 /// Where Linux tells a thread's time on a processor, in nanoseconds, as its first word (`Documentation/scheduler/sched-stats.rst`).
 const SCHEDSTAT: &str = "/proc/thread-self/schedstat";
 
-/// Measures work that one thread does: CPU time where the system tells it, else wall time. Reading it takes some microseconds, so time many
-/// rounds at once.
+/// Measures work that one thread does: CPU time where the system tells it, else wall time. It is told to the scheduler's tick, some
+/// milliseconds, so time many rounds at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch {
     began: Instant,

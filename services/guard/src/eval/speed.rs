@@ -24,6 +24,8 @@ const PROMPT: &str = "Could you help me to plan a two day trip to Lisbon in May?
     stay below 900 in total. My sister Anna will join us on the second day; she lands at 14:35 with flight TP 572. Write the plan as a table \
     with times, and add one idea for rain. If something must be booked ahead, say so. Thanks!";
 const ROUNDS: usize = 2_000;
+/// So long each figure is measured, in microseconds of CPU: the system tells it to some milliseconds.
+const LEAST_MICROS: f64 = 300_000.0;
 
 /// Reads a text that needs every pattern, so that compiling them is no row's cost.
 pub(super) fn warm() {
@@ -49,9 +51,15 @@ fn mixed() -> String {
 pub(super) fn measure() -> Vec<(&'static str, f64, usize)> {
     let micros = |rounds: usize, work: &dyn Fn()| {
         (0..rounds.div_ceil(10)).for_each(|_| work());
-        let watch = Stopwatch::start();
-        (0..rounds).for_each(|_| work());
-        watch.micros() / rounds as f64
+        let (watch, mut done) = (Stopwatch::start(), 0);
+        loop {
+            (0..rounds).for_each(|_| work());
+            done += rounds;
+            let spent = watch.micros();
+            if spent >= LEAST_MICROS {
+                return spent / done as f64;
+            }
+        }
     };
     let mut figures = vec![("prompt_bytes", PROMPT.len() as f64, 1)];
     let mut both = |names: [&'static str; 4], work: &dyn Fn(&str)| {
