@@ -168,9 +168,6 @@ mod tests {
         let none: [&str; 0] = [];
         let environment = Environment::manual(crate::ManualClock::new(0), 1, "");
         let made = Channel::remote("guard", &none, &ClientConfig::default(), &environment, &Connector::tcp());
-        assert_eq!(
-            made.unwrap_err().to_string(),
-            "guard has no address; give at least one, as host:port"
-        );
+        assert_eq!(made.unwrap_err().to_string(), "guard has no address; give at least one, as host:port");
     }
 }
