@@ -6,6 +6,7 @@
 
 mod access;
 mod administration;
+mod checkpoint;
 mod desk;
 mod entries;
 mod reader;
@@ -24,7 +25,7 @@ pub(crate) use self::{
     desk::{Answer, Desk},
     reader::Reader,
 };
-use self::{desk::News, schema::Database, tally::Tally};
+use self::{checkpoint::Checkpoints, desk::News, schema::Database, tally::Tally};
 use crate::{
     Error, alerts::Alerts, books::Books, config::Config, counters::Violations, credential::Hash, keys::Keys,
     refusal::Refusal,
@@ -81,6 +82,7 @@ impl Store {
             alerts: setting.alerts,
             violations: setting.violations,
             pending: Tally::default(),
+            _checkpoints: Checkpoints::start(&path).map_err(Error::Thread)?,
             _lock: lock,
         };
         let configure = |desk: &mut Desk<'_>| {
@@ -168,6 +170,7 @@ struct Writer {
     violations: Violations,
     /// What is in the ledger and not in roll-ups.
     pending: Tally,
+    _checkpoints: Checkpoints,
     /// Unlocked after the connection is closed, as fields are dropped in their order.
     _lock: File,
 }

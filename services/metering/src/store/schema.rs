@@ -95,15 +95,15 @@ fn private(path: &Path) -> std::io::Result<()> {
     options.open(path).map(drop)
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    // A checkpoint waits for the disk, and admissions wait for it: rarer is better. In pages of 4 KiB; the log is read from
-    // memory meanwhile.
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    // A checkpoint waits for the disk, and admissions wait for it: those of `checkpoint` hold up nobody, and this is for when they
+    // cannot keep up. In pages of 4 KiB.
+    connection.pragma_update(None, "wal_autocheckpoint", 40_000)?;
     // After a burst the log shrinks back to this; in bytes.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
