@@ -143,9 +143,18 @@ async fn each_expression_names_what_there_is() {
         prometheus.wait_for("signalbox_budget_remaining").await;
         prometheus.wait_for(&format!("sum(signalbox_ledger_lag_seconds_count) >= {}", 5 * round)).await;
     }
-    // Of what came last, too, a rate is known: that takes two scrapes.
-    prometheus.wait_for("rate(signalbox_router_filtered_total[30s])").await;
-    prometheus.wait_for("rate(signalbox_router_refusals_total[30s])").await;
+    // Of what came last, too, a rate is known: that takes two scrapes, of each process at a time of its own.
+    for count in [
+        "router_filtered",
+        "router_refusals",
+        "metering_refusals",
+        "requests",
+        "guard_verdicts",
+        "cache_lookups",
+        "attempts",
+    ] {
+        prometheus.wait_for(&format!("rate(signalbox_{count}_total[30s])")).await;
+    }
 
     let mut faults = Vec::new();
     for (place, expression) in expressions() {
