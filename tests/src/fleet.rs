@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
-use signalbox_gateway::Parts;
 use signalbox_mesh::Channel;
 use signalbox_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use signalbox_testkit::{
@@ -14,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     process::Process,
-    sandbox::{Behind, SERVICES, channel, models},
+    sandbox::{Behind, SERVICES, channel, each, models},
 };
 
 /// How replicas are found.
@@ -167,14 +166,7 @@ impl Fleet {
             assert!(gateway.terminate().await, "the gateway ends well");
         }
         let logs = self.logs();
-        let channel = |name: &str| channel(name, &self.addresses(name));
-        let parts = Parts {
-            guard: channel("guard"),
-            cache: channel("cache"),
-            router: channel("router"),
-            executor: channel("executor"),
-            metering: channel("metering"),
-        };
+        let parts = each(|name| channel(name, &self.addresses(name)));
         check(Behind { parts, provider: &self.provider, logs }).await;
         for (name, replicas) in self.replicas {
             for replica in replicas {

@@ -235,13 +235,7 @@ impl Sandbox {
             Runs::Six { gateway, mut services } => {
                 assert!(gateway.terminate().await, "the gateway ends well");
                 let channel = |name: &'static str| remote(name, services[name].address, self.tls.as_ref());
-                let parts = Parts {
-                    guard: channel("guard"),
-                    cache: channel("cache"),
-                    router: channel("router"),
-                    executor: channel("executor"),
-                    metering: channel("metering"),
-                };
+                let parts = each(channel);
                 check(Behind { parts, provider: &self.provider, logs }).await;
                 for name in SERVICES {
                     let ended = services.remove(name).unwrap().terminate().await;
@@ -267,6 +261,17 @@ impl Behind<'_> {
     /// A request in a tenant's name.
     pub fn request<T>(&self, tenant: &str, message: T) -> tonic::Request<T> {
         RequestContext::background().with_principal(tenant, "test").request(message)
+    }
+}
+
+/// The way to each of the five.
+pub(crate) fn each(channel: impl Fn(&'static str) -> Channel) -> Parts {
+    Parts {
+        guard: channel("guard"),
+        cache: channel("cache"),
+        router: channel("router"),
+        executor: channel("executor"),
+        metering: channel("metering"),
     }
 }
 

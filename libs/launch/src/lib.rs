@@ -62,6 +62,7 @@ pub struct Context {
     pub mesh: signalbox_mesh::Config,
     /// Clock, randomness, data folder.
     pub environment: Environment,
+    discovery: Discovery,
     credentials: Option<Credentials>,
     listen: Option<String>,
 }
@@ -96,9 +97,8 @@ impl Context {
                 tcp
             }
         };
-        let discovery = Discovery::new(&self.mesh, &self.environment.random);
         let (client, environment) = (&self.mesh.client, &self.environment);
-        Ok(Channel::discovered(service, peers, client, environment, &connector, &discovery)?)
+        Ok(Channel::discovered(service, peers, client, environment, &connector, &self.discovery)?)
     }
 }
 
@@ -173,6 +173,7 @@ where
         document,
         shared,
         mesh: mesh.clone(),
+        discovery: Discovery::new(&mesh, &environment.random),
         environment,
         credentials: credentials.clone(),
         listen: args.listen,

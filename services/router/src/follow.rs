@@ -45,9 +45,7 @@ pub(crate) fn try_out(present: &Setup, next: &Setup, recent: &Recent) -> Result<
     let stats = Stats::default();
     let plan = |setup: &Setup, asked: &Asked| asked.plan(setup, &stats, &Learned::new(Random::seeded(0)));
     let mut tried = Tried::default();
-    let is_there = |model: &str| next.catalog.aliases().any(|(alias, _)| alias == model);
-    let was_there = |model: &str| present.catalog.aliases().any(|(alias, _)| alias == model);
-    for asked in recent.iter().filter(|asked| is_there(&asked.model) || !was_there(&asked.model)) {
+    for asked in recent.iter().filter(|asked| next.has(&asked.model) || !present.has(&asked.model)) {
         let Ok(before) = plan(present, asked) else { continue };
         let after = plan(next, asked).map_err(|error: Error| {
             format!("a recent request of tenant {} for `{}` would fail: {error}", asked.tenant, asked.model)
@@ -84,10 +82,9 @@ pub(crate) fn check(live: &Live<Setup>, recent: &Recent, next: &Next) -> Result<
 
 /// Models that were asked for lately, and are not there any more: meant, it seems.
 fn gone(present: &Setup, next: &Setup, recent: &Recent) -> Vec<String> {
-    let has = |setup: &Setup, model: &str| setup.catalog.aliases().any(|(alias, _)| alias == model);
     let recent = recent.0.lock();
     let asked: std::collections::BTreeSet<&str> = recent.iter().map(|asked| asked.model.as_str()).collect();
-    let gone = asked.into_iter().filter(|model| has(present, model) && !has(next, model));
+    let gone = asked.into_iter().filter(|model| present.has(model) && !next.has(model));
     gone.map(|model| format!("models.{model} is gone, and was asked for lately")).collect()
 }
 

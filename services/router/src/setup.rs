@@ -70,6 +70,11 @@ impl Setup {
         Ok(Self { catalog, config, rules, regions })
     }
 
+    /// Whether there is such an alias.
+    pub(crate) fn has(&self, model: &str) -> bool {
+        self.catalog.aliases().any(|(alias, _)| alias == model)
+    }
+
     /// Where a tenant's requests may be answered; empty: anywhere.
     pub(crate) fn regions(&self, tenant: &str) -> &[String] {
         self.regions.get(tenant).map_or(&[], Vec::as_slice)

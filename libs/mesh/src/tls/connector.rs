@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     Credentials, TlsError,
-    credentials::{HTTP2, authorities, provider},
+    credentials::{HTTP2, Live, authorities, provider},
     names,
 };
 use crate::Connector;
@@ -26,15 +26,11 @@ impl Credentials {
     /// service's SPIFFE id in the own trust domain, or one without such an id for the address' host.
     #[must_use]
     pub fn connector(&self, service: &str, below: Connector) -> Connector {
-        let (credentials, service): (_, Arc<str>) = (self.clone(), service.into());
-        Connector::tls(move |peer: Uri| {
-            let (credentials, service, below) = (credentials.clone(), Arc::clone(&service), below.clone());
-            async move {
-                let config = credentials.client(&service).map_err(io::Error::other)?;
-                let name = server_name(&peer)?;
-                let io = below.connect(peer).await?;
-                TlsConnector::from(Arc::new(config)).connect(name, io).await
-            }
+        let (credentials, service) = (self.clone(), service.to_owned());
+        // Made anew for each connection, with the certificate of then.
+        secured(below, move |peer| {
+            let config = credentials.client(&service).map_err(io::Error::other)?;
+            Ok((Arc::new(config), server_name(peer)?))
         })
     }
 
@@ -45,11 +41,18 @@ impl Credentials {
             .build()
             .map_err(|error| Error::General(error.to_string()))?;
         let wanted = names::spiffe(&live.names).and_then(|own| names::neighbour(own, service));
+        live.shows_itself(Arc::new(ServiceVerifier { inner, wanted }))
+    }
+}
+
+impl Live {
+    /// Settings that show this process' certificate, and believe whom the verifier does.
+    pub(super) fn shows_itself(&self, verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, Error> {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(ServiceVerifier { inner, wanted }))
-            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&live.own))));
+            .with_custom_certificate_verifier(verifier)
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&self.own))));
         config.alpn_protocols = vec![HTTP2.to_vec()];
         Ok(config)
     }
@@ -78,14 +81,22 @@ pub fn public(ca_file: Option<&Path>, below: Connector) -> Result<Connector, Tls
         .with_no_client_auth();
     config.alpn_protocols = vec![HTTP2.to_vec()];
     let config = Arc::new(config);
-    Ok(Connector::tls(move |peer: Uri| {
-        let (config, below) = (Arc::clone(&config), below.clone());
+    Ok(secured(below, move |peer| Ok((Arc::clone(&config), server_name(peer)?))))
+}
+
+/// Speaks TLS over what another connector makes; `prepare` says for a peer by which settings, and under which name.
+pub(super) fn secured(
+    below: Connector,
+    prepare: impl Fn(&Uri) -> io::Result<(Arc<ClientConfig>, ServerName<'static>)> + Send + Sync + 'static,
+) -> Connector {
+    Connector::tls(move |peer: Uri| {
+        let (prepared, below) = (prepare(&peer), below.clone());
         async move {
-            let name = server_name(&peer)?;
+            let (config, name) = prepared?;
             let io = below.connect(peer).await?;
             TlsConnector::from(config).connect(name, io).await
         }
-    }))
+    })
 }
 
 fn server_name(peer: &Uri) -> io::Result<ServerName<'static>> {

@@ -2,21 +2,14 @@
 
 use std::{io, sync::Arc};
 
-use http::Uri;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    CertificateError, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
-    sign::SingleCertAndKey,
 };
-use tokio_rustls::TlsConnector;
 
-use super::{
-    Credentials, TlsError,
-    credentials::{HTTP2, provider},
-    names,
-};
+use super::{Credentials, TlsError, connector::secured, credentials::provider, names};
 use crate::Connector;
 
 impl Credentials {
@@ -30,22 +23,13 @@ impl Credentials {
         let live = self.live();
         let own = live.own.cert.first().map(|own| own.clone().into_owned());
         let verifier = OwnVerifier { own, names: live.names.clone(), provider: provider() };
-        let mut config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| TlsError::Setup(error.to_string()))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&live.own))));
-        config.alpn_protocols = vec![HTTP2.to_vec()];
+        let config =
+            live.shows_itself(Arc::new(verifier)).map_err(|error| TlsError::Setup(error.to_string()))?;
         let config = Arc::new(config);
-        Ok(Connector::tls(move |peer: Uri| {
-            let (config, below) = (Arc::clone(&config), below.clone());
-            async move {
-                // Whatever it is called, it is the same.
-                let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
-                let io = below.connect(peer).await?;
-                TlsConnector::from(config).connect(name, io).await
-            }
+        // Whatever it is called, it is the same.
+        Ok(secured(below, move |_| {
+            let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+            Ok((Arc::clone(&config), name))
         }))
     }
 }
