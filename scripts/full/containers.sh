@@ -2,13 +2,22 @@
 # The images and docker-compose.yml for real: builds the runtime stages around the binaries of this build, starts the six services with
 # Redis, Consul, Qdrant, the collector, Prometheus and the simulator, and runs the main job through them.
 #
-# Where no image can be pulled, images of the same names are made of Debian's packages (scripts/containers/Dockerfile), and Qdrant is
-# the tests' server over Qdrant's own engine. Grafana is left out; its dashboards are checked as files.
+#   scripts/full/containers.sh              the binaries are those of this machine's build, for tests
+#   scripts/full/containers.sh --compile    they are compiled as the Dockerfile says, optimised and with all features: an hour on two cores
+#
+# Where no image can be pulled, images of the same names are made of Debian's packages (scripts/containers/Dockerfile), that of Rust of
+# the toolchain that is here, and Qdrant is the tests' server over Qdrant's own engine. Grafana is left out; its dashboards are checked as files.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 source "$SCRIPTS/containers/engine.sh"
 cd "$ROOT"
 
+COMPILE=false
+case ${1:-} in
+  "") ;;
+  --compile) COMPILE=true ;;
+  *) echo "unknown argument: $1 (only --compile)" >&2; exit 2 ;;
+esac
 PASSED=0
 WORK=$(mktemp -d)
 ran=false
@@ -37,10 +46,13 @@ if ! find_engine; then
   exit 0
 fi
 
-build() { # TARGET TAG DOCKERFILE CONTEXT
+TEST_BINARIES="--build-arg BINARIES=signalbox-binaries:test"
+build() { # TARGET TAG DOCKERFILE CONTEXT OPTION...
+  local target=$1 tag=$2 file=$3 context=$4
+  shift 4
   # shellcheck disable=SC2046  # none where there is no option
   "$DOCKER" build --quiet $(build_network) $([ ! -f /etc/ssl/certs/ca-certificates.crt ] || echo --secret id=ca,src=/etc/ssl/certs/ca-certificates.crt) \
-    --build-arg BINARIES=signalbox-binaries:test --target "$1" --tag "$2" --file "$3" "$4" >/dev/null
+    "$@" --target "$target" --tag "$tag" --file "$file" "$context" >/dev/null
 }
 # Whether an image is there or can be pulled; who cannot reach one registry is not made to wait for each.
 PULLS=true
@@ -84,13 +96,28 @@ bases() {
   for name in redis consul prometheus collector; do
     here "$(image_of $name)" || { note "making $(image_of $name)"; build $name "$(image_of $name)" $standin scripts; }
   done
-  qdrant_is_real || build qdrant "$(image_of qdrant)" $standin scripts
+  # shellcheck disable=SC2086  # two words
+  qdrant_is_real || build qdrant "$(image_of qdrant)" $standin scripts $TEST_BINARIES
+  if $COMPILE; then rust_image; fi
+}
+rust_image() {
+  local version image toolchain
+  version=$(sed -n 's/^ARG RUST_VERSION=//p' Dockerfile)
+  image=rust:$version-slim-bookworm
+  here "$image" && return 0
+  toolchain=$(rustc --print sysroot)
+  [ "$(rustc --version | cut -d' ' -f2)" = "$version" ] || fail "rust-toolchain.toml and the Dockerfile name different versions"
+  note "making $image"
+  tar -C "$toolchain" -c . | "$DOCKER" import - signalbox-toolchain:test >/dev/null
+  build rust "$image" scripts/containers/Dockerfile scripts --build-arg TOOLCHAIN=signalbox-toolchain:test
 }
 
 images() {
-  local name user
+  local name user options=$TEST_BINARIES
+  if $COMPILE; then options=; fi
   for name in guard cache router executor metering gateway signalbox; do
-    build $name "signalbox-$name:test" Dockerfile .
+    # shellcheck disable=SC2086  # two words or none
+    build $name "signalbox-$name:test" Dockerfile . $options
     user=$("$DOCKER" image inspect --format '{{.Config.User}}' "signalbox-$name:test")
     [ "$user" = 65532:65532 ] || fail "signalbox-$name runs as '$user'"
     note "signalbox-$name: $("$DOCKER" image inspect --format '{{.Size}}' "signalbox-$name:test" | awk '{ printf "%d MB", $1 / 1e6 }')"
