@@ -1,9 +1,15 @@
 //! Certificates of this process, and where plain text may go.
 
+use std::time::Duration;
+
 use signalbox_mesh::tls::{Acceptor, Credentials, DoorTls, Outlook};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{FILES_TICK, Failure};
+
+/// How often the end of a certificate that stays is looked at.
+const JUDGED_EVERY: Duration = Duration::from_secs(600);
 
 /// What clients are accepted with: TLS where the configuration has it, and what reads its files again.
 ///
@@ -44,11 +50,16 @@ pub(crate) fn plaintext_is_fine(
 /// Reads certificates again when their files were changed, and warns of what ends soon; ends when it is dropped.
 pub(crate) fn follow_certificates(credentials: Credentials) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut told = Outlook::Good;
+        let (mut told, mut judged) = (Outlook::Good, None::<Instant>);
         loop {
             let own = credentials.clone();
-            let looked = tokio::task::spawn_blocking(move || (own.look(), own.outlook())).await;
-            let Ok((looked, outlook)) = looked else { return };
+            let due = judged.is_none_or(|judged| judged.elapsed() >= JUDGED_EVERY);
+            let looked = tokio::task::spawn_blocking(move || {
+                let looked = own.look();
+                let outlook = (due || matches!(looked, Ok(true))).then(|| own.outlook());
+                (looked, outlook)
+            });
+            let Ok((looked, outlook)) = looked.await else { return };
             match looked {
                 Ok(true) => tracing::info!("certificates were read again"),
                 Ok(false) => {}
@@ -56,7 +67,10 @@ pub(crate) fn follow_certificates(credentials: Credentials) -> AbortOnDropHandle
                     tracing::error!(%error, "certificates stay as they were; the new ones are at fault");
                 }
             }
-            if outlook != told {
+            if outlook.is_some() {
+                judged = Some(Instant::now());
+            }
+            if let Some(outlook) = outlook.filter(|outlook| *outlook != told) {
                 match &outlook {
                     Outlook::Good => {}
                     Outlook::EndsSoon => tracing::warn!("this process' certificate ends within a week"),

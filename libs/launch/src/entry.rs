@@ -2,6 +2,7 @@
 
 use signalbox_mesh::{
     Advertised, Config, Discovery, Environment, Registration, Server, ServerConfig, shutdown_signal,
+    tls::TlsError,
 };
 use tonic::transport::server::TcpIncoming;
 
@@ -20,9 +21,12 @@ pub struct Entry {
 
 impl Entry {
     /// Takes the `[mesh]` section.
-    #[must_use]
-    pub fn new(config: &Config, environment: &Environment) -> Self {
-        Self { config: config.clone(), discovery: Discovery::new(config, &environment.random) }
+    ///
+    /// # Errors
+    /// Consul's authorities cannot be read.
+    pub fn new(config: &Config, environment: &Environment) -> Result<Self, TlsError> {
+        let discovery = Discovery::new(config, &environment.random)?;
+        Ok(Self { config: config.clone(), discovery })
     }
 
     /// The serving side's configuration, with the grace that the entry needs.

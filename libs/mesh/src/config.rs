@@ -52,7 +52,7 @@ impl Config {
         }
         if let Some(consul) = &self.consul {
             if !consul.has_address() {
-                return malformed("consul.address", &consul.address, "http://host:port");
+                return malformed("consul.address", &consul.address, "http://host:port or https://host:port");
             }
             if let Some(tag) = consul.tags.iter().find(|tag| tag.is_empty()) {
                 return malformed("consul.tags", tag, "a list of tags that are not empty");

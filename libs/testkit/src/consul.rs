@@ -18,6 +18,7 @@ pub struct ConsulServer {
     folder: PathBuf,
     program: PathBuf,
     http: SocketAddr,
+    https: SocketAddr,
 }
 
 /// Why there is none.
@@ -41,13 +42,15 @@ const ROOT: &str = "00000000-0000-0000-0000-000000000001";
 #[derive(Debug, Clone, Copy)]
 struct Ports {
     http: u16,
+    https: u16,
     server: u16,
     serf: u16,
 }
 
 impl Ports {
     fn free() -> Option<Self> {
-        Some(Self { http: free_port()?, server: free_port()?, serf: free_port()? })
+        let [http, https, server, serf] = [free_port()?, free_port()?, free_port()?, free_port()?];
+        Some(Self { http, https, server, serf })
     }
 }
 
@@ -70,6 +73,16 @@ impl ConsulServer {
         Self::alone(folder, &format!("\"primary_datacenter\": \"dc1\", \"acl\": {acl}"))
     }
 
+    /// The same with TLS beside plain text, with a certificate for `localhost` and its key.
+    ///
+    /// # Errors
+    /// As [`ConsulServer::start`].
+    pub fn secured(folder: &Path, certificate: &Path, key: &Path) -> Result<Self, ConsulError> {
+        let files =
+            format!("\"cert_file\": \"{}\", \"key_file\": \"{}\"", certificate.display(), key.display());
+        Self::alone(folder, &files)
+    }
+
     fn alone(folder: &Path, more: &str) -> Result<Self, ConsulError> {
         let ports = Ports::free().ok_or_else(|| ConsulError::Failed("no free port".to_owned()))?;
         let ip = Ipv4Addr::LOCALHOST;
@@ -89,14 +102,15 @@ impl ConsulServer {
         let program = program("consul").ok_or(ConsulError::Missing)?;
         let failed = |error: std::io::Error| ConsulError::Failed(error.to_string());
         std::fs::create_dir_all(folder).map_err(failed)?;
-        let Ports { http, server, serf } = ports;
+        let Ports { http, https, server, serf } = ports;
+        let tls = if more.contains("cert_file") { i32::from(https) } else { -1 };
         let join: Vec<_> = join.iter().map(|ip| format!("\"{ip}:{serf}\"")).collect();
         let more = if more.is_empty() { String::new() } else { format!(", {more}") };
         // Without WAN gossip and DNS; a raft that decides as fast as it can, and keeps its word over a kill.
         let config = format!(
             "{{\"server\": true, \"bootstrap_expect\": {servers}, \"node_name\": \"node-{}\", \"data_dir\": \"{}\",
               \"bind_addr\": \"{ip}\", \"client_addr\": \"{ip}\", \"retry_join\": [{}], \"retry_interval\": \"1s\",
-              \"ports\": {{\"http\": {http}, \"server\": {server}, \"serf_lan\": {serf}, \"serf_wan\": -1, \"dns\": -1, \"grpc\": -1}},
+              \"ports\": {{\"http\": {http}, \"https\": {tls}, \"server\": {server}, \"serf_lan\": {serf}, \"serf_wan\": -1, \"dns\": -1, \"grpc\": -1}},
               \"performance\": {{\"raft_multiplier\": 1}}, \"disable_update_check\": true, \"log_level\": \"warn\"{more}}}",
             ip.octets()[3],
             folder.join("data").display(),
@@ -105,13 +119,20 @@ impl ConsulServer {
         let file = folder.join("consul.json");
         File::create(&file).and_then(|mut file| file.write_all(config.as_bytes())).map_err(failed)?;
         let child = run(&program, &file, folder)?;
-        Ok(Self { child, folder: folder.to_owned(), program, http: SocketAddr::from((ip, http)) })
+        let at = |port: u16| SocketAddr::from((ip, port));
+        Ok(Self { child, folder: folder.to_owned(), program, http: at(http), https: at(https) })
     }
 
     /// Its address, `http://host:port`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.http)
+    }
+
+    /// Its address over TLS, by the name of its certificate; of one that was started with [`ConsulServer::secured`].
+    #[must_use]
+    pub fn secure_url(&self) -> String {
+        format!("https://localhost:{}", self.https.port())
     }
 
     /// Asks its HTTP interface; the body of an answer of success.

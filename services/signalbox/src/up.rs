@@ -175,7 +175,7 @@ async fn start(args: Args) -> Result<(), Failure> {
         signalbox_launch::acceptor_for_clients(&mesh, gateway.tls.as_ref(), &gateway.listen)?;
     let listener = signalbox_launch::bind(&gateway.listen).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir.clone())?);
-    let entry = Entry::new(&mesh, &environment);
+    let entry = Entry::new(&mesh, &environment)?;
     let server = Server::new(&entry.server(), &environment).trust(ContextTrust::Public).tls(acceptor);
     let Running { gateway, behind, simulator, shared } =
         build(&document, shared, gateway, &mesh, environment, simulate).await?;

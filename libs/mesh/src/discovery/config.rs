@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConsulConfig {
-    /// The agent's HTTP address, as `http://host:port`. Default `http://127.0.0.1:8500`, the agent on the same machine.
+    /// The agent's HTTP address, as `http://host:port` or `https://host:port`. Default `http://127.0.0.1:8500`, the agent on the same
+    /// machine.
     pub address: String,
+    /// The authorities by which the agent's certificate must be signed, PEM, with `https`. Default: the system's.
+    pub ca_file: Option<PathBuf>,
     /// The file that holds the ACL token, read again for every request, so that it may be replaced. Default: no token. It needs
     /// `service:write` for the own name, and `service:read` and `node:read` for those that are called.
     pub token_file: Option<PathBuf>,
@@ -30,6 +33,7 @@ impl Default for ConsulConfig {
     fn default() -> Self {
         Self {
             address: "http://127.0.0.1:8500".into(),
+            ca_file: None,
             token_file: None,
             datacenter: String::new(),
             tags: Vec::new(),
@@ -43,7 +47,7 @@ impl Default for ConsulConfig {
 impl ConsulConfig {
     /// Whether the address can be used.
     pub(crate) fn has_address(&self) -> bool {
-        super::consul::authority(&self.address).is_some()
+        super::consul::address(&self.address).is_some()
     }
 }
 

@@ -24,7 +24,7 @@ pub use self::{
     config::{ConsulConfig, DnsConfig},
     consul::{AdvertiseError, Advertised, Registration},
 };
-use crate::{Config, Random};
+use crate::{Config, Random, tls::TlsError};
 
 /// Replicas of one service that are kept at most; more are left out, and said.
 pub(crate) const REPLICAS_MOST: usize = 1_024;
@@ -66,15 +66,17 @@ pub struct Discovery {
 
 impl Discovery {
     /// Creates it from the `[mesh]` section.
-    #[must_use]
-    pub fn new(config: &Config, random: &Random) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// The authorities that Consul's certificate must be signed by cannot be read.
+    pub fn new(config: &Config, random: &Random) -> Result<Self, TlsError> {
+        Ok(Self {
             zone: config.zone.as_deref().map(Arc::from),
             tls: config.tls.is_some(),
             dns: config.dns.clone(),
-            consul: config.consul.as_ref().map(|consul| Arc::new(Agent::new(consul))),
+            consul: config.consul.as_ref().map(Agent::new).transpose()?.map(Arc::new),
             random: Some(random.fork()),
-        }
+        })
     }
 
     /// Whether services answer by TLS alone.

@@ -63,6 +63,15 @@ impl Live {
 /// # Errors
 /// The file at fault, or no authorities on this system.
 pub fn public(ca_file: Option<&Path>, below: Connector) -> Result<Connector, TlsError> {
+    trusting(ca_file, &[HTTP2], below)
+}
+
+/// The same for any of these protocols.
+pub(crate) fn trusting(
+    ca_file: Option<&Path>,
+    protocols: &[&[u8]],
+    below: Connector,
+) -> Result<Connector, TlsError> {
     let roots = match ca_file {
         Some(path) => authorities(path)?,
         None => {
@@ -79,7 +88,7 @@ pub fn public(ca_file: Option<&Path>, below: Connector) -> Result<Connector, Tls
         .map_err(|error| TlsError::Setup(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![HTTP2.to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let config = Arc::new(config);
     Ok(secured(below, move |peer| Ok((Arc::clone(&config), server_name(peer)?))))
 }

@@ -26,7 +26,7 @@ use super::{
 
 /// What both sides offer; HTTP/1.1 only at the door.
 pub(super) const HTTP2: &[u8] = b"h2";
-const HTTP1: &[u8] = b"http/1.1";
+pub(crate) const HTTP1: &[u8] = b"http/1.1";
 /// So long before its end a certificate is warned of.
 const SOON: Duration = Duration::from_secs(7 * 24 * 3_600);
 

@@ -12,7 +12,6 @@ mod error;
 mod itself;
 mod names;
 
-pub(crate) use self::acceptor::Stranger;
 pub use self::{
     acceptor::Acceptor,
     config::{ClientCertificates, DoorTls, MeshTls},
@@ -20,3 +19,4 @@ pub use self::{
     credentials::{Credentials, Outlook},
     error::TlsError,
 };
+pub(crate) use self::{acceptor::Stranger, connector::trusting, credentials::HTTP1};

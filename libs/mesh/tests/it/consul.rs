@@ -2,10 +2,13 @@
 
 use std::{path::Path, time::Duration};
 
-use signalbox_mesh::{Channel, Config, ConsulConfig};
+use signalbox_mesh::{Channel, Config, ConsulConfig, Discovery, Random};
 use signalbox_testkit::consul::{ConsulCluster, ConsulError, ConsulServer};
 
-use crate::replicas::{Load, Replica, discovered, is_called, is_left, reached};
+use crate::{
+    replicas::{Load, Replica, discovered, is_called, is_left, reached},
+    tls::Authority,
+};
 
 /// A test without Consul says so.
 macro_rules! or_skip {
@@ -174,6 +177,33 @@ async fn the_token_is_read_from_its_file_whenever_it_is_needed() {
     std::fs::rename(folder.path().join("new"), &file).unwrap();
     answers(&channel).await;
     one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_is_asked_over_tls_and_believed_by_its_authority() {
+    let authority = Authority::new();
+    authority.sign("localhost", None, |_| {});
+    let folder = tempfile::tempdir().unwrap();
+    let (path, keys) = (folder.path().join("consul"), authority.path().to_owned());
+    let started = move || ConsulServer::secured(&path, &keys.join("localhost"), &keys.join("localhost.key"));
+    let consul = or_skip!(blocking(started).await);
+
+    let mut trusting = config(&consul.secure_url());
+    trusting.consul.as_mut().unwrap().ca_file = Some(authority.path().join("ca"));
+    let one = Replica::on_loopback(&trusting);
+    let channel = discovered("consul://signalbox-guard", &trusting);
+    answers(&channel).await;
+
+    let (stranger, mut doubting) = (Authority::new(), trusting.clone());
+    doubting.consul.as_mut().unwrap().ca_file = Some(stranger.path().join("ca"));
+    doubting.client.connect_timeout_ms = 300;
+    let status = refused(&discovered("consul://signalbox-guard", &doubting)).await;
+    assert!(status.message().contains("no replica of it is known"), "{status:?}");
+    one.stop().await;
+
+    doubting.consul.as_mut().unwrap().ca_file = Some(folder.path().join("none"));
+    let unread = Discovery::new(&doubting, &Random::seeded(1)).unwrap_err();
+    assert!(unread.to_string().contains("none"), "{unread}");
 }
 
 async fn refused(channel: &Channel) -> tonic::Status {

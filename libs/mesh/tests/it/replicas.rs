@@ -60,7 +60,7 @@ impl Replica {
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         let serving = tokio::spawn(async move { server.serve(listener, stop).await.unwrap() });
-        let discovery = Discovery::new(config, &environment().random);
+        let discovery = Discovery::new(config, &environment().random).unwrap();
         let at = Advertised::new(config.advertise.as_deref(), address).unwrap();
         let registration = Registration::start(&discovery, "signalbox-guard", &at);
         Self { address, answered, shutdown, serving, registration }
@@ -82,7 +82,7 @@ impl Replica {
 
 pub(crate) fn discovered(address: &str, config: &Config) -> Channel {
     let environment = Environment::system("");
-    let discovery = Discovery::new(config, &environment.random);
+    let discovery = Discovery::new(config, &environment.random).unwrap();
     let connector = Connector::tcp();
     Channel::discovered("guard", &[address], &config.client, &environment, &connector, &discovery).unwrap()
 }

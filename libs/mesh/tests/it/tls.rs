@@ -21,13 +21,13 @@ use crate::{
 };
 
 /// An authority, and the folder in which it writes what it signs.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = KeyPair::generate().unwrap();
         let mut of = CertificateParams::default();
@@ -36,12 +36,12 @@ impl Authority {
         Self { issuer: Issuer::new(of, key), folder }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Signs a certificate for a service, with an id or without.
-    fn sign(&self, service: &str, id: Option<&str>, change: impl FnOnce(&mut CertificateParams)) {
+    pub(crate) fn sign(&self, service: &str, id: Option<&str>, change: impl FnOnce(&mut CertificateParams)) {
         let key = KeyPair::generate().unwrap();
         let mut of = CertificateParams::new(vec![service.to_owned()]).unwrap();
         let ids = id.map(|id| SanType::URI(id.try_into().unwrap()));

@@ -1,16 +1,19 @@
 //! One request to the agent, over a connection of its own: there is about one in half a minute.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header::HOST};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::discovery::ConsulConfig;
+use crate::{
+    Connector,
+    discovery::ConsulConfig,
+    tls::{HTTP1, TlsError, trusting},
+};
 
 /// Longest answer that is read, in bytes: about 2,000 instances.
 const ANSWER_MOST: usize = 4 << 20;
@@ -18,12 +21,14 @@ const ANSWER_MOST: usize = 4 << 20;
 const SHOWN: usize = 200;
 
 const TOKEN: &str = "x-consul-token";
+const HTTPS: &str = "https";
 
 /// The agent.
-#[derive(Debug)]
 pub(in crate::discovery) struct Agent {
+    peer: Uri,
     /// `host:port`.
     at: String,
+    connector: Connector,
     token_file: Option<PathBuf>,
     pub(super) datacenter: String,
     pub(super) wait: Duration,
@@ -47,15 +52,25 @@ pub(super) enum AgentError {
 }
 
 impl Agent {
-    pub(in crate::discovery) fn new(config: &ConsulConfig) -> Self {
-        Self {
-            at: authority(&config.address).unwrap_or_else(|| config.address.clone()),
+    /// # Errors
+    /// The authorities that are to be believed cannot be read.
+    pub(in crate::discovery) fn new(config: &ConsulConfig) -> Result<Self, TlsError> {
+        let peer = address(&config.address).unwrap_or_default();
+        let connector = if peer.scheme_str() == Some(HTTPS) {
+            trusting(config.ca_file.as_deref(), &[HTTP1], Connector::tcp())?
+        } else {
+            Connector::tcp()
+        };
+        Ok(Self {
+            at: peer.authority().map_or_else(|| config.address.clone(), ToString::to_string),
+            peer,
+            connector,
             token_file: config.token_file.clone(),
             datacenter: config.datacenter.clone(),
             wait: Duration::from_millis(config.wait_ms),
             check: Duration::from_millis(config.check_ms),
             tags: config.tags.clone(),
-        }
+        })
     }
 
     /// Asks, within a time.
@@ -93,7 +108,7 @@ impl Agent {
             request.headers_mut().insert(TOKEN, token);
         }
 
-        let stream = TcpStream::connect(&self.at).await.map_err(|error| away(&error))?;
+        let stream = self.connector.connect(self.peer.clone()).await.map_err(|error| away(&error))?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| away(&error))?;
         // Ends with this request, whether it is answered or given up.
@@ -127,11 +142,16 @@ impl Agent {
     }
 }
 
-/// The `host:port` of an address, `http://host:port`.
-pub(in crate::discovery) fn authority(address: &str) -> Option<String> {
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// Reads an address, `http://host:port` or `https://host:port`.
+pub(in crate::discovery) fn address(address: &str) -> Option<Uri> {
     let uri: Uri = address.parse().ok()?;
-    let fits = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
-    let authority =
-        uri.authority().filter(|at| fits && at.port_u16().is_some() && !at.as_str().contains('@'))?;
-    Some(authority.to_string())
+    let fits = matches!(uri.scheme_str(), Some("http" | HTTPS)) && uri.path() == "/" && uri.query().is_none();
+    let at = uri.authority().filter(|at| fits && at.port_u16().is_some())?;
+    (!at.as_str().contains('@')).then(|| uri.clone())
 }

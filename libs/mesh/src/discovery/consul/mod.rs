@@ -4,6 +4,6 @@ mod agent;
 mod registration;
 mod watch;
 
-pub(super) use self::agent::{Agent, authority};
+pub(super) use self::agent::{Agent, address};
 pub use self::registration::{AdvertiseError, Advertised, Registration};
 pub(super) use self::watch::watch;

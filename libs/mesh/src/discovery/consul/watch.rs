@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn queries_wait_from_the_second_on() {
-        let agent = Agent::new(&ConsulConfig { datacenter: "west".into(), ..ConsulConfig::default() });
+        let agent =
+            Agent::new(&ConsulConfig { datacenter: "west".into(), ..ConsulConfig::default() }).unwrap();
         let name = ConsulName {
             service: "signalbox-guard".into(),
             tags: vec!["blue & green".into()],
