@@ -391,12 +391,32 @@ impl Shared {
 }
 
 impl Shared {
+    /// What to tell of policies of a service that nobody is known to use: `section` holds them, a tenant names its own by `named`. The one
+    /// called `default` is everybody's.
+    #[must_use]
+    pub fn unnamed<'a>(
+        &self,
+        section: &str,
+        policies: impl Iterator<Item = &'a String>,
+        named: impl Fn(&Tenant) -> Option<&String>,
+    ) -> Vec<String> {
+        let is_named = |policy: &String| self.tenants.values().any(|tenant| named(tenant) == Some(policy));
+        let unnamed = policies.filter(|policy| *policy != "default" && !is_named(policy));
+        unnamed
+            .map(|policy| {
+                format!(
+                    "{section}.policies.{policy} is named by no tenant of the configuration; keys may name it"
+                )
+            })
+            .collect()
+    }
+
     /// Models that stand in two aliases with different deployments: a plan names a model, so one of them would be asked
     /// where the other is meant.
     fn ambiguous(&self) -> Vec<(String, String)> {
         type Places<'a> = BTreeSet<(&'a str, Option<&'a str>, Option<&'a Path>)>;
         let mut seen: BTreeMap<String, (&str, Places<'_>)> = BTreeMap::new();
-        let mut problems = self.telemetry.problems();
+        let mut problems = Vec::new();
         for (alias, model) in &self.models {
             let mut own: BTreeMap<String, Places<'_>> = BTreeMap::new();
             for target in &model.targets {

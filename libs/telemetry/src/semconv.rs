@@ -104,6 +104,8 @@ pub const SEAM_AT_BYTE: &str = "signalbox.seam.at_byte";
 pub const EVENT_FIRST_OUTPUT: &str = "signalbox.first_output";
 /// Why.
 pub const REASON: &str = "signalbox.reason";
+/// What is thought of a replica: `near`, `far` or `ejected`.
+pub const REPLICA_STATE: &str = "signalbox.replica.state";
 /// A part of the mesh.
 pub const PART: &str = "signalbox.part";
 /// What telemetry is of: traces or logs.
@@ -126,3 +128,21 @@ pub const TIER: &str = "signalbox.tier";
 pub const RECORD: &str = "signalbox.record";
 /// What an alert of metering is about.
 pub const ALERT_KIND: &str = "signalbox.alert.kind";
+
+/// A configured provider's name as the GenAI conventions have it, where they know the provider; any other stays as it is.
+///
+/// Source: the values of `gen_ai.provider.name` in OpenTelemetry's semantic conventions for generative AI.
+#[must_use]
+pub fn provider(name: &str) -> &str {
+    match name {
+        "azure" | "azure_openai" | "azure-openai" => "azure.ai.openai",
+        "azure_ai" | "azure-ai" => "azure.ai.inference",
+        "bedrock" | "amazon" | "aws" => "aws.bedrock",
+        "gemini" | "google" => "gcp.gemini",
+        "vertex" | "vertex_ai" | "vertex-ai" => "gcp.vertex_ai",
+        "mistral" | "mistralai" => "mistral_ai",
+        "watsonx" => "ibm.watsonx.ai",
+        "xai" => "x_ai",
+        other => other,
+    }
+}

@@ -245,14 +245,8 @@ fn reconfigured(next: &Next, live: Live<Config>) -> Result<Ready, String> {
     let config: Config = next.document.section(SECTION).map_err(|error| error.to_string())?;
     config.validate()?;
     known_policies(&next.shared, &config).map_err(|error| error.to_string())?;
-    let named =
-        |name: &String| next.shared.tenants.values().any(|tenant| tenant.cache_policy.as_ref() == Some(name));
-    let unused = config.policies.keys().filter(|name| *name != DEFAULT_POLICY && !named(name));
-    let warnings: Vec<String> = unused
-        .map(|name| {
-            format!("cache.policies.{name} is named by no tenant of the configuration; keys may name it")
-        })
-        .collect();
+    let warnings =
+        next.shared.unnamed(SECTION, config.policies.keys(), |tenant| tenant.cache_policy.as_ref());
     let next = Config { policies: config.policies, ..Config::clone(&live.load()) };
     Ok(Ready::with(move || live.swap(next)).warn(warnings))
 }

@@ -48,7 +48,7 @@ fn span(trace: &TraceContext, record: &Record, attempt: Option<&Attempt>) -> Spa
     let outcome = attempt.map_or(AttemptOutcome::Cancelled, Attempt::outcome);
     let mut attributes = vec![
         KeyValue::new(semconv::GEN_AI_OPERATION_NAME, record.operation()),
-        KeyValue::new(semconv::GEN_AI_PROVIDER_NAME, target.provider.clone()),
+        KeyValue::new(semconv::GEN_AI_PROVIDER_NAME, semconv::provider(&target.provider).to_owned()),
         KeyValue::new(semconv::GEN_AI_REQUEST_MODEL, target.model.clone()),
         KeyValue::new(semconv::SERVER_ADDRESS, address(&target.base.host)),
         KeyValue::new(semconv::TARGET, target.id.clone()),

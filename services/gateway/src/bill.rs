@@ -323,6 +323,11 @@ impl Bill {
         self.record.cached_usage = Some(usage);
     }
 
+    /// Notes that vectors were asked for, not an answer.
+    pub(crate) fn embeds(&mut self) {
+        self.record.operation = "embeddings".into();
+    }
+
     /// Notes durations.
     pub(crate) fn timings(&mut self, timings: Timings) {
         self.record.timings = Some(timings);

@@ -52,26 +52,23 @@ pub(crate) fn tell(spool: &Arc<Mutex<Spool>>, queue: &mpsc::Sender<Settlement>) 
         INSTRUMENTS.away.add(0, &about);
     }
     let meter = metrics::meter();
-    let looked = Arc::downgrade(spool);
-    meter
-        .u64_observable_gauge("signalbox.spool.size")
-        .with_unit("By")
-        .with_description("Settlements on disk that wait for metering")
-        .with_callback(move |told| {
-            let Some(spool) = looked.upgrade() else { return };
-            told.observe(spool.lock().waiting().0, &[]);
-        })
-        .build();
-    let looked = Arc::downgrade(spool);
-    meter
-        .u64_observable_gauge("signalbox.spool.limit")
-        .with_unit("By")
-        .with_description("How large the spool may get; then requests are refused")
-        .with_callback(move |told| {
-            let Some(spool) = looked.upgrade() else { return };
-            told.observe(spool.lock().waiting().1, &[]);
-        })
-        .build();
+    let gauges = [
+        ("signalbox.spool.size", "Settlements on disk that wait for metering"),
+        ("signalbox.spool.limit", "How large the spool may get; then requests are refused"),
+    ];
+    for (at, (name, what)) in gauges.into_iter().enumerate() {
+        let looked = Arc::downgrade(spool);
+        meter
+            .u64_observable_gauge(name)
+            .with_unit("By")
+            .with_description(what)
+            .with_callback(move |told| {
+                let Some(spool) = looked.upgrade() else { return };
+                let (size, limit) = spool.lock().waiting();
+                told.observe([size, limit][at], &[]);
+            })
+            .build();
+    }
     let queue = queue.downgrade();
     meter
         .u64_observable_gauge("signalbox.settlements.waiting")
@@ -133,6 +130,7 @@ pub(crate) fn ended(record: &Settlement) {
 fn attempted(record: &Settlement, attempt: &Attempt) {
     let usage = attempt.usage.unwrap_or_default();
     metrics::attempted(&metrics::Attempt {
+        operation: operation(record),
         tenant: tenant(record),
         model: &record.requested_model,
         provider: &attempt.provider,
@@ -167,6 +165,11 @@ pub(crate) fn check(record: &Settlement, deadline: Instant) {
         }
         _ => {}
     }
+}
+
+/// What was asked for, as the GenAI conventions call it.
+pub(crate) fn operation(record: &Settlement) -> &str {
+    if record.operation.is_empty() { "chat" } else { &record.operation }
 }
 
 fn tenant(record: &Settlement) -> &str {

@@ -20,6 +20,7 @@ use crate::{
     inspect::Inspected,
     parts::is_optional_loss,
     pipeline::{self, Entry, Log},
+    trail::Step,
     validate,
 };
 
@@ -115,6 +116,7 @@ pub(crate) async fn embed(
     let call = caller.call(asked, mesh);
     let (deadline, context) = (call.deadline, call.context.clone());
     let (mut entry, inspected) = pipeline::enter(mesh, &call, &mut Log::default()).await?;
+    entry.bill.embeds();
     let context = context.with_principal(&entry.principal.tenant, &entry.principal.id);
     let asked = async {
         let ask = embed_admitted(mesh, &context, &mut entry, *inspected?, request);
@@ -141,14 +143,17 @@ async fn embed_admitted(
     request: EmbedRequest,
 ) -> Result<EmbedResponse, Status> {
     entry.bill.cache(CacheState::Bypass, 0);
-    let planned = context.request(PlanRequest {
+    let trail = entry.bill.trail.clone();
+    let planned = trail.within(Step::Plan, context).request(PlanRequest {
         chat: Some(inspected.chat.clone()),
         input_tokens: entry.bill.input_tokens(),
         policy_name: entry.principal.route_policy.clone(),
         allowed_models: entry.principal.allowed_models.clone(),
         ..PlanRequest::default()
     });
-    let plan = match mesh.parts.router().plan(planned).await {
+    let planned = mesh.parts.router().plan(planned).await;
+    trail.ends(Step::Plan);
+    let plan = match planned {
         Ok(plan) => plan.into_inner().candidates.into_iter().map(|c| c.target_id).collect(),
         Err(status) if is_optional_loss(&status) => {
             mesh.configured_targets(&request.model, context.tenant()).ok_or(status)?
@@ -157,8 +162,12 @@ async fn embed_admitted(
     };
     let plan = plan.into_iter().map(|target_id| PlannedTarget { target_id, prefill: false }).collect();
     let inputs = inspected.chat.messages.into_iter().map(first_text).collect();
-    let ask =
-        context.request(ExecutorEmbed { plan, inputs, dimensions: request.dimensions, extra: request.extra });
+    let ask = trail.within(Step::Execute, context).request(ExecutorEmbed {
+        plan,
+        inputs,
+        dimensions: request.dimensions,
+        extra: request.extra,
+    });
     let answer = mesh.parts.executor().embed(ask).await?.into_inner();
     let cost_nanousd = answer.attempts.iter().map(|a| a.cost_nanousd).sum();
     let progress = entry.bill.progress();

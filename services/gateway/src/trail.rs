@@ -23,7 +23,10 @@ use signalbox_telemetry::{
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::{content::Content, measure::word};
+use crate::{
+    content::Content,
+    measure::{self, word},
+};
 
 /// A step of a request, in the order in which they usually come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,7 +231,7 @@ fn about(record: &Settlement, about: &mut Vec<KeyValue>) {
             about.push(KeyValue::new(name, value.to_owned()));
         }
     };
-    text(semconv::GEN_AI_OPERATION_NAME, "chat");
+    text(semconv::GEN_AI_OPERATION_NAME, measure::operation(record));
     text(semconv::GEN_AI_REQUEST_MODEL, &record.requested_model);
     if let Some(principal) = &record.principal {
         text(semconv::TENANT, &principal.tenant);

@@ -137,17 +137,11 @@ async fn reconfigured(
     let config: Config = next.document.section(SECTION).map_err(|error| error.to_string())?;
     let rules =
         rules(&next.shared, &config.policies, embedder.as_ref()).await.map_err(|error| error.to_string())?;
-    let named =
-        |name: &str| next.shared.tenants.values().any(|tenant| tenant.guard_policy.as_deref() == Some(name));
-    let chosen = |name: &str| {
-        config.policies.values().any(|policy| policy.requests.policies.iter().any(|other| other == name))
-    };
-    let unused = config.policies.keys().filter(|name| *name != "default" && !named(name) && !chosen(name));
-    let warnings: Vec<String> = unused
-        .map(|name| {
-            format!("guard.policies.{name} is named by no tenant of the configuration; keys may name it")
-        })
-        .collect();
+    // Those that a request may choose are for that.
+    let chosen =
+        |name: &String| config.policies.values().any(|policy| policy.requests.policies.contains(name));
+    let own = config.policies.keys().filter(|name| !chosen(name));
+    let warnings = next.shared.unnamed(SECTION, own, |tenant| tenant.guard_policy.as_ref());
     Ok(Ready::with(move || live.swap(rules)).warn(warnings))
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, path::PathBuf, process::Stdio, time::Duration};
 
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
-use signalbox_proto::gateway::v1::GenerateRequest;
+use signalbox_proto::gateway::v1::{EmbedRequest, GenerateRequest};
 use signalbox_tests::{
     ask::{Seen, question},
     collector::{Collector, attribute},
@@ -59,6 +59,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 both!(
     one_trace_holds_all_that_happened,
+    vectors_are_traced_as_answers_are,
     content_is_redacted_where_it_is_captured,
     only_what_is_sampled_is_traced,
     a_collector_that_is_away_slows_nothing,
@@ -199,6 +200,35 @@ async fn one_trace_holds_all_that_happened(topology: Topology) {
         assert!(failed.is_some(), "log lines have the trace of their request: {:?}", taken.logs);
         assert!(!taken.holds(SENTINEL), "G2: nothing of a prompt or an answer is sent");
         assert_eq!(taken.headers.iter().collect::<Vec<_>>(), ["a vendor's key"]);
+    });
+}
+
+async fn vectors_are_traced_as_answers_are(topology: Topology) {
+    let collector = Collector::start().await;
+    let sandbox =
+        mesh(topology, &["sim-embed"], &sent_to(&format!("http://{}", collector.address), "")).await;
+    let mut request = tonic::Request::new(EmbedRequest {
+        model: "sim-embed".into(),
+        inputs: vec!["one".into(), "two".into()],
+        ..EmbedRequest::default()
+    });
+    request.metadata_mut().insert("traceparent", format!("00-{TRACE}-{PARENT}-01").parse().unwrap());
+    let answer = sandbox.gateway().embed(request).await.unwrap().into_inner();
+    assert_eq!(answer.embeddings.len(), 2);
+    sandbox.end().await;
+    collector.look(|taken| {
+        let spans = taken.trace(&bytes(TRACE));
+        let named = |name: &str| -> &Span { spans.iter().find(|(_, span)| span.name == name).expect(name).1 };
+        let request = named("signalbox.request");
+        assert_eq!(attribute(&request.attributes, "gen_ai.operation.name"), "embeddings");
+        assert_eq!(attribute(&request.attributes, "signalbox.outcome"), "OK");
+        for step in ["admit", "inspect", "plan", "execute"] {
+            assert_eq!(named(step).parent_span_id, request.span_id, "{step}");
+        }
+        let attempts = spans.iter().filter(|(_, span)| span.name.starts_with("embeddings "));
+        let operations: Vec<_> =
+            attempts.map(|(_, span)| attribute(&span.attributes, "gen_ai.operation.name")).collect();
+        assert_eq!(operations, ["embeddings"]);
     });
 }
 

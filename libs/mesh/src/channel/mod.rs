@@ -1,5 +1,6 @@
 //! The channel to a service, which stands in this process or in others; who holds one cannot tell.
 
+mod census;
 mod connection;
 mod connector;
 mod endpoint;

@@ -14,7 +14,11 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{connector::Connector, endpoint::Endpoint};
+use super::{
+    census::{self, Census},
+    connector::Connector,
+    endpoint::Endpoint,
+};
 use crate::{
     AddressError, ClientConfig, Discovery, Random,
     discovery::{Address, Follow, Found, Learn, REPLICAS_MOST, Unfollowed},
@@ -108,6 +112,7 @@ impl Peers {
         }
         *peers.following.lock() = following;
         peers.renew();
+        census::count(&peers);
         Ok(peers)
     }
 
@@ -210,6 +215,13 @@ impl Peers {
 
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Counts who is known now.
+    pub(crate) fn census(&self, now: Instant) -> Census {
+        let set = self.set.borrow();
+        let ejected = set.members.iter().filter(|member| member.endpoint.is_ejected(now)).count();
+        Census { near: set.near, far: set.members.len() - set.near, ejected }
     }
 
     pub(crate) fn config(&self) -> &ClientConfig {

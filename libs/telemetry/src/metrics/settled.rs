@@ -36,6 +36,8 @@ pub struct Request<'a> {
 /// An attempt that ended.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Attempt<'a> {
+    /// What was asked for, as the GenAI conventions call it.
+    pub operation: &'a str,
     /// Who asked.
     pub tenant: &'a str,
     /// What the request asked for.
@@ -196,8 +198,8 @@ pub fn attempted(attempt: &Attempt<'_>) {
     let of = &*INSTRUMENTS;
     let outcome = KeyValue::new(semconv::OUTCOME, attempt.outcome.to_owned());
     let mut about = vec![
-        KeyValue::new(semconv::GEN_AI_OPERATION_NAME, "chat"),
-        KeyValue::new(semconv::GEN_AI_PROVIDER_NAME, attempt.provider.to_owned()),
+        KeyValue::new(semconv::GEN_AI_OPERATION_NAME, attempt.operation.to_owned()),
+        KeyValue::new(semconv::GEN_AI_PROVIDER_NAME, semconv::provider(attempt.provider).to_owned()),
         KeyValue::new(semconv::GEN_AI_REQUEST_MODEL, attempt.model.to_owned()),
         KeyValue::new(semconv::GEN_AI_RESPONSE_MODEL, attempt.target_model.to_owned()),
     ];

@@ -27,9 +27,10 @@ async fn what_is_counted_is_read_by_its_names() {
         ],
     });
     attempted(&Attempt {
+        operation: "chat",
         tenant: "acme",
         model: "fast",
-        provider: "lab",
+        provider: "gemini",
         target_model: "small",
         outcome: "TIMEOUT",
         kind: "FIRST",
@@ -54,7 +55,7 @@ async fn what_is_counted_is_read_by_its_names() {
     assert_eq!(value("signalbox_request_step_seconds_count{", &["admit"]), "1");
     assert!(!text.contains("\"plan\"") && !text.contains("early"), "{text}");
     let operation =
-        ["gen_ai_operation_name=\"chat\"", "gen_ai_provider_name=\"lab\"", "error_type=\"TIMEOUT\""];
+        ["gen_ai_operation_name=\"chat\"", "gen_ai_provider_name=\"gcp.gemini\"", "error_type=\"TIMEOUT\""];
     assert_eq!(value("gen_ai_client_operation_duration_seconds_count{", &operation), "1");
     assert_eq!(value("gen_ai_client_token_usage_count{", &["gen_ai_token_type=\"input\""]), "1");
 

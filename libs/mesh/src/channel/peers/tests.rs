@@ -6,7 +6,7 @@ const MS: Duration = Duration::from_millis(1);
 fn peers(zone: Option<&str>) -> Arc<Peers> {
     let config = Config { zone: zone.map(str::to_owned), ..Config::default() };
     let random = Random::seeded(1);
-    let discovery = Discovery::new(&config, &random);
+    let discovery = Discovery::new(&config, &random).unwrap();
     let first = ("first:1".to_owned(), Address::parse("guard", "first:1", "http").unwrap());
     Peers::new("guard", vec![first], &config.client, &Connector::tcp(), random, &discovery).unwrap()
 }
@@ -97,6 +97,7 @@ async fn another_zone_answers_when_the_own_one_fails() {
     eject(&peers, named(&set, "near"));
     let (counts, _held) = open(&peers, &set, 10);
     assert_eq!(counts.get("far"), Some(&10));
+    assert_eq!(peers.census(Instant::now()), Census { near: 1, far: 1, ejected: 1 });
     tokio::time::advance(1_001 * MS).await;
     let (counts, _held) = open(&peers, &set, 1);
     assert_eq!(counts.get("near"), Some(&1), "it is tried again");
