@@ -1,6 +1,6 @@
 //! The `[cache]` section.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use signalbox_config::Secret;
@@ -366,6 +366,15 @@ pub(crate) const TAGS: usize = 16;
 pub(crate) const TAG_BYTES: usize = 64;
 
 impl Config {
+    /// How long anything is kept at most, by any policy.
+    pub(crate) fn longest(&self) -> Duration {
+        let policies = self
+            .policies
+            .values()
+            .map(|policy| policy.ttl_ms.unwrap_or(self.exact.ttl_ms).saturating_add(policy.stale_ms));
+        Duration::from_millis(policies.fold(self.exact.ttl_ms, u64::max))
+    }
+
     /// Checks what the types cannot say.
     ///
     /// # Errors

@@ -50,7 +50,11 @@ mod tests;
 mod vault;
 mod vectors;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use signalbox_config::{Live, Next, Ready, Shared};
 use signalbox_mesh::{Environment, HealthHandle, Part, Shutdown};
@@ -168,6 +172,9 @@ fn vectors(
     shutdown: &Shutdown,
 ) -> Result<Arc<dyn VectorStore>, Error> {
     let semantic = &config.semantic;
+    if let (Some(folder), Some(hash)) = (folder(config, environment), embedding.hash()) {
+        forget_others(config, &folder, &hash);
+    }
     Ok(match (&config.qdrant.url, embedding.hash(), embedding.dimensions()) {
         (Some(_), Some(hash), Some(dimensions)) if semantic.enabled => {
             let clock = Arc::clone(&environment.clock);
@@ -182,6 +189,25 @@ fn vectors(
     })
 }
 
+/// The name of what a model's vectors are kept in.
+fn kept_as(engine: Engine, model: &embedding::Hash) -> String {
+    let [scan, edge] = vectors::leftover::KINDS;
+    // Enough of a model's hash to tell its vectors from another's.
+    let model: String = model[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}{model}", if engine == Engine::Scan { scan } else { edge })
+}
+
+/// Removes vectors of models that were used before, when all of them have ended.
+fn forget_others(config: &Config, folder: &Path, model: &embedding::Hash) {
+    let own = kept_as(config.semantic.engine, model);
+    match vectors::leftover::remove(folder, &own, config.longest(), SystemTime::now()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(error = %error.kind(), "vectors of other models cannot be looked for");
+        }
+        _ => {}
+    }
+}
+
 /// Vectors in this process, with those of the last one that had the same model.
 fn scan(
     config: &Config,
@@ -191,7 +217,7 @@ fn scan(
 ) -> ExactScan {
     let Semantic { max_entries, max_entries_per_tenant, .. } = config.semantic;
     let restored = folder(config, environment).map(|folder| {
-        let path = folder.join(format!("vectors-{}", short(model)));
+        let path = folder.join(kept_as(Engine::Scan, model));
         let (now, vault) = (environment.clock.unix_ms(), Arc::clone(vault));
         ExactScan::restored(max_entries, max_entries_per_tenant, &path, now, vault)
     });
@@ -218,7 +244,7 @@ fn edge(
     let now = environment.clock.unix_ms();
     let opened = match folder(config, environment) {
         Some(folder) => {
-            let folder = folder.join(format!("edge-{}", short(model)));
+            let folder = folder.join(kept_as(Engine::QdrantEdge, model));
             vectors::Edge::open(&folder, dimensions, max_entries, max_entries_per_tenant, now)
         }
         None => Err(std::io::ErrorKind::NotFound.into()),
@@ -233,11 +259,6 @@ fn edge(
             Arc::new(ExactScan::new(max_entries, max_entries_per_tenant))
         }
     }
-}
-
-/// Enough of a model's hash to tell its vectors from another's.
-fn short(model: &embedding::Hash) -> String {
-    model[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Checks the policies of a configuration that is about to take over; all else stays as it was at the start.

@@ -101,12 +101,16 @@ async fn stats(args: StatsArgs) -> Ended {
 }
 
 fn json(stats: &StatsResponse) -> serde_json::Value {
+    let model_hash: String = stats.model_hash.iter().map(|byte| format!("{byte:02x}")).collect();
     serde_json::json!({
         "entries": stats.entries, "bytes": stats.bytes, "lookups": stats.lookups, "exact_hits": stats.exact_hits,
         "semantic_hits": stats.semantic_hits, "follows": stats.follows, "leases": stats.leases, "stored": stats.stored,
         "refused": stats.refused, "saved_nanousd": stats.saved_nanousd, "wrong_hits": stats.wrong_hits,
         "verified_hits": stats.verified_hits, "estimated_error": stats.estimated_error,
-        "semantic_state": stats.semantic_state,
+        "estimated_error_low": stats.estimated_error_low, "estimated_error_high": stats.estimated_error_high,
+        "shadow_checks": stats.shadow_checks, "shadow_agreed": stats.shadow_agreed, "shadow_differed": stats.shadow_differed,
+        "judged_candidates": stats.judged_candidates, "stale_hits": stats.stale_hits, "hit_rate": stats.hit_rate,
+        "semantic_state": stats.semantic_state, "model_hash": model_hash,
     })
 }
 
@@ -115,8 +119,15 @@ fn told(stats: &StatsResponse) -> String {
         let tenths = (hits * 1_000).checked_div(stats.lookups).unwrap_or(0);
         format!("{hits} ({}.{} %)", tenths / 10, tenths % 10)
     };
-    let error =
-        stats.estimated_error.map_or_else(|| "-".to_owned(), |error| format!("{:.2} %", error * 100.0));
+    let percent =
+        |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.2} %", share * 100.0));
+    let between = match (stats.estimated_error_low, stats.estimated_error_high) {
+        (low @ Some(_), high @ Some(_)) => {
+            format!(" ({} to {} in 95 of 100 cases)", percent(low), percent(high))
+        }
+        _ => String::new(),
+    };
+    let error = format!("{}{between}", percent(stats.estimated_error));
     let rows = [
         ("entries", format!("{} in {} KiB", stats.entries, stats.bytes / 1_024)),
         ("lookups", stats.lookups.to_string()),
@@ -126,6 +137,15 @@ fn told(stats: &StatsResponse) -> String {
         ("saved", dollars(stats.saved_nanousd)),
         ("wrong semantic hits, estimated", error),
         ("judged, and wrong", format!("{}, {}", stats.verified_hits, stats.wrong_hits)),
+        (
+            "asked again beside a hit",
+            format!(
+                "{}, {} agreed, {} differed",
+                stats.shadow_checks, stats.shadow_agreed, stats.shadow_differed
+            ),
+        ),
+        ("judge asked", stats.judged_candidates.to_string()),
+        ("stale answers", stats.stale_hits.to_string()),
         ("semantic tier", stats.semantic_state.clone()),
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();

@@ -53,7 +53,9 @@ async fn operators_see_targets_the_guards_verdict_and_the_cache() {
     signalbox(&sandbox, &["chat", "--model", "sim-echo", "Remember this."], "").await;
     let stats = json(&signalbox(&sandbox, &["cache", "stats", "--json"], "").await).remove(0);
     assert_eq!((&stats["entries"], &stats["stored"]), (&1.into(), &1.into()), "{stats}");
-    assert!(signalbox(&sandbox, &["cache", "stats"], "").await.contains("exact hits"));
+    assert_eq!((&stats["shadow_checks"], &stats["hit_rate"]), (&0.into(), &0.0.into()), "{stats}");
+    assert!(stats["estimated_error_high"].is_null(), "no hit by meaning: {stats}");
+    assert!(signalbox(&sandbox, &["cache", "stats"], "").await.contains("asked again beside a hit"));
     let removed = json(&signalbox(&sandbox, &["cache", "invalidate", "--all", "--json"], "").await).remove(0);
     assert_eq!(removed["removed"], 1);
     finish(sandbox, 1).await;

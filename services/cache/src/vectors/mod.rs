@@ -2,6 +2,7 @@
 
 #[cfg(feature = "qdrant-edge")]
 mod edge;
+pub(crate) mod leftover;
 mod qdrant;
 mod roll;
 mod scan;

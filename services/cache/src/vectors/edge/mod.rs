@@ -5,6 +5,9 @@
 //! changes only grows, though nobody reads it: when it is long the engine is opened anew without all but its end, which the numbers of
 //! later changes follow from. A cache can bear that what was not flushed is gone after a crash.
 
+mod files;
+mod payload;
+
 use std::{
     fs::{self, File},
     io,
@@ -19,26 +22,28 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use qdrant_edge::{
-    Condition, CreateIndex, DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeShard, EdgeVectorParams,
-    FieldCondition, FieldIndexOperations, Filter, HnswIndexConfig, JsonPath, KeywordIndexParams, NamedQuery,
-    OperationError, OperationResult, Payload, PayloadFieldSchema, PayloadSchemaParams, PointId,
-    PointInsertOperations, PointOperations, PointStruct, QuantizationConfig, QuantizationSearchParams,
-    QueryEnum, QueryRequest, ScalarQuantizationConfig, ScalarType, ScoringQuery, ScrollRequest, SearchParams,
-    UpdateOperation, WalOptions, WithPayloadInterface, WithVector, external::uuid::Uuid,
+    CreateIndex, DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeShard, EdgeVectorParams,
+    FieldIndexOperations, Filter, HnswIndexConfig, KeywordIndexParams, NamedQuery, OperationError,
+    OperationResult, PayloadFieldSchema, PayloadSchemaParams, PointInsertOperations, PointOperations,
+    PointStruct, QuantizationConfig, QuantizationSearchParams, QueryEnum, QueryRequest,
+    ScalarQuantizationConfig, ScalarType, ScoringQuery, ScrollRequest, SearchParams, UpdateOperation,
+    WalOptions, WithPayloadInterface, WithVector,
 };
 use signalbox_embed::Vector;
 use signalbox_mesh::Shutdown;
 use tokio::time::timeout;
 
+use self::{
+    files::{log_bytes, make, shorten_log},
+    payload::{Known, id, is, name, path, payload},
+};
 use super::{
     MOST, Neighbour, Point, Scope, VectorStore,
-    field::{ENDS, KEY, PARTITION, TENANT},
+    field::{PARTITION, TENANT},
     roll::Roll,
 };
-use crate::{backend::Named, canonical::Digest, entry::EntryId};
+use crate::{canonical::Digest, entry::EntryId};
 
-/// The order in which points came.
-const NUMBER: &str = "number";
 /// How often it is optimised, if anything has changed.
 const OPTIMISE: Duration = Duration::from_secs(10);
 /// Bytes of the engine's log that are borne: some 30,000 changes.
@@ -385,237 +390,5 @@ fn delete(shard: &EdgeShard, ids: &[EntryId]) -> OperationResult<()> {
     shard.update(UpdateOperation::PointOperation(PointOperations::DeletePoints { ids }))
 }
 
-fn path(field: &str) -> JsonPath {
-    JsonPath { first_key: field.to_owned(), rest: Vec::new() }
-}
-
-fn is(field: &str, value: String) -> Condition {
-    Condition::Field(FieldCondition::new_match(path(field), value.into()))
-}
-
-/// The engine's name of a point.
-fn name(id: EntryId) -> PointId {
-    PointId::Uuid(Uuid::from_u128(id.0))
-}
-
-fn id(name: PointId) -> Option<EntryId> {
-    match name {
-        PointId::Uuid(uuid) => Some(EntryId(uuid.as_u128())),
-        PointId::NumId(_) => None,
-    }
-}
-
-fn payload(point: &Point, number: u64) -> serde_json::Value {
-    serde_json::json!({
-        TENANT: &*point.tenant,
-        PARTITION: format!("{:x}", point.partition),
-        KEY: format!("{:x}", point.named.key),
-        ENDS: point.ends_unix_ms,
-        NUMBER: number,
-    })
-}
-
-/// What the engine knows of a point.
-struct Known<'a> {
-    named: Named,
-    tenant: &'a str,
-    partition: Digest,
-    ends_unix_ms: i64,
-    number: u64,
-}
-
-impl<'a> Known<'a> {
-    fn of(name: PointId, payload: &'a Payload) -> Option<Self> {
-        let text = |field: &str| payload.0.get(field)?.as_str();
-        Some(Self {
-            named: Named { id: id(name)?, key: text(KEY)?.parse().ok()? },
-            tenant: text(TENANT)?,
-            partition: text(PARTITION)?.parse().ok()?,
-            ends_unix_ms: payload.0.get(ENDS)?.as_i64()?,
-            number: payload.0.get(NUMBER)?.as_u64()?,
-        })
-    }
-}
-
-/// Makes a folder that only its owner reads: what people asked about can be guessed from vectors.
-fn make(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// The closed parts of the engine's log, in order.
-fn closed_parts(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let entries = match fs::read_dir(folder.join("wal")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut parts = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let begins = entry.file_name().to_str().and_then(|name| name.strip_prefix("closed-")?.parse().ok());
-        parts.extend(begins.map(|begins| (begins, entry.path())));
-    }
-    parts.sort_unstable();
-    Ok(parts)
-}
-
-/// Removes what nobody reads again; the last closed part stays, for the engine counts on from it.
-fn shorten_log(folder: &Path) -> io::Result<()> {
-    let mut parts = closed_parts(folder)?;
-    parts.pop();
-    parts.into_iter().try_for_each(|(_, path)| fs::remove_file(path))
-}
-
-fn log_bytes(folder: &Path) -> u64 {
-    let parts = closed_parts(folder).unwrap_or_default();
-    parts.iter().filter_map(|(_, path)| path.metadata().ok()).map(|file| file.len()).sum()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WIDTH: usize = 96;
-
-    /// Of which everything is soon too much, and soon indexed.
-    fn small() -> EdgeConfig {
-        let mut config = config(WIDTH);
-        config.wal_options = Some(WalOptions { segment_capacity: 1 << 16, ..WalOptions::default() });
-        config.optimizers.indexing_threshold = Some(64);
-        config.hnsw_config.full_scan_threshold = 10;
-        config
-    }
-
-    fn open(folder: &Path, most: usize, now_unix_ms: i64) -> io::Result<Engine> {
-        Engine::open(&folder.join("edge"), small(), Roll::new(most, most), now_unix_ms)
-    }
-
-    fn at(angle: f32) -> Vec<f32> {
-        let mut values = vec![0.0; WIDTH];
-        (values[0], values[70]) = (angle.cos(), angle.sin());
-        values
-    }
-
-    fn point(id: u32, angle: f32) -> Point {
-        Point {
-            named: Named { id: EntryId(id.into()), key: Digest([9; 32]) },
-            tenant: "a".into(),
-            partition: Digest([1; 32]),
-            vector: Vector::from_unit(at(angle)).unwrap(),
-            ends_unix_ms: 10 * i64::from(id),
-        }
-    }
-
-    fn found(engine: &Engine, angle: f32, limit: usize) -> Vec<u128> {
-        let near = engine.search("a", Some(Digest([1; 32])), at(angle), 0.9, limit).unwrap();
-        near.iter().map(|neighbour| neighbour.named.id.0).collect()
-    }
-
-    /// All around, a thousandth of a turn apart.
-    #[expect(clippy::cast_precision_loss, reason = "some thousand")]
-    fn turn(id: u32) -> f32 {
-        id as f32 * std::f32::consts::TAU / 1_000.0
-    }
-
-    #[test]
-    fn it_survives_a_restart_without_what_is_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let engine = open(folder.path(), 100, 0).unwrap();
-        for id in [4, 1, 2, 3] {
-            assert!(engine.insert(&point(id, 0.0)).unwrap());
-        }
-        engine.remove("a", &[EntryId(2)]).unwrap();
-        engine.remove("b", &[EntryId(3)]).unwrap();
-        assert!(open(folder.path(), 100, 0).is_err(), "one process at a time");
-        engine.close().unwrap();
-        assert!(!engine.insert(&point(5, 0.0)).unwrap(), "nothing is kept after the end");
-        drop(engine);
-        let engine = open(folder.path(), 2, 10).unwrap();
-        let mut there = found(&engine, 0.0, 8);
-        there.sort_unstable();
-        assert_eq!(there, [3, 4]);
-        engine.insert(&point(6, 0.0)).unwrap();
-        let mut there = found(&engine, 0.0, 8);
-        there.sort_unstable();
-        assert_eq!(there, [3, 6], "the oldest went, though its id is higher");
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_begun_anew() {
-        let folder = tempfile::tempdir().unwrap();
-        let engine = open(folder.path(), 100, 0).unwrap();
-        engine.insert(&point(1, 0.0)).unwrap();
-        engine.close().unwrap();
-        drop(engine);
-        let segments = folder.path().join("edge/segments");
-        for segment in fs::read_dir(&segments).unwrap() {
-            for file in fs::read_dir(segment.unwrap().path()).unwrap() {
-                let file = file.unwrap().path();
-                if file.is_file() {
-                    fs::write(file, b"broken").unwrap();
-                }
-            }
-        }
-        let engine = open(folder.path(), 100, 0).unwrap();
-        assert_eq!(found(&engine, 0.0, 8), [0u128; 0]);
-        engine.insert(&point(2, 0.0)).unwrap();
-        assert_eq!(found(&engine, 0.0, 8), [2]);
-    }
-
-    #[test]
-    fn searches_go_on_while_it_is_optimised_flushed_and_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        let engine = open(folder.path(), 10_000, 0).unwrap();
-        (1..=1_000).for_each(|id| assert!(engine.insert(&point(id, turn(id))).unwrap()));
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                engine.optimise().unwrap();
-                over.store(true, Ordering::Relaxed);
-            });
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    if let Some(mut tended) = engine.tended.try_lock() {
-                        engine.flush(&mut tended).unwrap();
-                    }
-                }
-            });
-            let mut id = 1;
-            while !over.load(Ordering::Relaxed) {
-                assert_eq!(found(&engine, turn(id), 1), [u128::from(id)]);
-                engine.insert(&point(id, turn(id))).unwrap();
-                id = id % 1_000 + 1;
-            }
-        });
-        assert!(engine.shard.read().as_ref().unwrap().info().indexed_vectors_count > 0);
-        for id in [1, 500, 1_000] {
-            assert_eq!(found(&engine, turn(id), 1), [u128::from(id)]);
-        }
-        engine.remove("a", &[EntryId(500)]).unwrap();
-        assert_ne!(found(&engine, turn(500), 1), [500]);
-    }
-
-    #[test]
-    fn its_log_stays_short_and_later_changes_count() {
-        let folder = tempfile::tempdir().unwrap();
-        let engine = open(folder.path(), 10_000, 0).unwrap();
-        (1..=500).for_each(|id| assert!(engine.insert(&point(id, turn(id))).unwrap()));
-        let long = log_bytes(&engine.folder);
-        engine.reopen(&mut engine.tended.lock()).unwrap();
-        let short = log_bytes(&engine.folder);
-        assert!(short <= 1 << 16 && long > 2 * short, "{long} {short}");
-        assert_eq!(found(&engine, turn(7), 1), [7]);
-        engine.insert(&point(7, turn(900))).unwrap();
-        engine.remove("a", &[EntryId(8)]).unwrap();
-        assert_eq!(found(&engine, turn(900), 1), [7], "what was there has moved");
-        assert!(!found(&engine, turn(8), 20).contains(&8));
-        engine.close().unwrap();
-        drop(engine);
-        let engine = open(folder.path(), 10_000, 0).unwrap();
-        assert_eq!(found(&engine, turn(900), 1), [7]);
-        assert!(!found(&engine, turn(8), 20).contains(&8));
-    }
-}
+mod tests;
