@@ -3,10 +3,10 @@
 # Redis, Consul, Qdrant, the collector, Prometheus and the simulator, and runs the main job through them.
 #
 #   scripts/full/containers.sh              the binaries are those of this machine's build, for tests
-#   scripts/full/containers.sh --compile    they are compiled as the Dockerfile says, optimised and with all features: an hour on two cores
+#   scripts/full/containers.sh --compile    they are compiled as the Dockerfile says, with all features: half an hour and more on two cores
 #
 # Where no image can be pulled, images of the same names are made of Debian's packages (scripts/containers/Dockerfile), that of Rust of
-# the toolchain that is here, and Qdrant is the tests' server over Qdrant's own engine. Grafana is left out; its dashboards are checked as files.
+# the toolchain that is here (it does not optimise), and Qdrant is the tests' server over Qdrant's own engine. Grafana is left out; its dashboards are checked as files.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 source "$SCRIPTS/containers/engine.sh"
