@@ -42,7 +42,7 @@ pub(crate) async fn run(command: Command) -> Ended {
     let measured = tokio::task::spawn_blocking(move || eval::run(&options, &chat));
     let report = measured.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     drop(shown);
-    print::out(&if args.json { report.json() + "\n" } else { report.text() });
+    print::report(&report, args.json);
     Ok(())
 }
 

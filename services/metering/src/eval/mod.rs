@@ -3,9 +3,9 @@
 //! A vector is an object with `encoding`, `text` and `tokens`. A recorded prompt has `provider`, `model`, `messages` and
 //! `prompt_tokens`, with `cache_read` and `cache_creation` where the provider counts those apart; where `wire_id` names a
 //! recording among `wire/*.jsonl`, the request as it was sent is counted too, tools and images included. A row of another
-//! form is counted as odd and left out.
+//! form is told and left out.
 
-mod report;
+mod counted;
 mod rows;
 
 use std::{fs::File, io::Write as _, path::PathBuf};
@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use signalbox_catalog::tokens::{self, Family, Model, Vocabulary};
 use signalbox_proto::common::v1::ChatRequest;
 
-pub use self::report::{Metric, Report};
+use signalbox_report::{ALL, Report};
+
 use self::{
-    report::Counted,
+    counted::{Counted, HEAD, figures},
     rows::{Recorded, Row, Vector},
 };
 use crate::prompt;
@@ -73,7 +74,8 @@ pub fn run(options: &Options, read: &dyn Fn(&Sent<'_>) -> Option<ChatRequest>) -
     let mut files = rows::read(&options.data)?;
     rows::attach(&options.data, &mut files)?;
     let mut predictions = options.predictions.as_deref().map(File::create).transpose().map_err(failed)?;
-    let (mut report, mut all) = (Report::default(), Vec::new());
+    let (mut report, mut all) = (Report::new(HEAD, "all files"), Vec::new());
+    let (mut judged, mut odd) = (0, Vec::new());
     for file in files {
         let mut counted = Vec::new();
         for row in &file.rows {
@@ -91,10 +93,14 @@ pub fn run(options: &Options, read: &dyn Fn(&Sent<'_>) -> Option<ChatRequest>) -
                 writeln!(predictions, "{line}").map_err(failed)?;
             }
         }
-        report.add(&file.name, &counted, file.odd);
+        report.rows(&file.name, file.rows.len(), &file.odd);
+        report.add(&file.name, figures(&counted));
+        judged += file.rows.len();
+        odd.extend(file.odd);
         all.append(&mut counted);
     }
-    report.add("*", &all, 0);
+    report.rows(ALL, judged, &odd);
+    report.add(ALL, figures(&all));
     Ok(report)
 }
 

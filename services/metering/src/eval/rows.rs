@@ -11,6 +11,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 use signalbox_catalog::tokens::{Prompt, Speaker, Turn};
+use signalbox_report::Odd;
 
 use super::EvalError;
 
@@ -20,7 +21,7 @@ pub(super) struct Read {
     pub(super) name: String,
     pub(super) rows: Vec<Row>,
     /// Lines of another form.
-    pub(super) odd: usize,
+    pub(super) odd: Vec<Odd>,
 }
 
 pub(super) enum Row {
@@ -157,28 +158,32 @@ fn lines(path: &Path) -> Result<impl Iterator<Item = String>, EvalError> {
 
 fn one(path: &Path) -> Result<Read, EvalError> {
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut read = Read { name: format!("tokens/{file}"), rows: Vec::new(), odd: 0 };
+    let mut read = Read { name: format!("tokens/{file}"), rows: Vec::new(), odd: Vec::new() };
     for (place, line) in lines(path)?.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         match row(&line, &format!("{file}:{}", place + 1)) {
-            Some(row) => read.rows.push(row),
-            None => read.odd += 1,
+            Ok(row) => read.rows.push(row),
+            Err(reason) => read.odd.push(Odd { line: place + 1, reason }),
         }
     }
     Ok(read)
 }
 
-fn row(line: &str, place: &str) -> Option<Row> {
-    let value: Value = serde_json::from_str(line).ok()?;
+/// Reads a row; else what is wrong with it.
+fn row(line: &str, place: &str) -> Result<Row, &'static str> {
+    let value: Value = serde_json::from_str(line).map_err(|_| "is not JSON")?;
     if value.get("encoding").is_some() {
-        let VectorLine { encoding, text, tokens } = serde_json::from_value(value).ok()?;
-        return Some(Row::Vector(Vector { id: place.to_owned(), encoding, text, tokens }));
+        let line = serde_json::from_value(value);
+        let VectorLine { encoding, text, tokens } =
+            line.map_err(|_| "has an encoding, but not its text and tokens")?;
+        return Ok(Row::Vector(Vector { id: place.to_owned(), encoding, text, tokens }));
     }
-    let line: RecordedLine = serde_json::from_value(value).ok()?;
+    let line: RecordedLine =
+        serde_json::from_value(value).map_err(|_| "is neither a vector nor a recorded prompt")?;
     // A count of nothing was not made by the provider.
     if line.prompt_tokens == 0 || line.messages.is_empty() {
-        return None;
+        return Err("has no count, or no messages");
     }
-    Some(Row::Recorded(Box::new(Recorded {
+    Ok(Row::Recorded(Box::new(Recorded {
         id: line.wire_id.clone().unwrap_or_else(|| place.to_owned()),
         provider: line.provider,
         model: line.model,
