@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 const TOGETHER: usize = 64;
 /// Batches under way: one in Redis, and one on its way there or back.
 const UNDER_WAY: usize = 2;
+/// As many if full ones wait: Redis writes down all of them at once.
+const FULL_UNDER_WAY: usize = 16;
 /// Calls that wait at most.
 const WAITING: usize = 8_192;
 
@@ -47,7 +49,8 @@ impl<T> Lane<T> {
             return Put::Full;
         }
         state.waiting.push_back(call);
-        if state.workers == UNDER_WAY {
+        let full = state.waiting.len().is_multiple_of(TOGETHER);
+        if state.workers >= if full { FULL_UNDER_WAY } else { UNDER_WAY } {
             return Put::Waits;
         }
         state.workers += 1;
@@ -89,8 +92,13 @@ mod tests {
     #[test]
     fn a_lane_is_bounded_and_so_is_what_goes_together() {
         let lane = Lane::default();
-        let full = (0..=WAITING).filter(|call| lane.put(*call) == Put::Full).count();
-        assert_eq!(full, 1);
+        let puts: Vec<_> = (0..=WAITING).map(|call| lane.put(call)).collect();
+        let count = |put| puts.iter().filter(|other| **other == put).count();
+        assert_eq!((count(Put::Full), count(Put::Start)), (1, FULL_UNDER_WAY));
+        assert_eq!(
+            puts.iter().rposition(|put| *put == Put::Start),
+            Some((FULL_UNDER_WAY - 2) * TOGETHER - 1)
+        );
         assert_eq!(lane.take().len(), TOGETHER);
         assert_eq!(lane.put(0), Put::Waits);
     }

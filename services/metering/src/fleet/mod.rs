@@ -54,6 +54,13 @@ use crate::{
     store::Configured,
 };
 
+/// A budget's and a limit's definition as they are kept, for tests.
+#[cfg(test)]
+pub(crate) fn stored_forms(budget: &Terms, limit: &LimitTerms) -> (String, String) {
+    let text = |form: Option<String>| form.unwrap_or_default();
+    (text(definitions::budget_text(Origin::Call, budget)), text(definitions::limit_text(Origin::Call, limit)))
+}
+
 /// Tenants of which definitions are remembered; beyond them all is read again.
 const TENANTS: usize = 10_000;
 /// How often a call that met an old version is made again.
