@@ -26,35 +26,49 @@ pub(crate) struct Record {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Details {
-    #[serde(with = "number")]
+    #[serde(with = "number", skip_serializing_if = "is_default")]
     pub(crate) cache: CacheState,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) saved_nanousd: i64,
     /// Tokens of a cache hit: input and output.
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) hit_tokens: (i64, i64),
     pub(crate) started_unix_ms: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) total_ms: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) first_output_ms: Option<i64>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) overhead_us: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) error_reason: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) client_request_id: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) on_allowance: bool,
     /// What its model was chosen by, as a JSON object; not read here.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) route: Option<String>,
 }
 
 /// Tokens by kind; the later ones are parts of the first two.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Tokens {
     pub(crate) input: i64,
     pub(crate) output: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) cached_input: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) cache_write: i64,
     /// Of that, what is kept for an hour. Not part of the sums of hours and days.
-    #[serde(default)]
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) cache_write_1h: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) reasoning: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) audio_input: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) audio_output: i64,
 }
 
@@ -72,16 +86,22 @@ pub(crate) struct AttemptRecord {
     pub(crate) source: UsageSource,
     pub(crate) cost_nanousd: i64,
     /// Whether the cost is by rule because no price is known.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) price_unknown: bool,
     /// The version of the price that was used.
     #[serde(with = "text")]
     pub(crate) price_version: Arc<str>,
     pub(crate) started_unix_ms: i64,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) duration_ms: i64,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) first_output_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) http_status: Option<u32>,
     /// The provider's words on a failure, bounded.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) error: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) provider_request_id: Option<String>,
 }
 
@@ -148,6 +168,11 @@ pub(crate) struct Row {
     pub(crate) outcome: RequestOutcome,
     pub(crate) details: Details,
     pub(crate) attempt: Option<AttemptRecord>,
+}
+
+/// What says nothing is not written: most of a record is empty.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Enumerations of the contract as their numbers.

@@ -6,4 +6,5 @@ mod random;
 mod rules;
 mod seeded;
 mod topologies;
+mod upgrade;
 mod world;

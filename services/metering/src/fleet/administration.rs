@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Fleet, TRIES,
-    definitions::{Definitions, budget_text, limit_text, push_budgets, with_states},
+    definitions::{Definitions, budget_text, limit_text, pack_budget, with_states},
+    pack::Pack,
     script::{self, Reply},
 };
 use crate::{
@@ -63,8 +64,11 @@ impl Fleet {
 
     async fn look(&self, tenant: &str, known: &Definitions) -> Result<Vec<Budget>, Refusal> {
         let budgets: Vec<_> = known.budgets.iter().collect();
-        let mut call = self.call(tenant).with(self.keep_ms());
-        push_budgets(&mut call, &budgets, self.now(), |_| false);
+        let (mut pack, now) = (Pack::default(), self.now());
+        pack.number(self.keep_ms());
+        pack.list(budgets.len());
+        budgets.iter().for_each(|budget| pack_budget(&mut pack, budget, now));
+        let call = script::Call::new(&self.of(tenant), now).with(pack.bytes());
         Ok(with_states(&budgets, Reply::of(call.run(&self.0.link, &script::LOOK).await?)))
     }
 
@@ -243,7 +247,7 @@ impl Fleet {
         definition: &str,
         state: &[(&str, i64)],
     ) -> Result<bool, Refusal> {
-        let mut call = self.call(tenant).with(&known.version).with(id).with(definition).with(state.len() * 2);
+        let mut call = self.call(tenant).with(&known.version).with(id).with(definition).with(state.len());
         for (name, value) in state {
             call.push(*name);
             call.push(*value);

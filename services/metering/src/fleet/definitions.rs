@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::script::{Call, Reply};
+use super::{pack::Pack, script::Reply};
 use crate::{
     budget::{Budget, Origin, Terms, Unit},
     limit::{Bucket, Limit, LimitTerms, Metric, Rate},
     period::Window,
-    subject::Subject,
+    subject::{Facet, Subject},
 };
+
+/// A budget as it is defined: its id, where it comes from, its terms.
+pub(super) type Defined = (i64, Origin, Terms);
 
 /// Numbers of a budget's state.
 const STATE: usize = 10;
@@ -20,7 +23,7 @@ const STATE: usize = 10;
 #[derive(Debug, Clone)]
 pub(super) struct Definitions {
     pub(super) version: String,
-    pub(super) budgets: Vec<(i64, Origin, Terms)>,
+    pub(super) budgets: Vec<Defined>,
     pub(super) limits: Vec<Limit>,
     /// The highest id of a budget.
     pub(super) newest: i64,
@@ -73,72 +76,62 @@ impl Definitions {
     }
 
     /// The budgets that cover a request.
-    pub(super) fn covering<'a>(
-        &'a self,
-        subject: &'a Subject,
-        now: i64,
-    ) -> impl Iterator<Item = &'a (i64, Origin, Terms)> {
+    pub(super) fn covering(&self, subject: &Subject, now: i64) -> impl Iterator<Item = &Defined> {
         let covers = move |terms: &Terms| terms.period.applies(now) && terms.scope.covers(subject);
         self.budgets.iter().filter(move |(_, _, terms)| covers(terms))
     }
 
     /// The buckets that a request goes through.
-    pub(super) fn through<'a>(&'a self, subject: &'a Subject) -> impl Iterator<Item = (&'a Limit, Bucket)> {
+    pub(super) fn through<'a>(&'a self, subject: &Subject) -> impl Iterator<Item = (&'a Limit, Bucket)> {
         let bucket =
             |limit: &'a Limit| Some((limit, (limit.id, Arc::from(limit.terms.rate.value(subject)?))));
         self.limits.iter().filter_map(bucket)
     }
 }
 
-/// Adds budgets as `prelude.lua` reads them. `standing` says of which an allowance takes.
-pub(super) fn push_budgets<'a>(
-    call: &mut Call,
-    budgets: &[&'a (i64, Origin, Terms)],
-    now: i64,
-    standing: impl Fn(&'a Terms) -> bool,
-) {
-    call.push(budgets.len());
-    for (id, _, terms) in budgets {
-        let window = terms.period.window(&terms.zone, now);
-        // For ever is as far as doubles count.
-        let end = window.end.min(1 << 53);
-        call.push(*id);
-        call.push(if terms.unit == Unit::Nanousd { "n" } else { "t" });
-        call.push(terms.limit);
-        call.push(match (terms.hard, terms.shadow) {
-            (true, false) => "r",
-            (true, true) => "s",
-            (false, _) => "c",
-        });
-        call.push(window.start);
-        call.push(end);
-        call.push(u8::from(terms.carry_over));
-        call.push(u8::from(standing(terms)));
-    }
+/// Whether an allowance, which stands for all that a key does, takes from a budget that covers one of its requests.
+pub(super) fn is_standing(terms: &Terms) -> bool {
+    terms.scope.0.iter().all(|(facet, _)| matches!(facet, Facet::Principal | Facet::Team))
 }
 
-/// Adds buckets as `prelude.lua` reads them.
-pub(super) fn push_buckets(call: &mut Call, buckets: &[(&Limit, Bucket)]) {
-    call.push(buckets.len());
-    for (limit, bucket) in buckets {
-        let rate = &limit.terms.rate;
-        call.push(format!("{}:{}", bucket.0, bucket.1));
-        call.push(match rate.metric {
-            Metric::Requests => "r",
-            Metric::Tokens => "t",
-            Metric::Concurrent => "c",
-        });
-        call.push(rate.per_ms());
-        call.push(rate.drain());
-        call.push(rate.burst.saturating_mul(rate.per_ms()));
-        call.push(u8::from(rate.shadow));
-    }
+/// Adds a budget's terms as `prelude.lua` reads them.
+pub(super) fn pack_budget(pack: &mut Pack, (id, _, terms): &Defined, now: i64) {
+    let window = terms.period.window(&terms.zone, now);
+    pack.list(7);
+    pack.number(*id);
+    pack.text(if terms.unit == Unit::Nanousd { "n" } else { "t" });
+    pack.number(terms.limit);
+    pack.text(match (terms.hard, terms.shadow) {
+        (true, false) => "r",
+        (true, true) => "s",
+        (false, _) => "c",
+    });
+    pack.number(window.start);
+    // For ever is as far as doubles count.
+    pack.number(window.end.min(1 << 53));
+    pack.number(terms.carry_over.into());
+}
+
+/// Adds a bucket's terms as `work.lua` reads them.
+pub(super) fn pack_bucket(pack: &mut Pack, limit: &Limit, (id, value): &Bucket) {
+    let rate = &limit.terms.rate;
+    pack.list(6);
+    pack.text(&format!("{id}:{value}"));
+    pack.text(match rate.metric {
+        Metric::Requests => "r",
+        Metric::Tokens => "t",
+        Metric::Concurrent => "c",
+    });
+    pack.number(rate.per_ms());
+    pack.number(rate.drain());
+    pack.number(rate.burst.saturating_mul(rate.per_ms()));
+    pack.number(rate.shadow.into());
 }
 
 /// Budgets with the states that a script returned, in the same order.
-pub(super) fn with_states(budgets: &[&(i64, Origin, Terms)], states: Reply) -> Vec<Budget> {
+pub(super) fn with_states(budgets: &[&Defined], states: Reply) -> Vec<Budget> {
     let numbers: Vec<i64> = states.texts().iter().map(|text| text.parse().unwrap_or(0)).collect();
-    let state = |(known, state): (&&(i64, Origin, Terms), &[i64])| {
+    let state = |(known, state): (&&Defined, &[i64])| {
         let (id, origin, terms) = known;
         let &[
             spent,

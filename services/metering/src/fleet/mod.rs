@@ -1,17 +1,20 @@
 //! The shared backend: Redis, for any number of replicas.
 //!
 //! All of a tenant lies in one slot, and each call is one script: it checks everything and changes everything, or nothing, in
-//! one round trip. A replica keeps no state of its own but what budgets and limits *are*; scripts refuse an old version of
+//! one round trip. Calls that come while others are under way go together in one. A replica keeps no state of its own but what budgets and limits *are*; scripts refuse an old version of
 //! that, and it is read again. What was answered is as durable as Redis is: with its append-only file on and `appendfsync
 //! always` nothing is lost; with `everysec` a crash may lose the last seconds.
 //!
 //! `lua/prelude.lua` says which keys there are; `definitions.rs` how they are handed over.
 
 mod administration;
+mod batch;
 mod definitions;
 mod keys;
+mod lane;
 mod link;
 mod money;
+mod pack;
 mod script;
 mod usage;
 
@@ -26,7 +29,9 @@ use signalbox_config::{Redis, Secret};
 use signalbox_mesh::{Clock, Random, Shutdown};
 
 use self::{
+    batch::Job,
     definitions::Definitions,
+    lane::Lane,
     link::{Away, FORMS, Link},
     script::{Call, Reply},
 };
@@ -48,6 +53,13 @@ use crate::{
     reservation::Told,
     store::Configured,
 };
+
+/// A budget's and a limit's definition as they are kept, for tests.
+#[cfg(test)]
+pub(crate) fn stored_forms(budget: &Terms, limit: &LimitTerms) -> (String, String) {
+    let text = |form: Option<String>| form.unwrap_or_default();
+    (text(definitions::budget_text(Origin::Call, budget)), text(definitions::limit_text(Origin::Call, limit)))
+}
 
 /// Tenants of which definitions are remembered; beyond them all is read again.
 const TENANTS: usize = 10_000;
@@ -89,6 +101,8 @@ struct Inner {
     alerts: Alerts,
     violations: Violations,
     definitions: Mutex<HashMap<Arc<str>, Arc<Definitions>>>,
+    lanes: Mutex<HashMap<Arc<str>, Arc<Lane<Job>>>>,
+    shutdown: Shutdown,
     /// Tells this replica from the others.
     me: String,
 }
@@ -117,6 +131,8 @@ impl Fleet {
             alerts: setting.alerts,
             violations: setting.violations,
             definitions: Mutex::default(),
+            lanes: Mutex::default(),
+            shutdown: setting.shutdown.clone(),
             me: format!("{:016x}", setting.random.u64()),
         }));
         let away = |_| Error::Redis;
@@ -195,7 +211,8 @@ impl Fleet {
     /// Reads the definitions of a tenant.
     async fn load(&self, tenant: &Arc<str>) -> Result<Arc<Definitions>, Refusal> {
         self.command("SADD", &format!("{}tenants", self.all()), &[tenant]).await?;
-        let reply = self.call(tenant).run(&self.0.link, &script::LOAD).await.map(Reply::of)?;
+        let call = self.call(tenant).with(self.keep_ms());
+        let reply = call.run(&self.0.link, &script::LOAD).await.map(Reply::of)?;
         let read = Arc::new(Definitions::read(tenant, reply).ok_or(Refusal::Unreadable)?);
         let mut known = self.0.definitions.lock();
         if known.len() >= TENANTS {
@@ -320,7 +337,7 @@ impl Fleet {
 #[tonic::async_trait]
 impl Backend for Fleet {
     async fn admit(&self, ask: Ask) -> Result<Admitted, Refusal> {
-        Self::admit(self, &ask).await
+        Self::admit(self, ask).await
     }
 
     async fn configure(&self, configured: Configured) -> Result<(), Refusal> {
@@ -328,7 +345,7 @@ impl Backend for Fleet {
     }
 
     async fn extend(&self, extension: Extension) -> Result<Told, Refusal> {
-        Self::extend(self, &extension).await
+        Self::extend(self, extension).await
     }
 
     async fn settle(&self, records: Vec<Record>) -> Result<(Settled, Vec<(usize, Refusal)>), Refusal> {

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
 
 use super::{
-    Fleet, TRIES,
-    definitions::{Definitions, push_buckets, push_budgets, with_states},
-    script::{self, Reply},
+    Fleet, TENANTS, TRIES,
+    batch::{Answer, Batch, Job},
+    lane::{Lane, Put},
+    pack::Pack,
+    script::{self, Reply, is_fault},
 };
 use crate::{
-    books::{Admitted, Ask, Books, Extension},
-    budget::{Amount, Budget, Origin, Terms},
-    config::Allowances,
+    books::{Admitted, Ask, Extension},
     ledger::{Record, Settled},
-    limit::{Bucket, Level, Limit},
-    refusal::{Refusal, Shortage},
+    refusal::Refusal,
     reservation::Told,
     subject::Subject,
 };
@@ -23,151 +23,132 @@ use crate::{
 /// Records of a batch that are under way at the same time.
 const AT_ONCE: usize = 64;
 
-type Defined = (i64, Origin, Terms);
-
 /// What a reservation is called outside: its tenant goes before the request's id, so that whoever names it names the slot.
 fn outside(tenant: &str, id: &str) -> String {
     format!("{tenant}:{id}")
 }
 
-fn told(tenant: &str, mut reply: Reply) -> Option<Told> {
-    if reply.is_empty() {
-        return None;
-    }
-    Some(Told {
-        id: outside(tenant, &reply.text()).into(),
+pub(super) fn told(tenant: &str, id: &str, mut reply: Reply) -> Told {
+    Told {
+        id: outside(tenant, id).into(),
         amount_nanousd: reply.number(),
         granted_output_tokens: reply.number(),
         most_output_tokens: reply.number(),
         expires_unix_ms: reply.number(),
         output_picousd: reply.number(),
-    })
+    }
 }
 
-/// Whether an allowance takes from a budget: it stands for all that a key does.
-fn is_standing(subject: &Subject) -> impl Fn(&Terms) -> bool + use<> {
-    let bare = Subject {
-        user: None,
-        feature: None,
-        tags: std::collections::BTreeMap::new(),
-        model: String::new(),
-        ..subject.clone()
-    };
-    move |terms: &Terms| terms.scope.covers(&bare)
+fn nobody() -> Refusal {
+    Refusal::invalid("principal", "give it, as no open reservation names the caller")
+}
+
+fn theirs() -> Refusal {
+    Refusal::invalid("reservation_id", "it is another request's; give the one that admitted this request")
+}
+
+/// A record in the words in which it is kept.
+pub(super) struct Settling {
+    request_id: Arc<str>,
+    /// The reservation that it names, within its tenant.
+    named: String,
+    pub(super) subject: Option<Arc<Subject>>,
+    subject_text: String,
+    closing: i32,
+    details: String,
+    attempts: Vec<Attempt>,
+}
+
+struct Attempt {
+    number: u32,
+    /// What it came to: the same attempt says the same again.
+    print: String,
+    nanousd: i64,
+    tokens: i64,
+    text: String,
+}
+
+impl Settling {
+    fn of(record: &Record, named: &str) -> Result<Self, Refusal> {
+        let unwritable = |_: serde_json::Error| Refusal::Unreadable;
+        let subject_text = match record.subject.as_deref() {
+            Some(subject) => serde_json::to_string(subject).map_err(unwritable)?,
+            None => String::new(),
+        };
+        let attempts = record.attempts.iter().map(|attempt| {
+            let (tokens, amount) = (&attempt.tokens, attempt.amount());
+            let source = i32::from(attempt.source);
+            let print = format!("{} {} {} {source}", attempt.target_id, tokens.input, tokens.output);
+            let text = serde_json::to_string(attempt).map_err(unwritable)?;
+            Ok(Attempt {
+                number: attempt.number,
+                print,
+                nanousd: amount.nanousd,
+                tokens: amount.tokens,
+                text,
+            })
+        });
+        Ok(Self {
+            request_id: Arc::clone(&record.request_id),
+            named: named.to_owned(),
+            subject: record.subject.clone(),
+            subject_text,
+            closing: record.closing.map_or(0, i32::from),
+            details: super::usage::details(record).map_err(unwritable)?,
+            attempts: attempts.collect::<Result<_, Refusal>>()?,
+        })
+    }
+
+    pub(super) fn pack(&self, pack: &mut Pack, place: usize) {
+        pack.list(9);
+        pack.number(3);
+        pack.text(&self.request_id);
+        pack.place(place);
+        pack.text(&self.named);
+        pack.text(self.subject.as_deref().map_or("", |subject| &subject.principal));
+        pack.text(&self.subject_text);
+        pack.number(self.closing.into());
+        pack.text(&self.details);
+        pack.list(self.attempts.len() * 5);
+        for attempt in &self.attempts {
+            pack.number(attempt.number.into());
+            pack.text(&attempt.print);
+            pack.number(attempt.nanousd);
+            pack.number(attempt.tokens);
+            pack.text(&attempt.text);
+        }
+    }
+
+    /// Whether anything of it was new.
+    pub(super) fn settled(&self, fleet: &Fleet, mut reply: Reply) -> Result<bool, Refusal> {
+        match reply.text().as_str() {
+            "ok" => {}
+            "who" => return Err(nobody()),
+            "theirs" => return Err(theirs()),
+            _ => return Err(Refusal::Unreadable),
+        }
+        let (new, differs) = (reply.number() == 1, reply.number() == 1);
+        for attempt in reply.list().texts() {
+            fleet.0.violations.count_m1(&self.request_id, attempt.parse().unwrap_or(0));
+        }
+        if differs {
+            fleet.0.violations.count_m2(&self.request_id);
+        }
+        Ok(new)
+    }
 }
 
 impl Fleet {
-    pub(super) async fn admit(&self, ask: &Ask) -> Result<Admitted, Refusal> {
-        let subject = &*ask.subject;
-        let tenant = &subject.tenant;
-        let subject_text = serde_json::to_string(subject).map_err(|_| Refusal::Unreadable)?;
-        for _ in 0..TRIES {
-            let known = self.definitions(tenant).await?;
-            let now = self.now();
-            let budgets: Vec<&Defined> = known.covering(subject, now).collect();
-            let buckets: Vec<(&Limit, Bucket)> = known.through(subject).collect();
-            let (grants, allowances, quote) = (&self.0.config.grants, &self.0.config.allowance, &ask.quote);
-            let gateway = if ask.gateway_id.is_empty() {
-                String::new()
-            } else {
-                format!("{} {}", ask.gateway_id, subject.principal)
-            };
-            let mut call = self.call(tenant).with(&known.version).with(self.keep_ms());
-            call = call.with(&*ask.request_id).with(&subject_text).with(gateway);
-            call = call.with(quote.input_tokens).with(quote.output_tokens).with(quote.fixed_nanousd);
-            call = call.with(quote.output_picousd).with(quote.output_tokens.min(grants.min_output_tokens));
-            call = call.with(ask.slice_tokens.unwrap_or(-1)).with(known.newest);
-            call = call.with(grants.ttl_ms).with(grants.max_reservations);
-            call = call.with(if allowances.enabled { allowances.ttl_ms } else { 0 });
-            call = call.with(allowances.share_percent).with(allowances.total_share_percent);
-            call = call.with(allowances.max_nanousd).with(allowances.unlimited_nanousd);
-            push_budgets(&mut call, &budgets, now, is_standing(subject));
-            push_buckets(&mut call, &buckets);
-            let mut reply = Reply::of(call.run(&self.0.link, &script::ADMIT).await?);
-            let verdict = reply.text();
-            match verdict.as_str() {
-                "stale" => {
-                    self.forget(tenant);
-                    continue;
-                }
-                "taken" => return Err(Refusal::RequestIdTaken),
-                "full" => return Err(Refusal::Full),
-                _ => {}
-            }
-            let (reservation, allowance) = (told(tenant, reply.list()), told(tenant, reply.list()));
-            let budgets = with_states(&budgets, reply.list());
-            let levels = levels(reply.list());
-            return match (verdict.as_str(), reservation) {
-                ("ok", Some(reservation)) => Ok(Admitted {
-                    reservation,
-                    allowance,
-                    low_budgets: Books::low_of(budgets.iter()),
-                    rates: buckets
-                        .iter()
-                        .zip(&levels)
-                        .map(|((limit, _), level)| limit.told(*level, now))
-                        .collect(),
-                    made: Vec::new(),
-                }),
-                _ => Err(self.refusal(ask, budgets, &buckets, &levels, now)),
-            };
-        }
-        Err(Refusal::Overloaded)
+    pub(super) async fn admit(&self, ask: Ask) -> Result<Admitted, Refusal> {
+        let tenant = Arc::clone(&ask.subject.tenant);
+        let subject = serde_json::to_string(&*ask.subject).map_err(|_| Refusal::Unreadable)?;
+        self.ask(&tenant, |answer| Job::Admit(ask, subject, answer)).await
     }
 
-    /// Why a request was refused: the rules are asked again with what the script saw.
-    fn refusal(
-        &self,
-        ask: &Ask,
-        budgets: Vec<Budget>,
-        buckets: &[(&Limit, Bucket)],
-        levels: &[Level],
-        now: i64,
-    ) -> Refusal {
-        let none = Allowances { enabled: false, ..Allowances::default() };
-        let mut books = Books::new(self.0.config.grants.clone(), none);
-        budgets.into_iter().for_each(|budget| books.put_budget(budget));
-        for ((limit, bucket), level) in buckets.iter().zip(levels) {
-            books.meters.put((*limit).clone());
-            books.meters.put_level(bucket.clone(), *level);
-        }
-        books.admit(ask, now).err().unwrap_or(Refusal::Overloaded)
-    }
-
-    pub(super) async fn extend(&self, ask: &Extension) -> Result<Told, Refusal> {
+    pub(super) async fn extend(&self, ask: Extension) -> Result<Told, Refusal> {
         let (tenant, id) = ask.reservation_id.split_once(':').ok_or(Refusal::NoReservation)?;
-        let tenant: Arc<str> = tenant.into();
-        for _ in 0..TRIES {
-            let known = self.definitions(&tenant).await?;
-            let now = self.now();
-            let budgets: Vec<&Defined> = known.budgets.iter().collect();
-            let mut call = self.call(&tenant).with(&known.version).with(self.keep_ms());
-            call = call.with(id).with(ask.number).with(ask.nanousd).with(ask.output_tokens);
-            call = call.with(ask.output_picousd.unwrap_or(-1)).with(u8::from(ask.another_attempt));
-            call = call.with(self.0.config.grants.ttl_ms);
-            push_budgets(&mut call, &budgets, now, |_| false);
-            let mut reply = Reply::of(call.run(&self.0.link, &script::EXTEND).await?);
-            match reply.text().as_str() {
-                "stale" => self.forget(&tenant),
-                "ok" => return told(&tenant, reply.list()).ok_or(Refusal::NoReservation),
-                "no" => {
-                    let (_told, states, ids) = (reply.list(), reply.list(), reply.list().texts());
-                    let mut needed = reply.list();
-                    let needed = Amount { nanousd: needed.number(), tokens: needed.number() };
-                    let mine: Vec<&Defined> =
-                        budgets.into_iter().filter(|(id, ..)| ids.contains(&id.to_string())).collect();
-                    let short = with_states(&mine, states).into_iter().filter(|budget| {
-                        let needed = needed.of(budget.terms.unit);
-                        budget.terms.refuses() && needed > 0 && needed > budget.room()
-                    });
-                    return Err(Refusal::Budgets(
-                        short.map(|budget| Shortage::of(&budget, needed)).collect(),
-                    ));
-                }
-                _ => return Err(Refusal::NoReservation),
-            }
-        }
-        Err(Refusal::Overloaded)
+        let (tenant, id): (Arc<str>, _) = (tenant.into(), id.to_owned());
+        self.ask(&tenant, |answer| Job::Extend(ask, id, answer)).await
     }
 
     pub(super) async fn settle_all(
@@ -192,13 +173,6 @@ impl Fleet {
 
     /// Records one; whether anything of it was new.
     async fn settle(&self, record: &Record) -> Result<bool, Refusal> {
-        let nobody = || Refusal::invalid("principal", "give it, as no open reservation names the caller");
-        let theirs = || {
-            Refusal::invalid(
-                "reservation_id",
-                "it is another request's; give the one that admitted this request",
-            )
-        };
         let named = record.reservation_id.as_deref().and_then(|id| id.split_once(':'));
         let tenant: Arc<str> = match (&record.subject, named) {
             (Some(subject), Some((tenant, _))) if *subject.tenant != *tenant => return Err(theirs()),
@@ -206,80 +180,88 @@ impl Fleet {
             (None, Some((tenant, _))) => tenant.into(),
             (None, None) => return Err(nobody()),
         };
-        for _ in 0..TRIES {
-            let known = self.definitions(&tenant).await?;
-            let now = self.now();
-            let subject = record.subject.as_deref();
-            let budgets: Vec<&Defined> =
-                subject.map_or_else(Vec::new, |subject| known.covering(subject, now).collect());
-            let call = self.settlement(&tenant, &known, record, &budgets, named.map_or("", |(_, id)| id))?;
-            let mut reply = Reply::of(call.run(&self.0.link, &script::SETTLE).await?);
-            match reply.text().as_str() {
-                "stale" => self.forget(&tenant),
-                "who" => return Err(nobody()),
-                "theirs" => return Err(theirs()),
-                _ => {
-                    let new = reply.number() == 1;
-                    for attempt in reply.list().texts() {
-                        self.0.violations.count_m1(&record.request_id, attempt.parse().unwrap_or(0));
+        let settling = Settling::of(record, named.map_or("", |(_, id)| id))?;
+        self.ask(&tenant, |answer| Job::Settle(settling, answer)).await
+    }
+
+    /// Puts a call on its tenant's lane and waits for the answer. Dropping it undoes nothing.
+    async fn ask<T>(&self, tenant: &Arc<str>, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let lane = self.lane(tenant);
+        match lane.put(job(answer)) {
+            Put::Waits => {}
+            Put::Start => {
+                let (fleet, tenant) = (self.clone(), Arc::clone(tenant));
+                self.0.shutdown.spawn(async move { fleet.work(&tenant, &lane).await });
+            }
+            Put::Full => return Err(Refusal::Overloaded),
+        }
+        answered.await.unwrap_or(Err(Refusal::StoreAway))
+    }
+
+    fn lane(&self, tenant: &Arc<str>) -> Arc<Lane<Job>> {
+        let mut lanes = self.0.lanes.lock();
+        if let Some(lane) = lanes.get(tenant) {
+            return Arc::clone(lane);
+        }
+        if lanes.len() >= TENANTS {
+            lanes.retain(|_, lane| !lane.is_idle());
+        }
+        Arc::clone(lanes.entry(Arc::clone(tenant)).or_default())
+    }
+
+    /// Sends what waits on a lane until nothing does.
+    async fn work(&self, tenant: &Arc<str>, lane: &Lane<Job>) {
+        loop {
+            let jobs = lane.take();
+            if jobs.is_empty() {
+                return;
+            }
+            if let Some(jobs) = self.send(tenant, jobs).await {
+                // One of them is at fault, or what is stored of it; the others are not to suffer.
+                for job in jobs {
+                    if let Some(alone) = self.send(tenant, vec![job]).await {
+                        alone.into_iter().for_each(|job| job.refuse(Refusal::StoreAway));
                     }
-                    if reply.number() == 1 {
-                        self.0.violations.count_m2(&record.request_id);
-                    }
-                    for budget in with_states(&budgets, reply.list()) {
-                        self.look_at(&budget).await?;
-                    }
-                    return Ok(new);
                 }
             }
         }
-        Err(Refusal::Overloaded)
     }
 
-    fn settlement(
-        &self,
-        tenant: &str,
-        known: &Definitions,
-        record: &Record,
-        budgets: &[&Defined],
-        named: &str,
-    ) -> Result<script::Call, Refusal> {
-        let unwritable = |_| Refusal::Unreadable;
-        let subject = record.subject.as_deref();
-        let text = match subject {
-            Some(subject) => serde_json::to_string(subject).map_err(unwritable)?,
-            None => String::new(),
-        };
-        let details = super::usage::details(record).map_err(unwritable)?;
-        let mut call = self.call(tenant).with(&known.version).with(self.keep_ms());
-        call =
-            call.with(&*record.request_id).with(named).with(subject.map_or("", |subject| &subject.principal));
-        call = call.with(text).with(record.closing.map_or_else(String::new, |o| i32::from(o).to_string()));
-        call = call.with(details).with(record.attempts.len());
-        for attempt in &record.attempts {
-            let tokens = &attempt.tokens;
-            let print = format!(
-                "{} {} {} {}",
-                attempt.target_id,
-                tokens.input,
-                tokens.output,
-                i32::from(attempt.source)
-            );
-            let amount = attempt.amount();
-            call = call.with(attempt.number).with(print).with(amount.nanousd).with(amount.tokens);
-            call = call.with(serde_json::to_string(attempt).map_err(unwritable)?);
+    /// Sends calls together and answers them. Those that the script fails at, all of them, come back; it changed nothing then.
+    async fn send(&self, tenant: &Arc<str>, jobs: Vec<Job>) -> Option<Vec<Job>> {
+        let refuse =
+            |jobs: Vec<Job>, refusal: &Refusal| jobs.into_iter().for_each(|job| job.refuse(refusal.clone()));
+        for _ in 0..TRIES {
+            let known = match self.definitions(tenant).await {
+                Ok(known) => known,
+                Err(refusal) => {
+                    refuse(jobs, &refusal);
+                    return None;
+                }
+            };
+            let now = self.now();
+            let batch = Batch::of(&known, &jobs, now);
+            let call = script::Call::new(&self.of(tenant), now).with(batch.pack(self, &jobs).bytes());
+            let mut reply = match call.try_run(&self.0.link, &script::WORK).await {
+                Ok(value) => Reply::of(value),
+                Err(error) if is_fault(&error) => {
+                    script::warn(&error);
+                    return Some(jobs);
+                }
+                Err(error) => {
+                    script::warn(&error);
+                    refuse(jobs, &Refusal::StoreAway);
+                    return None;
+                }
+            };
+            if reply.text() != "stale" {
+                batch.answer(self, jobs, reply).await;
+                return None;
+            }
+            self.forget(tenant);
         }
-        push_budgets(&mut call, budgets, self.now(), |_| false);
-        let buckets: Vec<_> = subject.map_or_else(Vec::new, |subject| known.through(subject).collect());
-        push_buckets(&mut call, &buckets);
-        Ok(call)
+        refuse(jobs, &Refusal::Overloaded);
+        None
     }
-}
-
-fn levels(mut reply: Reply) -> Vec<Level> {
-    let mut levels = Vec::new();
-    while !reply.is_empty() {
-        levels.push(Level { level: reply.number(), at_unix_ms: reply.number() });
-    }
-    levels
 }

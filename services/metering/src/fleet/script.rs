@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, ToRedisArgs, Value};
+use redis::{Cmd, RedisError, RedisResult, ToRedisArgs, Value};
 
 use super::link::{Away, Link, is_no_script};
 
@@ -15,9 +15,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ADMIT = "admit";
-    EXTEND = "extend";
-    SETTLE = "settle";
+    WORK = "work";
     EXPIRE = "expire";
     LOAD = "load";
     LOOK = "look";
@@ -48,7 +46,7 @@ impl Lua {
 impl Call {
     /// A call over the keys that begin with `prefix`, at a time.
     pub(super) fn new(prefix: &str, now: i64) -> Self {
-        Self { key: format!("{prefix}v"), arguments: Vec::with_capacity(48) }.with(prefix).with(now)
+        Self { key: format!("{prefix}v"), arguments: Vec::with_capacity(8) }.with(prefix).with(now)
     }
 
     /// Adds an argument.
@@ -62,16 +60,19 @@ impl Call {
         argument.write_redis_args(&mut self.arguments);
     }
 
-    /// Runs the script. One that Redis has forgotten is sent whole.
+    /// Runs the script.
     pub(super) async fn run(&self, link: &Link, script: &Lua) -> Result<Value, Away> {
+        self.try_run(link, script).await.map_err(|error| {
+            warn(&error);
+            Away
+        })
+    }
+
+    /// As [`Call::run`], with Redis' own error. A script that Redis has forgotten is sent whole.
+    pub(super) async fn try_run(&self, link: &Link, script: &Lua) -> RedisResult<Value> {
         match link.try_ask(&self.command("EVALSHA", &script.hash)).await {
-            Ok(value) => Ok(value),
-            Err(error) if is_no_script(&error) => link.ask(&self.command("EVAL", script.code)).await,
-            Err(error) => {
-                // Redis' own words are about scripts and commands, never about what is in the arguments.
-                tracing::warn!(kind = ?error.kind(), code = error.code(), detail = error.detail(), "a script of metering failed");
-                Err(Away)
-            }
+            Err(error) if is_no_script(&error) => link.try_ask(&self.command("EVAL", script.code)).await,
+            answer => answer,
         }
     }
 
@@ -84,6 +85,16 @@ impl Call {
         }
         command
     }
+}
+
+/// Whether a script met something that it cannot work on, rather than Redis something in its way.
+pub(super) fn is_fault(error: &RedisError) -> bool {
+    matches!(error.code(), Some("ERR" | "WRONGTYPE"))
+}
+
+/// Says that a script failed. Redis' own words are about scripts and commands, never about what is in the arguments.
+pub(super) fn warn(error: &RedisError) {
+    tracing::warn!(kind = ?error.kind(), code = error.code(), detail = error.detail(), "a script of metering failed");
 }
 
 /// An answer, read from the front.

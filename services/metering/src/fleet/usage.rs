@@ -75,6 +75,8 @@ impl Entry {
         while !fields.is_empty() {
             let (name, value) = (fields.text(), fields.text());
             match name.as_str() {
+                "e" => read.row(&value)?,
+                // The first form.
                 "id" => read.request_id = value,
                 "s" => read.subject = serde_json::from_str(&value).ok()?,
                 "d" => read.said = serde_json::from_str(&value).ok()?,
@@ -86,6 +88,30 @@ impl Entry {
             }
         }
         Some(read)
+    }
+
+    /// Reads a row: how the request ended here and at all, when it was made if it was taken for abandoned, the number of its
+    /// attempts; then a line each for whose it is, what is said of it, and the attempts; then its id.
+    fn row(&mut self, row: &str) -> Option<()> {
+        let (head, mut rest) = row.split_once('\n')?;
+        let mut line = || {
+            let (line, after) = rest.split_once('\n')?;
+            rest = after;
+            Some(line)
+        };
+        let head: Vec<i64> = head.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
+        let &[closing, outcome, abandoned, attempts] = head.as_slice() else { return None };
+        let ended = |number: i64| RequestOutcome::try_from(i32::try_from(number).ok()?).ok();
+        self.closing = ended(closing).filter(|outcome| *outcome != RequestOutcome::Unspecified);
+        self.outcome = ended(outcome).unwrap_or_default();
+        self.abandoned_unix_ms = Some(abandoned).filter(|at| *at > 0);
+        self.subject = serde_json::from_str(line()?).ok()?;
+        self.said = serde_json::from_str(line()?).ok()?;
+        for _ in 0..attempts {
+            self.attempts.push(serde_json::from_str(line()?).ok()?);
+        }
+        rest.clone_into(&mut self.request_id);
+        Some(())
     }
 
     /// Counts it: the request where this entry ends it, and its attempts.
@@ -134,7 +160,7 @@ impl Fleet {
     /// The entries behind a mark.
     async fn entries(&self, tenant: &str, after: &str, most: usize) -> Result<(Vec<Entry>, bool), Away> {
         let (key, after, most_text) =
-            (format!("{}s", self.of(tenant)), format!("({after}"), most.to_string());
+            (format!("{}ledger", self.of(tenant)), format!("({after}"), most.to_string());
         let mut found = self.command("XRANGE", &key, &[&after, "+", "COUNT", &most_text]).await?;
         let (mut entries, mut seen) = (Vec::new(), 0);
         while !found.is_empty() {
@@ -184,7 +210,7 @@ impl Fleet {
         let days = self.0.config.retention.ledger_days;
         if days > 0 {
             let oldest = self.now().saturating_sub(days.saturating_mul(86_400_000)).max(0).to_string();
-            self.command("XTRIM", &format!("{}s", self.of(tenant)), &["MINID", "~", &oldest]).await?;
+            self.command("XTRIM", &format!("{}ledger", self.of(tenant)), &["MINID", "~", &oldest]).await?;
         }
         Ok(())
     }

@@ -1,2 +1,4 @@
 -- ARGV: how long what is recorded of a request is kept. Returns how many reservations ended.
-return expire(take())
+local ended = expire()
+flush(take())
+return ended

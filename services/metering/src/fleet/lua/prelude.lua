@@ -1,160 +1,296 @@
 -- What all scripts of metering share. ARGV: what the tenant's keys begin with, the time in Unix milliseconds, then each script's own.
 --
--- Numbers are doubles: exact up to 2^53, which is nine million dollars in nano-dollars. Redis writes whole ones without loss.
+-- A script reads, works in memory, and writes what changed at its end (flush): many calls at once cost little more than one, and
+-- one that fails has changed nothing.
 --
--- Keys, all in one slot by the tenant in braces:
---   v        the version of the definitions        defs     budgets and limits by id, as JSON
+-- Numbers are doubles: exact up to 2^53, which is nine million dollars in nano-dollars.
+--
+-- Keys, all in one slot by the tenant in braces; values are in MessagePack where nothing else is said:
+--   version  the version of the definitions        defs     budgets and limits by id, a hash of JSON
 --   b:ID     a budget's state                      l:ID:X   how full a bucket of a limit is
---   r:ID     a reservation                         exp      reservations by expiry
---   g:X      the newest allowance of a gateway and principal
---   q:ID     what is recorded of a request         s        the ledger, a stream
+--   r:ID     a reservation                         open     reservations by expiry, a sorted set
+--   g:X      the newest allowance of a gateway and principal, its id
+--   q:ID     what is recorded of a request         ledger   a stream of rows
+--   old      that values of the first form may be left: hashes, which are read as they are and written anew when they change
+--   v, s     of a type that the releases of the first form fail at, rather than write beside us (load.lua)
 local P, now = ARGV[1], tonumber(ARGV[2])
 local at = 2
 local function take() at = at + 1 return ARGV[at] end
 local function number() return tonumber(take()) end
 local function num(x) return tonumber(x or 0) or 0 end
-local function map(key)
+
+-- A call takes only so many arguments.
+local PART = 1000
+-- Values as they were read; false where there is none.
+local seen = {}
+local function look(keys)
+  for from = 1, #keys, PART do
+    local to = math.min(from + PART - 1, #keys)
+    local values = redis.call('MGET', unpack(keys, from, to))
+    for i = from, to do seen[keys[i]] = values[i - from + 1] end
+  end
+end
+local function value(key)
+  if seen[key] == nil then look({key}) end
+  return seen[key]
+end
+-- A value of the first form.
+local function old_form(key)
+  if not value(P .. 'old') then return end
   local flat, found = redis.call('HGETALL', key), {}
   for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
-  return next(flat) and found or nil
+  return next(flat) and found
 end
 
--- A budget as the caller defines it, with its state, rolled to the present period.
-local function budget()
-  local b = {id = take(), unit = take(), limit = number(), kind = take(), ws = number(), we = number(),
-             carry = take() == '1', standing = take() == '1'}
-  b.key = P .. 'b:' .. b.id
-  local s = redis.call('HMGET', b.key, 'sp', 'rs', 'st', 'un', 'we', 'ca', 'sh', 'tp', 'ta', 'ws')
-  b.sp, b.rs, b.st, b.un, b.ca, b.sh, b.tp, b.ta =
-    num(s[1]), num(s[2]), num(s[3]), num(s[4]), num(s[6]), num(s[7]), num(s[8]), num(s[9])
-  local ended = s[5] and num(s[5])
-  if ended and b.we <= ended then
-    -- A clock that went back changes nothing.
-    b.we = ended
-    b.ws = num(s[10])
-  elseif ended then
-    if not b.carry then b.ca = 0
-    elseif b.ws == ended then b.ca = math.max(0, math.min(b.limit, b.limit + b.ca - b.sp))
-    else b.ca = b.limit end
-    b.sp, b.sh, b.tp, b.ta = 0, 0, 0, 0
-    b.un = math.max(0, b.rs - b.limit - b.ca)
-    b.rolled = true
-  else
-    b.rolled = true
+-- A budget's state; false where there is none.
+local budgets = {}
+local function state(id)
+  local b = budgets[id]
+  if b == nil then
+    local packed = value(P .. 'b:' .. id)
+    b = packed and {} or false
+    if b then b.sp, b.rs, b.st, b.un, b.ws, b.we, b.ca, b.sh, b.tp, b.ta = cmsgpack.unpack(packed) end
+    budgets[id] = b
   end
   return b
 end
-local function room(b) return b.limit + b.ca - b.sp - b.rs end
--- Writes what holding changes of a budget, and what spending changes; all of it in a new period.
-local function keep(b, spent)
-  if b.rolled then
-    redis.call('HSET', b.key, 'sp', b.sp, 'rs', b.rs, 'st', b.st, 'un', b.un, 'ws', b.ws, 'we', b.we, 'ca', b.ca, 'sh', b.sh,
-      'tp', b.tp, 'ta', b.ta)
-  elseif spent then
-    redis.call('HSET', b.key, 'sp', b.sp, 'rs', b.rs, 'st', b.st, 'un', b.un)
-  else
-    redis.call('HSET', b.key, 'rs', b.rs, 'st', b.st, 'sh', b.sh)
+-- The state of a budget as the caller defines it, rolled to the present period.
+local function budget(terms)
+  local id, unit, limit, kind, ws, we, carry = unpack(terms)
+  local b = state(id)
+  if not b then
+    b = {sp = 0, rs = 0, st = 0, un = 0, ws = ws, we = we, ca = 0, sh = 0, tp = 0, ta = 0, dirty = true}
+    budgets[id] = b
+  elseif we > b.we then
+    if carry == 0 then b.ca = 0
+    elseif ws == b.we then b.ca = math.max(0, math.min(limit, limit + b.ca - b.sp))
+    else b.ca = limit end
+    b.sp, b.sh, b.tp, b.ta, b.ws, b.we, b.dirty = 0, 0, 0, 0, ws, we, true
+    b.un = math.max(0, b.rs - limit - b.ca)
   end
+  -- Else it is the same period, or a clock went back, which changes nothing.
+  b.id, b.unit, b.limit, b.kind = id, unit, limit, kind
+  return b
 end
-local function budgets()
-  local list = {}
-  for i = 1, number() do list[i] = budget() end
-  return list
-end
-local function states(list, out)
-  local n = #out
-  for _, b in ipairs(list) do
+local function room(b) return b.limit + b.ca - b.sp - b.rs end
+local function states(list)
+  local out = {}
+  for i, b in ipairs(list) do
+    local n = (i - 1) * 10
     out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5] = b.sp, b.rs, b.st, b.un, b.ws
     out[n + 6], out[n + 7], out[n + 8], out[n + 9], out[n + 10] = b.we, b.ca, b.sh, b.tp, b.ta
-    n = n + 10
   end
   return out
 end
 
--- A bucket of a limit as the caller defines it, drained to now.
-local function drained(l, level, since)
-  return math.max(0, level - math.max(0, now - since) * l.drain)
-end
-local function bucket()
-  local l = {name = take(), metric = take(), per = number(), drain = number(), full = number(), shadow = take() == '1'}
-  local s = redis.call('HMGET', P .. 'l:' .. l.name, 'lv', 'at')
-  l.at = num(s[2])
-  l.lv = drained(l, num(s[1]), l.at)
+-- How full a bucket of a limit was, and when.
+local levels = {}
+local function level(name)
+  local l = levels[name]
+  if not l then
+    local key = P .. 'l:' .. name
+    local packed = value(key)
+    l = {lv = 0, at = 0}
+    if packed then
+      l.lv, l.at = cmsgpack.unpack(packed)
+    else
+      local before = old_form(key)
+      if before then l.lv, l.at = num(before.lv), num(before.at) end
+    end
+    levels[name] = l
+  end
   return l
 end
-local function buckets()
-  local list = {}
-  for i = 1, number() do list[i] = bucket() end
+local function drained(l, drain) return math.max(0, l.lv - math.max(0, now - l.at) * drain) end
+-- Adds units to a bucket, or takes them back.
+local function fill(name, per, drain, units)
+  if units == 0 then return end
+  local l = level(name)
+  l.lv = math.max(0, drained(l, drain) + units * per)
+  l.at, l.drain, l.dirty = math.max(l.at, now), drain, true
+end
+
+-- A reservation; false where there is none. `gw` is there in an allowance alone.
+local reservations, touched, opened = {}, {}, 0
+local function reservation(id)
+  local r = reservations[id]
+  if r == nil then
+    local key = P .. 'r:' .. id
+    local packed = value(key)
+    r = false
+    if packed then
+      r = {}
+      r.xp, r.hn, r.ht, r.it, r.go, r.mo, r.op, r.ex, r.nb, r.md, r.bs, r.ls, r.su, r.gw = cmsgpack.unpack(packed)
+    else
+      local b = old_form(key)
+      if b then
+        r = {xp = num(b.xp), hn = num(b.hn), ht = num(b.ht), it = num(b.it), go = num(b.go), mo = num(b.mo), op = num(b.op),
+             ex = num(b.ex), nb = num(b.nb), md = num(b.md), bs = b.bs, ls = b.ls or '', su = b.su, gw = b.gw}
+      end
+    end
+    reservations[id] = r
+  end
+  return r
+end
+local function touch(id) touched[id] = true end
+local function make(id, r)
+  reservations[id], r.moved, opened = r, true, opened + 1
+  touch(id)
+end
+-- The budgets in which something is held: id and unit. Most reservations have the same ones.
+local marks = {}
+local function held(r)
+  local list = marks[r.bs]
+  if not list then
+    list = {}
+    for id, unit in string.gmatch(r.bs, '(%d+)(%a)') do list[#list + 1] = {tonumber(id), unit} end
+    marks[r.bs] = list
+  end
   return list
 end
--- Adds units to a bucket, or takes them back.
-local function fill(l, units)
-  if units == 0 then return end
-  local key = P .. 'l:' .. l.name
-  l.lv, l.at = math.max(0, l.lv + units * l.per), math.max(l.at, now)
-  if l.lv == 0 then return redis.call('DEL', key) end
-  redis.call('HSET', key, 'lv', l.lv, 'at', l.at)
-  if l.drain > 0 then redis.call('PEXPIRE', key, math.ceil(l.lv / l.drain) + 60000) end
-end
--- The same for the buckets that a reservation went through: it remembers their terms.
+-- Adds to the buckets that a reservation went through, by their terms of then.
+local passed = {}
 local function refill(r, concurrent, tokens)
-  if not r.ls then return end
-  for _, known in ipairs(cmsgpack.unpack(r.ls)) do
-    local l = {name = known[1], metric = known[2], per = known[3], drain = known[4]}
-    local units = l.metric == 'c' and concurrent or l.metric == 't' and tokens or 0
-    if units ~= 0 then
-      local s = redis.call('HMGET', P .. 'l:' .. l.name, 'lv', 'at')
-      l.at = num(s[2])
-      l.lv = drained(l, num(s[1]), l.at)
-      fill(l, units)
-    end
+  if r.ls == '' then return end
+  local list = passed[r.ls]
+  if not list then
+    list = cmsgpack.unpack(r.ls)
+    passed[r.ls] = list
+  end
+  for _, known in ipairs(list) do
+    local name, metric, per, drain = unpack(known)
+    fill(name, per, drain, metric == 'c' and concurrent or metric == 't' and tokens or 0)
   end
 end
-
--- Gives back what a reservation holds, but in the budgets that the caller looks after, and forgets it.
-local function close(id, r, done)
-  for budget_id, unit in string.gmatch(r.bs, '(%d+)(%a)') do
-    local held, key = unit == 'n' and num(r.hn) or num(r.ht), P .. 'b:' .. budget_id
-    if held ~= 0 and not (done and done[budget_id]) and redis.call('EXISTS', key) == 1 then
-      redis.call('HINCRBY', key, 'rs', -held)
-      if r.gw then redis.call('HINCRBY', key, 'st', -held) end
+-- The newest allowances that changed.
+local newest = {}
+local function set_newest(key, id, ttl)
+  seen[key], newest[key] = id, ttl or false
+end
+-- Gives back what a reservation holds and forgets it.
+local function close(id, r)
+  for _, mark in ipairs(held(r)) do
+    local b, amount = state(mark[1]), mark[2] == 'n' and r.hn or r.ht
+    if b and amount ~= 0 then
+      b.rs, b.dirty = b.rs - amount, true
+      if r.gw then b.st = b.st - amount end
     end
   end
-  refill(r, -1, -num(r.ht))
+  refill(r, -1, -r.ht)
   if r.gw then
-    local newest = P .. 'g:' .. r.gw
-    if redis.call('GET', newest) == id then redis.call('DEL', newest) end
+    local key = P .. 'g:' .. r.gw
+    if value(key) == id then set_newest(key, false) end
   end
-  redis.call('DEL', P .. 'r:' .. id)
-  redis.call('ZREM', P .. 'exp', id)
+  reservations[id], opened = false, opened - 1
+  touch(id)
 end
 
--- Records that nobody settled a request until its reservation expired.
-local function abandon(id, r, keep_ms)
-  local q = P .. 'q:' .. id
-  local known = redis.call('HGET', q, 'o')
-  if known and known ~= '0' then return end
-  redis.call('HSET', q, 'o', '8', 'm', r.md)
-  redis.call('PEXPIRE', q, keep_ms)
-  redis.call('XADD', P .. 's', '*', 'id', id, 's', r.su, 'c', '8', 'o', '8', 'w', known or '', 'd',
-    '{"started_unix_ms":' .. r.md .. '}')
-end
-
--- Gives back what has expired, some of it.
-local function expire(keep_ms)
-  local due = redis.call('ZRANGEBYSCORE', P .. 'exp', '-inf', now, 'LIMIT', 0, 100)
-  for _, id in ipairs(due) do
-    local r = map(P .. 'r:' .. id)
-    if r then
-      close(id, r)
-      if not r.gw then abandon(id, r, keep_ms) end
+-- What is recorded of a request: how it ended, when it was made if it was abandoned, and what each attempt came to.
+local records = {}
+local function record(id)
+  local q = records[id]
+  if not q then
+    local key = P .. 'q:' .. id
+    local packed = value(key)
+    q = {prints = {}}
+    if packed then
+      local list = cmsgpack.unpack(packed)
+      q.outcome, q.made = list[1], list[2]
+      for i = 3, #list, 2 do q.prints[list[i]] = list[i + 1] end
     else
-      redis.call('ZREM', P .. 'exp', id)
+      local before = old_form(key)
+      if before then
+        q.outcome, q.made = before.o and num(before.o), num(before.m)
+        for name, print in pairs(before) do
+          local attempt = string.match(name, '^a(%d+)$')
+          if attempt then q.prints[tonumber(attempt)] = print end
+        end
+      end
+    end
+    records[id] = q
+  end
+  return q
+end
+-- A row of the ledger: lines, the last of which is the request's id and may be of any form.
+local rows = {}
+local function write(id, subject, closing, outcome, made, details, attempts)
+  rows[#rows + 1] = closing .. ' ' .. outcome .. ' ' .. string.format('%.0f', made) .. ' ' .. #attempts .. '\n' .. subject .. '\n' ..
+    details .. '\n' .. (#attempts > 0 and table.concat(attempts, '\n') .. '\n' or '') .. id
+end
+
+-- Ends what has expired, some of it. Of a request that nobody settled until then it is recorded.
+local function expire()
+  local due = redis.call('ZRANGEBYSCORE', P .. 'open', '-inf', now, 'LIMIT', 0, 100)
+  for _, id in ipairs(due) do
+    local r = reservation(id)
+    if not r then
+      touch(id)
+    else
+      close(id, r)
+      local q = not r.gw and record(id)
+      if q and (q.outcome or 0) == 0 then
+        q.outcome, q.made, q.dirty = 8, r.md, true
+        write(id, r.su, 8, 8, 0, '{"started_unix_ms":' .. string.format('%.0f', r.md) .. '}', {})
+      end
     end
   end
   return #due
 end
 
-local function told(id, r)
-  return {id, num(r.hn), num(r.go), num(r.mo), num(r.xp), num(r.op)}
+local function many(list, command, key)
+  for from = 1, #list, PART do
+    local to = math.min(from + PART - 1, #list)
+    if key then redis.call(command, key, unpack(list, from, to)) else redis.call(command, unpack(list, from, to)) end
+  end
+end
+-- Writes what changed.
+local function flush(keep_ms)
+  local set, gone, due, over = {}, {}, {}, {}
+  local function put(key, packed) set[#set + 1], set[#set + 2] = key, packed end
+  for id, b in pairs(budgets) do
+    if b and b.dirty then
+      put(P .. 'b:' .. id, cmsgpack.pack(b.sp, b.rs, b.st, b.un, b.ws, b.we, b.ca, b.sh, b.tp, b.ta))
+      b.dirty = false
+    end
+  end
+  for id in pairs(touched) do
+    local r, key = reservations[id], P .. 'r:' .. id
+    if r then
+      put(key, cmsgpack.pack(r.xp, r.hn, r.ht, r.it, r.go, r.mo, r.op, r.ex, r.nb, r.md, r.bs, r.ls, r.su, r.gw))
+      if r.moved then due[#due + 1], due[#due + 2], r.moved = r.xp, id, false end
+    else
+      gone[#gone + 1], over[#over + 1] = key, id
+    end
+  end
+  for name, l in pairs(levels) do
+    local key = P .. 'l:' .. name
+    if l.dirty and l.lv == 0 then
+      gone[#gone + 1] = key
+    elseif l.dirty and l.drain == 0 then
+      put(key, cmsgpack.pack(l.lv, l.at))
+    elseif l.dirty then
+      redis.call('SET', key, cmsgpack.pack(l.lv, l.at), 'PX', math.ceil(l.lv / l.drain) + 60000)
+    end
+    l.dirty = false
+  end
+  for key, ttl in pairs(newest) do
+    if ttl then redis.call('SET', key, seen[key], 'PX', ttl) else gone[#gone + 1] = key end
+  end
+  for id, q in pairs(records) do
+    local key = P .. 'q:' .. id
+    if q.dirty then
+      local list = {q.outcome, q.made or 0}
+      for attempt, print in pairs(q.prints) do list[#list + 1], list[#list + 2] = attempt, print end
+      redis.call('SET', key, cmsgpack.pack(list), 'PX', keep_ms)
+    elseif q.again then
+      redis.call('PEXPIRE', key, keep_ms)
+    end
+    q.dirty, q.again = false, false
+  end
+  many(set, 'MSET')
+  many(gone, 'DEL')
+  many(due, 'ZADD', P .. 'open')
+  many(over, 'ZREM', P .. 'open')
+  for _, row in ipairs(rows) do redis.call('XADD', P .. 'ledger', '*', 'e', row) end
+  touched, newest, rows, opened = {}, {}, {}, 0
 end
