@@ -2,7 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a skip is told")]
 
-use std::{path::Path, process::Output};
+use std::{net::SocketAddr, path::Path, process::Output};
 
 use signalbox_testkit::provider::Outcome;
 use signalbox_tests::{
@@ -27,64 +27,64 @@ const MODELS: [&str; 8] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_for_python() {
-    python("sdks", "openai_sdk.py").await;
+    check(python("sdks", "openai_sdk.py")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anthropic_for_python() {
-    python("sdks", "anthropic_sdk.py").await;
+    check(python("sdks", "anthropic_sdk.py")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn langchain() {
-    python("frameworks", "langchain_sdk.py").await;
+    check(python("frameworks", "langchain_sdk.py")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn llamaindex() {
-    python("frameworks", "llamaindex_sdk.py").await;
+    check(python("frameworks", "llamaindex_sdk.py")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn litellm_as_a_client() {
-    python("frameworks", "litellm_sdk.py").await;
+    check(python("frameworks", "litellm_sdk.py")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_for_node() {
-    node("openai_sdk.mjs").await;
+    check(node("openai_sdk.mjs")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anthropic_for_node() {
-    node("anthropic_sdk.mjs").await;
+    check(node("anthropic_sdk.mjs")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vercels_ai_sdk() {
-    node("ai_sdk.mjs").await;
+    check(node("ai_sdk.mjs")).await;
 }
 
-/// Runs a script with the packages of a set.
-async fn python(set: &str, script: &str) {
+/// A script with the packages of a set, if they are there.
+pub(crate) fn python(set: &str, script: &str) -> Option<Asked> {
     let cache = cache_folder();
     let (python, packages) = (cache.join("venv/bin/python"), cache.join("clients").join(set));
     if !python.exists() || !packages.exists() {
         println!("SKIPPED: {script}: {} is missing; run `make setup`", packages.display());
-        return;
+        return None;
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python").join(script);
     let mut command = Command::new(python);
     command.arg(script).env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1");
-    check(command).await;
+    Some(Asked { command, _folder: None })
 }
 
-/// Runs a module beside the packages, where Node looks for them.
-async fn node(module: &str) {
+/// A module beside the packages, where Node looks for them.
+fn node(module: &str) -> Option<Asked> {
     let packages = cache_folder().join("clients/node");
     if !packages.join("node").exists() {
         println!("SKIPPED: {module}: {} is missing; run `make setup`", packages.display());
-        return;
+        return None;
     }
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(packages.join("node_modules"), folder.path().join("node_modules")).unwrap();
@@ -94,12 +94,19 @@ async fn node(module: &str) {
     }
     let mut command = Command::new(packages.join("node"));
     command.arg(folder.path().join(module)).env("AI_SDK_LOG_WARNINGS", "false");
-    check(command).await;
+    Some(Asked { command, _folder: Some(folder) })
 }
 
-async fn check(mut command: Command) {
-    let sandbox = Sandbox::with(Topology::OneProcess, &MODELS, "").await;
-    command.args(["--address", &sandbox.address.to_string()]).kill_on_drop(true);
+/// A client's checks, to be run.
+pub(crate) struct Asked {
+    command: Command,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// Runs a client's checks against a mesh.
+pub(crate) async fn run(asked: &mut Asked, mesh: SocketAddr) {
+    let command = &mut asked.command;
+    command.args(["--address", &mesh.to_string()]).kill_on_drop(true);
     // Nothing of the machine's may reach the libraries.
     for variable in [
         "OPENAI_API_KEY",
@@ -117,6 +124,13 @@ async fn check(mut command: Command) {
     let (told, failed) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "{told}\n{failed}");
     assert!(told.lines().filter(|line| line.starts_with("passed ")).count() > 5, "{told}\n{failed}");
+}
+
+/// Runs a client's checks against the simulator, and looks at what it saw and at the ledger.
+async fn check(asked: Option<Asked>) {
+    let Some(mut asked) = asked else { return };
+    let sandbox = Sandbox::with(Topology::OneProcess, &MODELS, "").await;
+    run(&mut asked, sandbox.address).await;
 
     sandbox.provider.wait_for(|totals| totals.in_flight == 0).await;
     let requests = sandbox.provider.requests();

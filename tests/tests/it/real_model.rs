@@ -18,7 +18,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{cache_folder, complete};
+use crate::{cache_folder, clients, complete};
 
 /// Bounds a hang: the server needs a second or two.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -65,23 +65,29 @@ async fn is_healthy(port: u16) -> std::io::Result<bool> {
     Ok(answer.split(' ').nth(1) == Some("200"))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_real_model_streams_an_answer() {
+/// A mesh in one process with the model as `real`, and the model's server; none where it is missing.
+#[expect(clippy::print_stdout, reason = "a skip is told")]
+async fn started() -> Option<(Sandbox, Child)> {
     let Some((server, weights)) = parts() else {
         println!(
             "SKIPPED: real model: {} has none; run `make setup`",
             cache_folder().join("llama").display()
         );
-        return;
+        return None;
     };
     // The server takes no port 0.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let started = tokio::time::timeout(PATIENCE, serve(&server, &weights, port)).await;
-    let _server = started.expect("llama-server listens before patience ends");
+    let server = started.expect("llama-server listens before patience ends");
     let config = format!(
         "[models.real]\ntargets = [{{ base_url = \"http://127.0.0.1:{port}/v1\", model = \"smollm2\" }}]\n"
     );
-    let sandbox = Sandbox::with(Topology::OneProcess, &[], &config).await;
+    Some((Sandbox::with(Topology::OneProcess, &[], &config).await, server))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_model_streams_an_answer() {
+    let Some((sandbox, _server)) = started().await else { return };
     let mut request = question("real", "Say hello in one short sentence.");
     let sampling = Sampling { max_output_tokens: Some(24), ..Sampling::default() };
     request.chat.as_mut().unwrap().sampling = Some(sampling);
@@ -99,6 +105,21 @@ async fn a_real_model_streams_an_answer() {
                 (settled.input_tokens, settled.output_tokens),
                 (usage.input_tokens, usage.output_tokens)
             );
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unmodified_clients_ask_a_real_model() {
+    let Some(mut asked) = clients::python("sdks", "real_model.py") else { return };
+    let Some((sandbox, _server)) = started().await else { return };
+    clients::run(&mut asked, sandbox.address).await;
+    sandbox
+        .finish(async |behind| {
+            let row = invariants::usage(&behind).await;
+            assert_eq!((row.requests, row.succeeded), (6, 6));
+            let usage = row.usage.unwrap();
+            assert!(usage.input_tokens > 0 && usage.output_tokens > 6, "{usage:?}");
         })
         .await;
 }
