@@ -119,7 +119,7 @@ impl<'a> Bench<'a> {
                 semantic,
                 provider: simulator.base_url(),
                 model: MODEL,
-                streams: 0,
+                at_once: 0,
             };
             let mesh = match Mesh::start(plan).await {
                 Err(error) if self.args.semantic == Semantic::Both && error.starts_with(NO_MODEL) => {

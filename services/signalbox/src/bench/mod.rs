@@ -6,6 +6,7 @@
 
 mod gateway;
 mod generator;
+mod hostile;
 mod latency;
 mod measure;
 mod process;
@@ -19,6 +20,7 @@ mod world;
 use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
+use serde::Serialize;
 
 use crate::{Ended, print};
 
@@ -42,6 +44,7 @@ Examples:
   signalbox bench                                      all of it, in about a minute and a half
   signalbox bench --semantic off --load closed         processor time, compared with the goals
   signalbox bench --streams 10000                      memory of ten thousand slow streams at once, in two minutes
+  signalbox bench --hostile 10000                      ten thousand connections that are silent or slow, in two minutes
   signalbox bench --topology six --json > six.json     six processes instead of one
   signalbox bench --server http://127.0.0.1:8080 --model my-alias --pid $(pgrep -x signalbox)";
 
@@ -122,6 +125,14 @@ pub(crate) struct Args {
         conflicts_with_all = ["server", "loops", "rate", "seconds", "requests"]
     )]
     streams: Option<u32>,
+    /// Instead of all that: hold so many connections of slow and silent clients, and measure what they take and what others get
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(3..=100_000),
+        conflicts_with_all = ["server", "loops", "rate", "seconds", "requests", "streams"]
+    )]
+    hostile: Option<u32>,
     /// Prompts follow from it. Default: from the clock, so that no earlier run's answers are in the mesh's cache
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u32>,
@@ -167,34 +178,39 @@ pub(crate) async fn run(args: Args) -> Ended {
         return Err("an open loop alone needs a rate: give --rate, or --load both for half of what a closed loop reaches".into());
     }
     let interrupted = signalbox_mesh::shutdown_signal();
-    if let Some(streams) = args.streams {
-        let streams = usize::try_from(streams).unwrap_or(usize::MAX);
-        let seed = measure::seed(&args);
-        let report = tokio::select! {
-            report = streams::measure(streams, args.topology, seed) => report?,
-            () = interrupted.cancelled() => return Err("interrupted; what was started is ended".into()),
-        };
-        let text = match args.json {
-            true => {
-                serde_json::to_string(&report).map_err(|e| format!("the report cannot be written: {e}"))?
+    let seed = measure::seed(&args);
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    let measured = async {
+        match (args.streams.map(count), args.hostile.map(count)) {
+            (Some(streams), _) => {
+                let report = streams::measure(streams, args.topology, seed).await?;
+                told(&args, &report, streams::render)
             }
-            false => streams::render(&report),
-        };
-        print::line(&text);
-        return Ok(());
-    }
-    let report = tokio::select! {
-        report = measure::all(&args) => report?,
-        () = interrupted.cancelled() => return Err("interrupted; what was started is ended".into()),
+            (None, Some(connections)) => {
+                let report = hostile::measure(connections, args.topology, seed).await?;
+                told(&args, &report, hostile::render)
+            }
+            (None, None) => {
+                let report = measure::all(&args).await?;
+                told(&args, &report, render::render)?;
+                report.verdict()
+            }
+        }
     };
-    if args.json {
-        let json = serde_json::to_string(&report)
-            .map_err(|error| format!("the report cannot be written: {error}"))?;
-        print::line(&json);
-    } else {
-        print::line(&render::render(&report));
+    tokio::select! {
+        ended = measured => ended,
+        () = interrupted.cancelled() => Err("interrupted; what was started is ended".into()),
     }
-    report.verdict()
+}
+
+/// Prints a report, for people or for programs.
+fn told<R: Serialize>(args: &Args, report: &R, render: impl Fn(&R) -> String) -> Ended {
+    let text = match args.json {
+        true => serde_json::to_string(report).map_err(|e| format!("the report cannot be written: {e}"))?,
+        false => render(report),
+    };
+    print::line(&text);
+    Ok(())
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -67,7 +67,8 @@ pub(super) async fn measure(streams: usize, topology: Topology, seed: u32) -> Re
     }
     let simulator = Simulator::start().await?;
     let model = format!("sim-small+chunks={CHUNKS}+drip={}", PAUSE.as_millis());
-    let plan = Plan { topology, semantic: false, provider: simulator.base_url(), model: &model, streams };
+    let plan =
+        Plan { topology, semantic: false, provider: simulator.base_url(), model: &model, at_once: streams };
     let mesh = Mesh::start(plan).await?;
     let measured = measure_in(&mesh, streams, topology, seed).await;
     mesh.end().await;

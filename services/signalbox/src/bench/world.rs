@@ -154,8 +154,8 @@ pub(super) struct Plan<'a> {
     pub(super) provider: &'a str,
     /// The simulator's model.
     pub(super) model: &'a str,
-    /// Streams that are to be open at once, beyond what is usual.
-    pub(super) streams: usize,
+    /// Streams or connections that are to be open at once, beyond what is usual.
+    pub(super) at_once: usize,
 }
 
 impl Mesh {
@@ -253,7 +253,7 @@ async fn service(
 /// The configuration: defaults, except for the model, a tenant who can pay, whether anything is
 /// embedded (the cache's semantic tier, the guard's learned one), and where the others listen.
 fn configuration(plan: Plan<'_>, peers: &[(&str, &str)]) -> String {
-    let Plan { semantic, provider, model, streams, .. } = plan;
+    let Plan { semantic, provider, model, at_once, .. } = plan;
     let of = |alias: &str, model: &str| {
         format!(
             "[models.{alias}]\n\
@@ -270,10 +270,11 @@ fn configuration(plan: Plan<'_>, peers: &[(&str, &str)]) -> String {
          [guard]\n\
          learned = {semantic}\n"
     ));
-    if streams > 0 {
+    if at_once > 0 {
         text.push_str(&format!(
-            "[mesh.server]\nconcurrency = {most}\n[executor.bounds]\nin_flight_per_target = {most}\n",
-            most = streams + 1_000
+            "[mesh.server]\nconcurrency = {most}\nmax_connections = {most}\n\
+             [executor.bounds]\nin_flight_per_target = {most}\n",
+            most = at_once + 1_000
         ));
     }
     if !peers.is_empty() {
@@ -319,7 +320,7 @@ mod tests {
             semantic: true,
             provider: "http://127.0.0.1:9/v1",
             model: MODEL,
-            streams: 10_000,
+            at_once: 10_000,
         };
         let peers = PARTS.map(|part| (part, "http://127.0.0.1:1"));
         let document = Document::parse(&configuration(plan, &peers), "test").unwrap();
