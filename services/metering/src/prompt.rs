@@ -6,7 +6,8 @@ use prost_types::{Struct, value::Kind};
 use serde_json::{Map, Number, Value};
 use signalbox_catalog::tokens::{Call, Detail, Media, Prompt, Speaker, Tool, Turn};
 use signalbox_proto::common::v1::{
-    ChatRequest, Media as Shown, Message, Part, Role, media, part, response_format, tool_choice::Mode,
+    ChatRequest, Media as Shown, Message, Part, Role, Tool as Described, media, part, response_format,
+    tool_choice::Mode,
 };
 
 /// Results of tools may hold parts, but not results again.
@@ -18,24 +19,78 @@ pub(crate) fn of(chat: &ChatRequest) -> Prompt<'_> {
         Some(response_format::Kind::JsonSchema(format)) => format.schema.as_ref().map(value),
         _ => None,
     };
-    // A provider's own tool has no name: it stands whole among the fields that are passed through.
-    let (named, own): (Vec<_>, Vec<_>) = chat.tools.iter().partition(|tool| !tool.name.is_empty());
-    let tools = named.into_iter().map(|tool| Tool {
+    let described = chat.tools.iter().filter(|tool| own(tool).is_none());
+    let tools = described.map(|tool| Tool {
         name: &tool.name,
         description: tool.description.as_deref().unwrap_or_default(),
         parameters: tool.parameters.as_ref().map_or(Value::Null, value),
     });
+    // A point of the cache stands among the tools, and is none.
+    let mut unseen: Vec<&str> =
+        chat.tools.iter().filter_map(own).filter(|kind| *kind != "cachePoint").collect();
+    unseen.extend(KEPT.iter().filter(|key| field(chat, key).is_some()));
     let must_call =
         chat.tool_choice.as_ref().is_some_and(|choice| matches!(choice.mode(), Mode::Required | Mode::Named));
     Prompt {
         turns: chat.messages.iter().map(turn).collect(),
         tools: tools.collect(),
-        own_tools: own.len() as u64,
+        unseen,
         schema,
         must_call,
-        thinks: chat.reasoning.is_some(),
-        untold: false,
+        thinks: thinks(chat),
+        // The model decides.
+        untold: thinking(chat) == Some("adaptive"),
     }
+}
+
+/// The provider's word for a tool that it brings itself: nothing describes that, and it stands whole among the fields that are passed
+/// through, under its type or its kind.
+fn own(tool: &Described) -> Option<&str> {
+    let fields = &tool.extra.as_ref()?.fields;
+    let kind = match fields.get("type").and_then(text) {
+        Some(kind) => kind,
+        None => fields.get_key_value(tool.name.as_str())?.0,
+    };
+    let described = tool.description.is_some() || tool.parameters.is_some();
+    (!described && !matches!(kind, "function" | "custom")).then_some(kind)
+}
+
+/// Fields of requests by which a provider adds what it kept.
+const KEPT: [&str; 4] = ["previous_response_id", "conversation", "prompt", "cachedContent"];
+
+/// A field of a request that is passed through, where it says something.
+fn field<'a>(chat: &'a ChatRequest, key: &str) -> Option<&'a prost_types::Value> {
+    let value = chat.extra.as_ref()?.fields.get(key)?;
+    (!matches!(value.kind, None | Some(Kind::NullValue(_)))).then_some(value)
+}
+
+fn inside<'a>(value: &'a prost_types::Value, key: &str) -> Option<&'a prost_types::Value> {
+    match &value.kind {
+        Some(Kind::StructValue(object)) => object.fields.get(key),
+        _ => None,
+    }
+}
+
+fn text(value: &prost_types::Value) -> Option<&str> {
+    match &value.kind {
+        Some(Kind::StringValue(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// What is said of thinking in Anthropic's words: `enabled`, `adaptive`.
+fn thinking(chat: &ChatRequest) -> Option<&str> {
+    let thinking =
+        field(chat, "thinking").or_else(|| inside(field(chat, "additionalModelRequestFields")?, "thinking"));
+    inside(thinking?, "type").and_then(text)
+}
+
+/// Whether thoughts are asked for, in whichever words. Effort alone does not ask for them.
+fn thinks(chat: &ChatRequest) -> bool {
+    let bounded = chat.reasoning.as_ref().is_some_and(|reasoning| reasoning.max_tokens.is_some());
+    let reasons = field(chat, "reasoning")
+        .is_some_and(|reasoning| inside(reasoning, "effort").and_then(text) != Some("none"));
+    bounded || reasons || thinking(chat) == Some("enabled")
 }
 
 /// Whether something of a request is to be kept in the provider's cache for an hour (`cache_control` of Anthropic's dialect).
@@ -128,5 +183,68 @@ fn number(number: f64) -> Value {
     match number.fract() == 0.0 && number.abs() < 9e15 {
         true => Value::from(number as i64),
         false => Number::from_f64(number).map_or(Value::Null, Value::Number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Value as Field;
+
+    use super::*;
+
+    fn object(fields: &[(&str, Field)]) -> Struct {
+        Struct { fields: fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect() }
+    }
+
+    fn word(text: &str) -> Field {
+        Field { kind: Some(Kind::StringValue(text.to_owned())) }
+    }
+
+    fn nested(fields: &[(&str, Field)]) -> Field {
+        Field { kind: Some(Kind::StructValue(object(fields))) }
+    }
+
+    fn chat(extra: &[(&str, Field)]) -> ChatRequest {
+        ChatRequest { extra: Some(object(extra)), ..ChatRequest::default() }
+    }
+
+    #[test]
+    fn a_tool_of_the_providers_own_is_not_shown_but_finds_something() {
+        let tool = |name: &str, extra: Struct| Described {
+            name: name.to_owned(),
+            extra: Some(extra),
+            ..Described::default()
+        };
+        let mut chat = ChatRequest {
+            tools: vec![
+                tool("web_search", object(&[("type", word("web_search_20250305"))])),
+                tool("googleSearch", object(&[("googleSearch", nested(&[]))])),
+                tool("cachePoint", object(&[("cachePoint", nested(&[]))])),
+                tool("ping", object(&[("cache_control", nested(&[("type", word("ephemeral"))]))])),
+                Described { name: "pong".to_owned(), ..Described::default() },
+            ],
+            ..ChatRequest::default()
+        };
+        let read = of(&chat);
+        assert_eq!(read.unseen, ["web_search_20250305", "googleSearch"]);
+        assert_eq!(read.tools.iter().map(|tool| tool.name).collect::<Vec<_>>(), ["ping", "pong"]);
+        chat.tools.clear();
+        chat.extra = Some(object(&[("previous_response_id", word("resp_1")), ("prompt", Field::default())]));
+        assert_eq!(of(&chat).unseen, ["previous_response_id"], "one that says nothing adds nothing");
+    }
+
+    #[test]
+    fn thoughts_are_asked_for_in_several_words() {
+        let of_bedrock = nested(&[("thinking", nested(&[("type", word("enabled"))]))]);
+        let asked = |chat: ChatRequest| (of(&chat).thinks, of(&chat).untold);
+        assert_eq!(asked(chat(&[("additionalModelRequestFields", of_bedrock)])), (true, false));
+        assert_eq!(asked(chat(&[("thinking", nested(&[("type", word("adaptive"))]))])), (false, true));
+        assert_eq!(asked(chat(&[("reasoning", nested(&[("effort", word("low"))]))])), (true, false));
+        assert_eq!(asked(chat(&[("reasoning", nested(&[("effort", word("none"))]))])), (false, false));
+        let mut bounded = chat(&[]);
+        bounded.reasoning.get_or_insert_default().effort = Some("low".to_owned());
+        assert_eq!(asked(bounded.clone()), (false, false), "effort alone");
+        bounded.reasoning.get_or_insert_default().max_tokens = Some(1_024);
+        assert_eq!(asked(bounded), (true, false));
     }
 }

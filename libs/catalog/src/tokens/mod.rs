@@ -26,8 +26,6 @@ const MOST_BYTES: usize = 6 << 20;
 
 /// The share by which tools are misjudged at most, nine times of ten.
 const TOOLS_ERROR: f64 = 0.25;
-/// How much a tool that the provider runs may put into the prompt, nine times of ten. What it finds cannot be known before.
-const OWN_TOOL: u64 = 16_000;
 /// The same of media.
 const MEDIA_ERROR: f64 = 0.30;
 
@@ -95,9 +93,14 @@ pub fn count(model: &Model<'_>, prompt: &Prompt<'_>) -> Count {
     let media: u64 =
         media.map(|medium| media::tokens(family, model.name, medium)).fold(0, u64::saturating_add);
     let beside = format::overhead(family, model, prompt) + names + calls * PER_CALL;
-    let error = texts * counter.error + tools * TOOLS_ERROR + media as f64 * MEDIA_ERROR;
-    let slack = format::slack(family, prompt);
-    let found = prompt.own_tools.saturating_mul(OWN_TOOL);
+    let answer = counter.texts(&shown.answer);
+    let error = texts * counter.error
+        + tools * TOOLS_ERROR
+        + answer * shown.answer_error
+        + media as f64 * MEDIA_ERROR;
+    let tools = tools + answer;
+    let slack = format::slack(family, model, prompt);
+    let found = prompt.unseen.iter().map(|kind| tools::found(family, kind)).sum::<u64>();
     let exact = counter.is_exact()
         && slack == 0
         && found == 0

@@ -25,8 +25,9 @@ pub struct Prompt<'a> {
     pub turns: Vec<Turn<'a>>,
     /// What may be called.
     pub tools: Vec<Tool<'a>>,
-    /// Tools that the provider runs itself, such as a search of the web: what they find goes into the prompt, and is billed.
-    pub own_tools: u64,
+    /// What the provider puts into the prompt from elsewhere, by the provider's word for it: finds of tools that it runs itself, such
+    /// as a search of the web, and what it kept of an earlier call. It is billed, and nobody knows it before.
+    pub unseen: Vec<&'a str>,
     /// The schema that the answer keeps to.
     pub schema: Option<Value>,
     /// Whether a tool must be called.

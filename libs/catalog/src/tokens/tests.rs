@@ -54,9 +54,20 @@ fn only_what_is_sure_is_called_exact() {
         let later = count(&model(name), &prompt(&answered));
         assert!(!later.exact && later.margin >= 3, "{name}: {later:?}");
     }
-    let searching = Prompt { own_tools: 1, ..prompt(&asked) };
+    let searching = Prompt { unseen: vec!["web_search"], ..prompt(&asked) };
     let found = count(&model("gpt-4o"), &searching);
     assert!(!found.exact && found.margin > 10_000, "what a search will find is not known: {found:?}");
+    let kept = Prompt { unseen: vec!["cachedContent"], ..prompt(&asked) };
+    let google = Model { provider: "gemini", ..model("gemini-2.5-flash") };
+    assert!(count(&google, &kept).margin > 5_000, "nor what was kept of an earlier call");
+    let router = Model { provider: "openrouter", ..google };
+    assert!(
+        count(&google, &prompt(&asked)).exact && !count(&router, &prompt(&asked)).exact,
+        "another's template"
+    );
+    let mut named = prompt(&asked);
+    named.turns[0].name = Some("ann");
+    assert!(!count(&model("gpt-4o"), &named).exact, "how names are framed is not known");
     let told = prompt(&asked);
     let untold = Prompt { untold: true, ..told.clone() };
     let margin = |prompt: &Prompt<'_>| count(&model("claude-sonnet-4-5"), prompt).margin;
@@ -77,6 +88,30 @@ fn each_message_has_its_frame() {
     ] {
         assert_eq!(count(&model(name), &prompt(&turns)).tokens, texts + frame, "{name}");
     }
+}
+
+#[test]
+fn whether_an_open_model_is_shown_the_schema_is_its_servers_choice() {
+    let asked = prompt(&[(Speaker::User, "Hi")]);
+    let schema = json!({ "type": "object", "properties": { "city": { "type": "string" } } });
+    let held = Prompt { schema: Some(schema), ..asked.clone() };
+    for (name, bound) in [("qwen3-32b", true), ("gpt-4o", false), ("gemini-2.5-flash", false)] {
+        let (bare, held) = (count(&model(name), &asked), count(&model(name), &held));
+        let shown = held.tokens - bare.tokens;
+        assert_eq!(shown > 0 && held.margin >= shown, bound, "{name}: {bare:?} {held:?}");
+    }
+}
+
+#[test]
+fn newer_gemini_is_shown_no_schema_of_a_tool_without_arguments() {
+    let mut tooled = prompt(&[(Speaker::User, "Hi")]);
+    let parameters = json!({ "type": "object", "properties": {}, "additionalProperties": false });
+    tooled.tools.push(Tool { name: "get_time", description: "", parameters });
+    let of = |name: &'static str| {
+        let model = Model { provider: "gemini", ..model(name) };
+        count(&model, &tooled).tokens
+    };
+    assert!(of("gemini-2.5-flash") > of("gemini-3-flash-preview") + 5);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{
-    Model,
+    Model, TOOLS_ERROR,
     family::Family,
     prompt::{Prompt, Tool},
 };
@@ -21,6 +21,20 @@ pub(super) struct Shown {
     pub(super) tokens: u64,
     /// How much of the text's tokens counts, in percent, less than 100 where the provider's own form is shorter.
     pub(super) percent: u64,
+    /// The answer's schema.
+    pub(super) answer: String,
+    /// The share by which that is misjudged at most, nine times of ten.
+    pub(super) answer_error: f64,
+}
+
+/// How much may come into the prompt from elsewhere, nine times of ten, by what recorded calls were billed.
+pub(super) fn found(family: Family, kind: &str) -> u64 {
+    match family {
+        // Google bills what its tools find apart.
+        Family::Gemini2 | Family::Gemini if kind != "cachedContent" => 500,
+        _ if kind.contains("web") => 40_000,
+        _ => 8_000,
+    }
 }
 
 /// Renders a prompt's tools and its answer's schema as a family is shown them.
@@ -66,7 +80,16 @@ fn tools(family: Family, model: &Model<'_>, prompt: &Prompt<'_>, shown: &mut Sho
         Family::Gemini if !matches!(model.provider, "gemini" | "google") => {
             shown.text = words(tools);
         }
-        Family::Gemini => (shown.text, shown.percent) = (json(tools, false), 90),
+        Family::Gemini => {
+            // From version 3 on a tool without arguments has an empty schema, whatever was sent.
+            let bare = |tool: &Tool<'_>| match properties(&tool.parameters).next() {
+                None if !model.name.contains("2.5") => Value::Object(serde_json::Map::new()),
+                _ => tool.parameters.clone(),
+            };
+            let tools: Vec<_> =
+                tools.iter().map(|tool| Tool { parameters: bare(tool), ..tool.clone() }).collect();
+            (shown.text, shown.percent) = (json(&tools, false), 90);
+        }
         Family::Claude | Family::ClaudeNew => {
             shown.text = json(tools, false);
             shown.tokens = claude(model, prompt.must_call);
@@ -161,10 +184,14 @@ fn answer(family: Family, schema: &Value, shown: &mut Shown) {
         // Google holds the answer to the schema without showing it.
         Family::Gemini2 | Family::Gemini | Family::Gemma | Family::Mistral => {}
         Family::Claude | Family::ClaudeNew => {
-            shown.text.push_str(&schema.to_string());
+            (shown.answer, shown.answer_error) = (schema.to_string(), TOOLS_ERROR);
             shown.tokens += 180;
         }
-        _ => shown.text.push_str(&schema.to_string()),
+        Family::Gpt4 | Family::Gpt4o | Family::GptSearch | Family::GptReasoning => {
+            (shown.answer, shown.answer_error) = (schema.to_string(), TOOLS_ERROR);
+        }
+        // Whoever serves an open model shows it the schema, or holds the answer to it without.
+        _ => (shown.answer, shown.answer_error) = (schema.to_string(), 1.0),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use proptest::{prelude::*, test_runner::TestRunner};
 use signalbox_mesh::ManualClock;
 use signalbox_proto::metering::v1::RequestOutcome;
@@ -83,10 +84,20 @@ fn told(told: &Told) -> (i64, i64, i64, i64) {
     (told.amount_nanousd, told.granted_output_tokens, told.most_output_tokens, told.expires_unix_ms)
 }
 
-fn admitted(answer: &Result<Admitted, Refusal>) -> Result<impl PartialEq + std::fmt::Debug + use<>, String> {
-    let words = |refusal: &Refusal| refusal.to_string();
-    let Admitted { reservation, allowance, low_budgets, rates, .. } = answer.as_ref().map_err(words)?;
-    Ok((told(reservation), allowance.as_ref().map(told), low_budgets.clone(), rates.clone()))
+/// What was answered, in words that both backends share. Of calls that go together, what is told beside the answer itself may be that of
+/// the last of them.
+fn words(answer: &Answer, alone: bool) -> String {
+    match answer {
+        Answer::Admitted(Ok(Admitted { reservation, allowance, low_budgets, rates, .. })) => {
+            let beside = alone.then_some((low_budgets, rates));
+            format!("{:?} {:?} {beside:?}", told(reservation), allowance.as_ref().map(told))
+        }
+        Answer::Extended(Ok(reservation)) => format!("{:?}", told(reservation)),
+        Answer::Settled(Ok(counts)) => format!("{counts:?}"),
+        Answer::Admitted(Err(refusal)) | Answer::Extended(Err(refusal)) | Answer::Settled(Err(refusal)) => {
+            refusal.to_string()
+        }
+    }
 }
 
 async fn state(world: &World, tenant: &str) -> Vec<(String, [i64; 7])> {
@@ -97,33 +108,41 @@ async fn state(world: &World, tenant: &str) -> Vec<(String, [i64; 7])> {
     world.budgets(tenant).await.into_iter().map(state).collect()
 }
 
+enum Call {
+    Admit(Ask),
+    Extend(Extension),
+    Settle(Record),
+}
+
+enum Answer {
+    Admitted(Result<Admitted, Refusal>),
+    Extended(Result<Told, Refusal>),
+    Settled(Result<(u32, u32), Refusal>),
+}
+
+async fn make(world: &World, call: Call) -> Answer {
+    match call {
+        Call::Admit(ask) => Answer::Admitted(world.backend.admit(ask).await),
+        Call::Extend(extension) => Answer::Extended(world.backend.extend(extension).await),
+        Call::Settle(record) => Answer::Settled(world.settle(record).await),
+    }
+}
+
 /// One backend with what it told of open requests.
 struct Side<'a> {
-    world: &'a World,
+    tenant: &'a str,
     reservations: Vec<String>,
     allowance: Option<String>,
 }
 
-impl Side<'_> {
-    async fn admit(&mut self, ask: &Ask) -> Result<Admitted, Refusal> {
-        let answer = self.world.backend.admit(ask.clone()).await;
-        if let Ok(admitted) = &answer {
-            let place: usize = ask.request_id.rsplit('-').next().unwrap().parse().unwrap();
-            self.reservations[place] = admitted.reservation.id.as_ref().to_owned();
-            self.allowance = admitted.allowance.as_ref().map(|told| told.id.as_ref().to_owned());
-        }
-        answer
+impl<'a> Side<'a> {
+    fn new(tenant: &'a str) -> Self {
+        Self { tenant, reservations: vec!["acme:none".to_owned(); 10], allowance: None }
     }
-}
 
-async fn run(embedded: &World, shared: &World, tenant: &str, steps: Vec<Step>) -> Result<(), TestCaseError> {
-    set_up(embedded, tenant).await;
-    set_up(shared, tenant).await;
-    let none = vec!["acme:none".to_owned(); 10];
-    let mut sides =
-        [embedded, shared].map(|world| Side { world, reservations: none.clone(), allowance: None });
-    for step in steps {
-        match step.clone() {
+    fn call(&self, step: &Step) -> Option<Call> {
+        let tenant = self.tenant;
+        Some(match step.clone() {
             Step::Admit { request, input, output, user, slice } => {
                 let quote = Quote {
                     input_tokens: input,
@@ -131,55 +150,73 @@ async fn run(embedded: &World, shared: &World, tenant: &str, steps: Vec<Step>) -
                     fixed_nanousd: input,
                     output_picousd: 1_700,
                 };
-                let ask = Ask {
+                Call::Admit(Ask {
                     request_id: format!("{tenant}-{request}").into(),
                     gateway_id: "gw".into(),
                     subject: Arc::new(who(tenant, user)),
                     quote,
                     slice_tokens: slice.then_some(100),
-                };
-                let [a, b] = &mut sides;
-                let (a, b) = (a.admit(&ask).await, b.admit(&ask).await);
-                prop_assert_eq!(admitted(&a), admitted(&b), "{:?}", step);
+                })
             }
-            Step::Extend { request, number, nanousd, output, again } => {
-                let mut answers = Vec::new();
-                for side in &sides {
-                    let extension = Extension {
-                        reservation_id: side.reservations[usize::from(request)].as_str().into(),
-                        number,
-                        nanousd,
-                        output_tokens: output,
-                        output_picousd: None,
-                        another_attempt: again,
-                    };
-                    let answer = side.world.backend.extend(extension).await;
-                    answers.push(answer.map(|t| told(&t)).map_err(|refusal| refusal.to_string()));
-                }
-                prop_assert_eq!(&answers[0], &answers[1], "{:?}", step);
-            }
+            Step::Extend { request, number, nanousd, output, again } => Call::Extend(Extension {
+                reservation_id: self.reservations[usize::from(request)].as_str().into(),
+                number,
+                nanousd,
+                output_tokens: output,
+                output_picousd: None,
+                another_attempt: again,
+            }),
             Step::Settle { request, attempts, closing, allowance, user } => {
-                let mut answers = Vec::new();
-                for side in &sides {
-                    let own =
-                        Some(side.reservations[usize::from(request)].clone()).filter(|id| id != "acme:none");
-                    let record = Record {
-                        request_id: format!("{tenant}-{request}").into(),
-                        reservation_id: if allowance { side.allowance.clone() } else { own },
-                        subject: Some(Arc::new(who(tenant, user))),
-                        attempts: attempts.iter().map(|(number, cost)| attempt(*number, *cost)).collect(),
-                        closing: closing.then_some(RequestOutcome::Ok),
-                        details: Details { started_unix_ms: START, ..Details::default() },
-                    };
-                    answers.push(side.world.settle(record).await.map_err(|refusal| refusal.to_string()));
-                }
-                prop_assert_eq!(&answers[0], &answers[1], "{:?}", step);
+                let own =
+                    Some(self.reservations[usize::from(request)].clone()).filter(|id| id != "acme:none");
+                Call::Settle(Record {
+                    request_id: format!("{tenant}-{request}").into(),
+                    reservation_id: if allowance { self.allowance.clone() } else { own },
+                    subject: Some(Arc::new(who(tenant, user))),
+                    attempts: attempts.iter().map(|(number, cost)| attempt(*number, *cost)).collect(),
+                    closing: closing.then_some(RequestOutcome::Ok),
+                    details: Details { started_unix_ms: START, ..Details::default() },
+                })
             }
-            Step::Pass { ms } => {
-                embedded.clock.advance(Duration::from_millis(u64::try_from(ms).unwrap()));
-            }
+            Step::Pass { .. } => return None,
+        })
+    }
+
+    fn hear(&mut self, step: &Step, answer: &Answer) {
+        if let (Step::Admit { request, .. }, Answer::Admitted(Ok(admitted))) = (step, answer) {
+            self.reservations[usize::from(*request)] = admitted.reservation.id.as_ref().to_owned();
+            self.allowance = admitted.allowance.as_ref().map(|told| told.id.as_ref().to_owned());
         }
-        prop_assert_eq!(state(embedded, tenant).await, state(shared, tenant).await, "{:?}", step);
+    }
+}
+
+/// Makes the calls: of the embedded backend one after the other, of the shared one so many together.
+async fn run(
+    embedded: &World,
+    shared: &World,
+    tenant: &str,
+    steps: Vec<Step>,
+    together: usize,
+) -> Result<(), TestCaseError> {
+    set_up(embedded, tenant).await;
+    set_up(shared, tenant).await;
+    let (mut one, mut other) = (Side::new(tenant), Side::new(tenant));
+    for steps in steps.chunks(together) {
+        let passed = steps.iter().map(|step| if let Step::Pass { ms } = step { *ms } else { 0 }).sum::<i64>();
+        embedded.clock.advance(Duration::from_millis(u64::try_from(passed).unwrap()));
+        let called: Vec<&Step> = steps.iter().filter(|step| !matches!(step, Step::Pass { .. })).collect();
+        let mut expected = Vec::new();
+        for call in called.iter().filter_map(|step| one.call(step)) {
+            expected.push(make(embedded, call).await);
+        }
+        let calls = called.iter().filter_map(|step| other.call(step)).map(|call| make(shared, call));
+        let found = join_all(calls).await;
+        for ((step, expected), found) in called.iter().zip(&expected).zip(&found) {
+            prop_assert_eq!(words(expected, together == 1), words(found, together == 1), "{:?}", step);
+            one.hear(step, expected);
+            other.hear(step, found);
+        }
+        prop_assert_eq!(state(embedded, tenant).await, state(shared, tenant).await, "{:?}", steps);
     }
     embedded.clock.advance(Duration::from_secs(600));
     for world in [embedded, shared] {
@@ -200,6 +237,15 @@ async fn run(embedded: &World, shared: &World, tenant: &str, steps: Vec<Step>) -
 
 #[test]
 fn both_backends_answer_the_same_to_any_sequence_of_calls() {
+    both_answer_the_same(1);
+}
+
+#[test]
+fn calls_that_go_together_come_to_what_they_come_to_one_after_the_other() {
+    both_answer_the_same(12);
+}
+
+fn both_answer_the_same(together: usize) {
     let Some((_folder, server)) = redis(RedisServer::start) else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let clock = ManualClock::new(START);
@@ -211,7 +257,7 @@ fn both_backends_answer_the_same_to_any_sequence_of_calls() {
     let result = TestRunner::new(config).run(&proptest::collection::vec(step(), 1..60), |steps| {
         let tenant = format!("t{}", tenants.borrow_mut().next().unwrap_or(0));
         clock.set(START);
-        runtime.block_on(run(&embedded, &shared, &tenant, steps))
+        runtime.block_on(run(&embedded, &shared, &tenant, steps, together))
     });
     if let Err(error) = result {
         panic!("{error}");
