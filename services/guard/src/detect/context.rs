@@ -20,6 +20,17 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     /// What stands before a place, in lower case, at most [`REACH`] bytes.
     pub(crate) fn window(&self, at: usize) -> String {
+        let mut window = self.written(at);
+        if window.is_ascii() {
+            window.make_ascii_lowercase();
+            window
+        } else {
+            window.to_lowercase()
+        }
+    }
+
+    /// The same as it is written.
+    pub(crate) fn written(&self, at: usize) -> String {
         let near = &self.text[..at];
         let from = near.ceil_char_boundary(near.len().saturating_sub(REACH));
         let mut window = String::with_capacity(REACH + 8);
@@ -29,12 +40,7 @@ impl Context<'_> {
             window.push_str(&before[before.ceil_char_boundary(before.len().saturating_sub(missing))..]);
         }
         window.push_str(&near[from..]);
-        if window.is_ascii() {
-            window.make_ascii_lowercase();
-            window
-        } else {
-            window.to_lowercase()
-        }
+        window
     }
 
     /// Which lists have a word that stands before a place, at a word's beginning.

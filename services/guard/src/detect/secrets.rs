@@ -46,7 +46,8 @@ pub(super) fn by_prefix(context: Context<'_>, range: Range<usize>, found: &mut V
             continue;
         }
         let end = rest + length.min(form.most);
-        if random(&bytes[rest..end], form) {
+        let named_file = FILES.iter().any(|ending| bytes[end..range.end].starts_with(ending.as_bytes()));
+        if random(&bytes[rest..end], form) && !named_file {
             found.push(Detected { detector: form.kind.index(), range: start..end, score: 0.97 });
             from = end;
         }
@@ -111,7 +112,17 @@ fn random(rest: &[u8], form: &Form) -> bool {
         _ if form.prefix.len() <= 3 => kinds >= 2 && has(u8::is_ascii_digit),
         _ => kinds >= 2,
     };
-    mixed && entropy(rest) >= 2.5 && !rest.to_ascii_lowercase().windows(4).any(|w| w == b"xxxx")
+    mixed
+        && entropy(rest) >= 2.5
+        && !rest.to_ascii_lowercase().windows(4).any(|w| w == b"xxxx")
+        && !is_filled_in(rest)
+}
+
+/// Whether a value only says where one goes: `…TokenHere`, or one character for a long stretch.
+fn is_filled_in(value: &[u8]) -> bool {
+    let tail = &value[value.len().saturating_sub(10)..];
+    let here = tail.to_ascii_lowercase().ends_with(b"here") && tail.iter().all(u8::is_ascii_alphabetic);
+    here || value.chunk_by(|a, b| a == b).any(|run| run.len() >= 10)
 }
 
 /// Keys by a mark in their middle: Azure's, Terraform's, MaxMind's, old ones of OpenAI.
@@ -216,9 +227,8 @@ fn assigned_part(context: Context<'_>, range: Range<usize>, found: &mut Vec<Dete
     if value.len() < 5 || value.contains("://") {
         return;
     }
-    let window = context.window(start);
-    let Some(strength) = strength(&window, value) else { return };
-    if is_blank(value) || looks_like_code(value) {
+    let Some(strength) = strength(context, start, value) else { return };
+    if is_blank(value) || looks_like_code(value) || is_filled_in(value.as_bytes()) {
         return;
     }
     let at = start..start + value.len();
@@ -244,7 +254,8 @@ fn login(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) -
 }
 
 /// How surely a value is secret by what stands before it; `None` when nothing says so.
-fn strength(window: &str, value: &str) -> Option<f64> {
+fn strength(context: Context<'_>, at: usize, value: &str) -> Option<f64> {
+    let window = context.window(at);
     let trimmed = window.trim_end_matches([' ', '"', '\'', '`', '\t', '(', '{', '[']);
     let v = value.as_bytes();
     let digits = v.iter().any(u8::is_ascii_digit);
@@ -275,7 +286,9 @@ fn strength(window: &str, value: &str) -> Option<f64> {
     if last.ends_with("key") && v.len() >= 16 && entropy(v) >= 3.3 {
         return Some(0.7);
     }
-    let provider = PROVIDERS.iter().any(|provider| last.contains(provider) || name.ends_with(provider));
+    let provider = PROVIDERS.iter().any(|provider| {
+        (last.contains(provider) || name.ends_with(provider)) && is_word_in(&context.written(at), provider)
+    });
     let opaque = v.iter().all(|b| word(*b) || b"|:=.+/".contains(b));
     (provider && !prose && v.len() >= 14 && opaque && entropy(v) >= 2.9).then_some(0.75)
 }
@@ -304,27 +317,46 @@ fn name_before(window: &str) -> Option<(String, bool)> {
     (name.len() > 1).then(|| (name.to_owned(), prose))
 }
 
+/// Whether the last that is written of a name is a word by itself or one of a `camelCase` name: `oktaToken`, not `rookTable` or `sumOf`.
+fn is_word_in(before: &str, name: &str) -> bool {
+    let before = before.as_bytes();
+    let Some(at) = before.to_ascii_lowercase().windows(name.len()).rposition(|part| part == name.as_bytes())
+    else {
+        return true;
+    };
+    let (head, rest) = before.split_at(at);
+    let (word, tail) = rest.split_at(name.len());
+    let begins = !head.last().is_some_and(u8::is_ascii_alphabetic) || word[0].is_ascii_uppercase();
+    let next_word =
+        word.last().is_some_and(u8::is_ascii_uppercase) && word.iter().any(u8::is_ascii_lowercase);
+    begins && !(next_word && tail.first().is_some_and(u8::is_ascii_lowercase))
+}
+
+/// How the names of files end.
+const FILES: [&str; 15] = [
+    ".json", ".png", ".pem", ".cer", ".key", ".js", ".py", ".go", ".html", ".java", ".txt", ".yml", ".yaml",
+    ".css", ".svg",
+];
+
 fn is_path(value: &str) -> bool {
     value.starts_with(['/', '.', '~']) && value.contains('/')
         || value.contains("./")
         || value.matches('/').count() > 2 && !value.ends_with('=') && value.len() < 80
-        || [
-            ".json", ".png", ".pem", ".cer", ".key", ".js", ".py", ".go", ".html", ".java", ".txt", ".yml",
-            ".yaml",
-        ]
-        .iter()
-        .any(|e| value.ends_with(e))
+        || FILES.iter().any(|ending| value.ends_with(ending))
 }
 
-/// Words joined as programs join them, numbers of versions among them.
+/// Words joined as programs join them, numbers of versions and behind two words those of accounts and times among them.
 fn is_identifier(value: &str) -> bool {
-    let mut parts = 0;
+    let (mut parts, mut words) = (0, 0);
     value.split(['_', '-', '.', ':', '=']).filter(|part| !part.is_empty()).all(|part| {
         parts += 1;
         let letters = part.bytes().take_while(u8::is_ascii_alphabetic).count();
         let digits = part.bytes().skip(letters).take_while(u8::is_ascii_digit).count();
         let tail = part.bytes().skip(letters + digits).all(|b| b.is_ascii_alphabetic());
-        digits <= 5 && tail && (part.len() <= 12 || digits == 0 || letters >= 6)
+        words += usize::from(letters > 0);
+        (digits <= 5 || digits == part.len() && part.len() <= 13 && words >= 2)
+            && tail
+            && (part.len() <= 12 || digits == 0 || digits == part.len() || letters >= 6)
     }) && parts > 1
 }
 

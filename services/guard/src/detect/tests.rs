@@ -49,6 +49,32 @@ fn leaves_what_only_looks_alike() {
 }
 
 #[test]
+fn what_only_says_where_a_secret_goes_is_none() {
+    for text in [
+        "slack xoxe.xoxp-1-PutTheTokenOfYourAppHere now",
+        "\"token\": \"xoxp-572370529330-573807301142-572331691188-####################\"",
+        "key sgp_5555555dBBBBB7777777CcccCFaaaaaaaaaaaaaa",
+        // A provider's name across the joints of others.
+        "brooktable = 0023452Lllk2KqjLBvaxANWEgTd7bqjsxjo8aZj0wd",
+        "sumOfParts = 3Kof2VffNQ0QgYIhXUPJosVlCaQKm2hfpWE6F1fT9YGY74blQBIPsrkCcf1TwKE5;",
+        "ReactNativeCameraKit: f15a5a04b0f6dc6073e6db0296e6ef2d8b8d2522",
+        // Names of things and files.
+        "vaultOfSecrets: shop2-eu-1208358310",
+        "see /media/box.ico-7a388b69018576d24b59331fd60aab0c.png",
+    ] {
+        assert!(found(text).iter().all(|(id, _)| !id.starts_with("secret.")), "{text}: {:?}", found(text));
+    }
+    for text in [
+        "oktaToken = 0023452Lllk2KqjLBvaxANWEgTd7bqjsxjo8aZj0wd",
+        "MY_OKTA_TOKEN=0023452Lllk2KqjLBvaxANWEgTd7bqjsxjo8aZj0wd",
+        "mySumo: 3Kof2VffNQ0QgYIhXUPJosVlCaQKm2hfpWE6F1fT9YGY74blQBIPsrkCcf1TwKE5",
+        "secret: 7c1-aa-1208358310",
+    ] {
+        assert!(found(text).iter().any(|(id, _)| id.starts_with("secret.")), "{text}: {:?}", found(text));
+    }
+}
+
+#[test]
 fn locales_choose_whose_numbers_are_looked_for() {
     for (text, id, country) in [
         ("see 536-22-1234.", "pii.us_ssn", "us"),

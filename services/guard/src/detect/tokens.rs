@@ -90,6 +90,7 @@ pub(super) fn is_blank(value: &str) -> bool {
             "changeme",
             "redacted",
             "****",
+            "####",
             "....",
             "todo",
             "fixme",
