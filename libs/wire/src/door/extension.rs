@@ -1,7 +1,7 @@
 //! What only the mesh knows of an answer.
 
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde_json::{Value, json};
 use signalbox_proto::common::v1::{
     CacheState, Finished, Notice, Seam, Started, Usage, UsageSource, notice, seam,
 };
@@ -49,46 +49,76 @@ impl Extension {
     }
 
     /// Returns the object for the end of an answer.
+    pub(crate) fn told<'a>(&'a self, finished: &'a Finished) -> Owned<'a> {
+        Owned { extension: self, finished }
+    }
+
+    /// Returns the same as a value.
     pub(crate) fn value(&self, finished: &Finished) -> Value {
-        let mut map = Map::new();
-        let mut put = |key: &str, value: Value| {
-            if !matches!(&value, Value::Null) && value != "" {
-                map.insert(key.to_owned(), value);
-            }
+        json!(self.told(finished))
+    }
+}
+
+/// Is the object for the end of an answer, of what only the mesh knows.
+pub(crate) struct Owned<'a> {
+    extension: &'a Extension,
+    finished: &'a Finished,
+}
+
+impl Serialize for Owned<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { extension, finished } = self;
+        let Extension { started, notices, seams } = extension;
+        let mut map = serializer.serialize_map(None)?;
+        let mut text = |key: &str, value: Option<&str>| match value.filter(|value| !value.is_empty()) {
+            Some(value) => map.serialize_entry(key, value),
+            None => Ok(()),
         };
-        put("request_id", self.started.request_id.as_str().into());
-        put("model", if finished.model.is_empty() { self.model() } else { &finished.model }.into());
-        if let Some(route) = &self.started.route {
-            put("requested", route.requested.as_str().into());
-            put("policy", route.policy.as_str().into());
-            put("reason", route.reason.as_str().into());
+        text("request_id", Some(&started.request_id))?;
+        let model = if finished.model.is_empty() { extension.model() } else { &finished.model };
+        text("model", Some(model))?;
+        if let Some(route) = &started.route {
+            text("requested", Some(&route.requested))?;
+            text("policy", Some(&route.policy))?;
+            text("reason", Some(&route.reason))?;
         }
-        if let Some(cache) = &self.started.cache {
-            put("cache", cache_word(cache.state()).into());
-            put("similarity", cache.similarity.into());
-            put("entry_id", cache.entry_id.as_deref().into());
+        if let Some(cache) = &started.cache {
+            text("cache", Some(cache_word(cache.state())))?;
+            if let Some(similarity) = cache.similarity {
+                map.serialize_entry("similarity", &similarity)?;
+            }
+            if let Some(id) = cache.entry_id.as_deref().filter(|id| !id.is_empty()) {
+                map.serialize_entry("entry_id", id)?;
+            }
         }
-        put("cost_nanousd", finished.cost_nanousd.into());
+        map.serialize_entry("cost_nanousd", &finished.cost_nanousd)?;
         if finished.saved_nanousd > 0 {
-            put("saved_nanousd", finished.saved_nanousd.into());
+            map.serialize_entry("saved_nanousd", &finished.saved_nanousd)?;
         }
         if finished.price_unknown {
-            put("price_unknown", true.into());
+            map.serialize_entry("price_unknown", &true)?;
         }
-        put("attempts", finished.attempts.into());
-        put("usage_source", source(finished).into());
-        put("provider_response_id", finished.provider_response_id.as_deref().into());
-        put("provider_finish_reason", finished.provider_finish_reason.as_deref().into());
-        if let Some(timings) = &finished.timings {
-            put("overhead_us", timings.overhead_us.into());
-            put("total_ms", timings.total_ms.into());
-        }
-        for (key, list) in [("notices", &self.notices), ("seams", &self.seams)] {
-            if !list.is_empty() {
-                put(key, list.clone().into());
+        map.serialize_entry("attempts", &finished.attempts)?;
+        let words = [
+            ("usage_source", Some(source(finished))),
+            ("provider_response_id", finished.provider_response_id.as_deref()),
+            ("provider_finish_reason", finished.provider_finish_reason.as_deref()),
+        ];
+        for (key, word) in words {
+            if let Some(word) = word.filter(|word| !word.is_empty()) {
+                map.serialize_entry(key, word)?;
             }
         }
-        Value::Object(map)
+        if let Some(timings) = &finished.timings {
+            map.serialize_entry("overhead_us", &timings.overhead_us)?;
+            map.serialize_entry("total_ms", &timings.total_ms)?;
+        }
+        for (key, list) in [("notices", notices), ("seams", seams)] {
+            if !list.is_empty() {
+                map.serialize_entry(key, list)?;
+            }
+        }
+        map.end()
     }
 }
 

@@ -16,7 +16,7 @@ use signalbox_proto::gateway::v1::CompleteResponse;
 
 pub(crate) use self::{
     close::Balance,
-    extension::Extension,
+    extension::{Extension, Owned},
     head::{data, extras, offset, pieces, typed},
 };
 pub use self::{extension::cache_word, failure::Failure, head::Head};

@@ -4,10 +4,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -172,46 +171,83 @@ trait Record<'a>: Default {
     fn field<A: MapAccess<'a>>(&mut self, key: Cow<'a, str>, map: &mut A) -> Result<(), A::Error>;
 }
 
-struct RecordVisitor<T>(PhantomData<T>);
+/// Reads a record into its place: they are large, and a chunk has several within each other.
+struct Into<'s, T>(&'s mut T);
 
-impl<'de, T: Record<'de>> Visitor<'de> for RecordVisitor<T> {
-    type Value = T;
+impl<'de, T: Record<'de>> DeserializeSeed<'de> for Into<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Record<'de>> Visitor<'de> for Into<'_, T> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_unit<E>(self) -> Result<T, E> {
-        Ok(T::default())
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
-        let mut record = T::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(Scalar(key)) = map.next_key::<Scalar<'de>>()? {
-            record.field(key, &mut map)?;
+            self.0.field(key, &mut map)?;
         }
-        Ok(record)
+        Ok(())
     }
 }
 
-macro_rules! record {
-    ($name:ident) => {
-        impl<'de: 'a, 'a> Deserialize<'de> for $name<'a>
-        where
-            $name<'de>: Record<'de>,
-        {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(RecordVisitor::<$name<'de>>(PhantomData))
-            }
-        }
-    };
+/// The same where there may be none.
+struct Maybe<'s, T>(&'s mut Option<T>);
+
+impl<'de, T: Record<'de>> DeserializeSeed<'de> for Maybe<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
 }
 
-record!(Chunk);
-record!(Choice);
-record!(Body);
-record!(Call);
-record!(Function);
+impl<'de, T: Record<'de>> Visitor<'de> for Maybe<'_, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        *self.0 = None;
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        Into(self.0.insert(T::default())).visit_map(map)
+    }
+}
+
+impl<'a> Chunk<'a> {
+    /// Reads a chunk, or a whole answer.
+    pub(super) fn read(&mut self, text: &'a str) -> Result<(), serde_json::Error> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        Into(self).deserialize(&mut json)?;
+        json.end()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Call<'a>
+where
+    Call<'de>: Record<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut call = Call::default();
+        Into(&mut call).deserialize(deserializer)?;
+        Ok(call)
+    }
+}
 
 /// Keeps an unknown field unless it is `null`.
 fn keep<'a, A: MapAccess<'a>>(rest: &mut Rest<'a>, key: Cow<'a, str>, map: &mut A) -> Result<(), A::Error> {
@@ -238,8 +274,7 @@ impl<'a> Record<'a> for Chunk<'a> {
             "id" => self.id = map.next_value()?,
             "model" => self.model = map.next_value()?,
             "choices" => {
-                let FirstChoice(choice) = map.next_value()?;
-                self.choice = choice;
+                map.next_value_seed(FirstChoice(&mut self.choice))?;
                 self.has_choices = true;
             }
             "usage" => self.usage = map.next_value()?,
@@ -256,8 +291,8 @@ impl<'a> Record<'a> for Choice<'a> {
     fn field<A: MapAccess<'a>>(&mut self, key: Cow<'a, str>, map: &mut A) -> Result<(), A::Error> {
         match &*key {
             "index" => self.index = map.next_value::<Option<u64>>()?.unwrap_or_default(),
-            "delta" => self.delta = map.next_value()?,
-            "message" => self.message = map.next_value()?,
+            "delta" => map.next_value_seed(Maybe(&mut self.delta))?,
+            "message" => map.next_value_seed(Maybe(&mut self.message))?,
             "finish_reason" => self.finish_reason = map.next_value()?,
             "logprobs" => self.logprobs = raw(map)?,
             _ => keep(&mut self.rest, key, map)?,
@@ -288,7 +323,10 @@ impl<'a> Record<'a> for Call<'a> {
         match &*key {
             "index" => self.index = map.next_value()?,
             "id" => self.id = map.next_value()?,
-            "function" => self.function = map.next_value()?,
+            "function" => {
+                self.function = Function::default();
+                map.next_value_seed(Into(&mut self.function))?;
+            }
             "type" => skip(map)?,
             _ => keep(&mut self.rest, key, map)?,
         }
@@ -308,30 +346,40 @@ impl<'a> Record<'a> for Function<'a> {
 }
 
 /// Keeps the choice of index 0 without collecting a list.
-struct FirstChoice<'a>(Option<Choice<'a>>);
+struct FirstChoice<'s, 'a>(&'s mut Option<Choice<'a>>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for FirstChoice<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListVisitor;
-        impl<'de> Visitor<'de> for ListVisitor {
-            type Value = FirstChoice<'de>;
+impl<'de> DeserializeSeed<'de> for FirstChoice<'_, 'de> {
+    type Value = ();
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of choices")
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FirstChoice<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of choices")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        *self.0 = None;
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        loop {
+            let choice = self.0.insert(Choice::default());
+            if seq.next_element_seed(Into(choice))?.is_none() {
+                *self.0 = None;
+                return Ok(());
             }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(FirstChoice(None))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut first = None;
-                while let Some(choice) = seq.next_element::<Choice<'de>>()? {
-                    if choice.index == 0 && first.is_none() {
-                        first = Some(choice);
-                    }
-                }
-                Ok(FirstChoice(first))
+            if choice.index == 0 {
+                break;
             }
         }
-        deserializer.deserialize_any(ListVisitor)
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
     }
 }

@@ -10,6 +10,7 @@
 pub mod azure;
 pub mod embeddings;
 
+mod alike;
 pub(crate) mod body;
 mod chunk;
 mod encode;

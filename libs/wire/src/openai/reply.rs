@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use prost_types::Struct;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use signalbox_proto::common::v1::delta::Content;
 use signalbox_proto::common::v1::generate_event::Kind;
@@ -14,7 +14,7 @@ use signalbox_proto::common::v1::{
 use signalbox_proto::gateway::v1::CompleteResponse;
 
 use super::usage;
-use crate::door::{Extension, FIELD, Head, data, extras, offset, pieces, typed};
+use crate::door::{Extension, Head, Owned, data, extras, offset, pieces, typed};
 use crate::json::{Object, nested, text};
 
 /// What a choice's delta or message says in fields of its own.
@@ -51,12 +51,11 @@ impl Reply {
 
     fn begin(&mut self, started: Started, out: &mut Vec<u8>) {
         self.extension.started(started);
-        let mut prefix = json!({
-            "id": id(&self.head), "object": "chat.completion.chunk", "created": self.head.created,
-            "model": self.extension.model(), "choices": [],
-        })
-        .to_string();
-        prefix.truncate(prefix.len() - "]}".len());
+        let nothing: [(); 0] = [];
+        // Text and numbers are always written.
+        let mut prefix =
+            serde_json::to_string(&self.told("chat.completion.chunk", nothing)).unwrap_or_default();
+        prefix.truncate(prefix.len().saturating_sub("]}".len()));
         self.prefix = format!("data: {prefix}{{\"index\":0,\"delta\":").into_bytes();
         out.extend_from_slice(&self.prefix);
         out.extend_from_slice(b"{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}");
@@ -167,32 +166,35 @@ impl Reply {
     }
 
     fn finish(&mut self, finished: &Finished, out: &mut Vec<u8>) {
-        let choice =
-            json!({ "index": 0, "delta": {}, "logprobs": null, "finish_reason": self.word(finished) });
-        let mut last = self.told("chat.completion.chunk", vec![choice]);
-        extras(&mut last, finished.extra.as_ref(), &TOLD);
-        last.insert(FIELD.to_owned(), self.extension.value(finished));
+        let ended = Ended { index: 0, delta: Map::new(), logprobs: (), finish_reason: self.word(finished) };
+        let mut last = self.told("chat.completion.chunk", [ended]);
+        extras(&mut last.rest, finished.extra.as_ref(), &TOLD);
+        last.signalbox = Some(self.extension.told(finished));
         data(out, "", &last);
         if self.head.include_usage {
-            let mut last = self.told("chat.completion.chunk", Vec::new());
-            last.insert("usage".to_owned(), usage::written(&finished.usage.unwrap_or_default()));
+            let nothing: [(); 0] = [];
+            let mut last = self.told("chat.completion.chunk", nothing);
+            last.usage = Some(finished.usage.unwrap_or_default().into());
             data(out, "", &last);
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
     }
 
-    fn told(&self, object: &str, choices: Vec<Value>) -> Map<String, Value> {
-        let mut map = Map::new();
-        map.insert("id".to_owned(), id(&self.head).into());
-        map.insert("object".to_owned(), object.into());
-        map.insert("created".to_owned(), self.head.created.into());
-        map.insert("model".to_owned(), self.extension.model().into());
-        map.insert("choices".to_owned(), choices.into());
-        map
+    fn told<C>(&self, object: &'static str, choices: C) -> Told<'_, C> {
+        Told {
+            id: Id(&self.head),
+            object,
+            created: self.head.created,
+            model: self.extension.model(),
+            choices,
+            usage: None,
+            rest: Map::new(),
+            signalbox: None,
+        }
     }
 
-    fn word(&self, finished: &Finished) -> String {
-        let word = match finished.finish_reason() {
+    fn word<'a>(&self, finished: &'a Finished) -> &'a str {
+        match finished.finish_reason() {
             FinishReason::Stop => "stop",
             FinishReason::Refusal if self.refused => "stop",
             FinishReason::Length | FinishReason::Budget => "length",
@@ -202,8 +204,7 @@ impl Reply {
                 let own = finished.provider_finish_reason.as_deref().filter(|word| !word.is_empty());
                 own.unwrap_or(if self.calls.is_empty() { "stop" } else { "tool_calls" })
             }
-        };
-        word.to_owned()
+        }
     }
 }
 
@@ -228,13 +229,13 @@ pub(crate) fn reply(head: Head, answer: CompleteResponse) -> Bytes {
             event => reply.event(event, &mut unread),
         }
     }
-    let choice =
-        json!({ "index": 0, "message": message, "logprobs": logprobs, "finish_reason": reply.word(&last) });
-    let mut all = reply.told("chat.completion", vec![choice]);
-    all.insert("usage".to_owned(), usage::written(&last.usage.unwrap_or_default()));
-    extras(&mut all, last.extra.as_ref(), &TOLD);
-    all.insert(FIELD.to_owned(), reply.extension.value(&last));
-    Bytes::from(Value::Object(all).to_string())
+    let choice = Chosen { index: 0, message, logprobs, finish_reason: reply.word(&last) };
+    let mut all = reply.told("chat.completion", [choice]);
+    all.usage = Some(last.usage.unwrap_or_default().into());
+    extras(&mut all.rest, last.extra.as_ref(), &TOLD);
+    all.signalbox = Some(reply.extension.told(&last));
+    // Writing into memory fails for no value that is written here.
+    Bytes::from(serde_json::to_vec(&all).unwrap_or_default())
 }
 
 /// The end of a chunk without a finish reason.
@@ -245,8 +246,45 @@ struct Said<'a> {
     content: &'a str,
 }
 
-fn id(head: &Head) -> String {
-    format!("chatcmpl-{}", head.request_id)
+/// Is a chunk, or an answer.
+#[derive(Serialize)]
+struct Told<'a, C> {
+    id: Id<'a>,
+    object: &'static str,
+    created: i64,
+    model: &'a str,
+    choices: C,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<usage::Written>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+    /// Under the name of [`FIELD`](crate::door::FIELD).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signalbox: Option<Owned<'a>>,
+}
+
+#[derive(Serialize)]
+struct Ended<'a> {
+    index: u32,
+    delta: Map<String, Value>,
+    logprobs: (),
+    finish_reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct Chosen<'a> {
+    index: u32,
+    message: Map<String, Value>,
+    logprobs: Value,
+    finish_reason: &'a str,
+}
+
+struct Id<'a>(&'a Head);
+
+impl Serialize for Id<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("chatcmpl-{}", self.0.request_id))
+    }
 }
 
 /// Adds words to a text that may be there already.

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use signalbox_proto::common::v1::delta::Content as Out;
 use signalbox_proto::common::v1::{Citation, Delta, FinishReason, ReasoningText, ToolCallDelta};
 
+use super::alike::Alike;
 use super::body::by_reference;
 use super::chunk::{Body, Call, Choice, Chunk, Content, Rest};
 use super::usage::Reported;
@@ -28,14 +29,15 @@ pub type Stream = stream::Stream<State>;
 ///
 /// The body is no answer: an error object, a web page, broken JSON, or an answer without a finish reason.
 pub fn whole(body: &[u8]) -> Result<Answer, ProviderError> {
-    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(body) else {
+    let mut chunk = Chunk::default();
+    if !std::str::from_utf8(body).is_ok_and(|text| chunk.read(text).is_ok()) {
         return Err(ProviderError::from_success(body));
-    };
+    }
     if chunk.error.is_some() || chunk.choice.is_none() {
         return Err(ProviderError::from_success(body));
     }
     let mut state = State { whole: true, ..State::default() };
-    state.take(chunk)?;
+    state.take(&mut chunk)?;
     if state.summary.finish_reason.is_none() {
         return Err(ProviderError::new(ErrorClass::Protocol, "an answer without a finish reason"));
     }
@@ -56,12 +58,24 @@ impl Reading for State {
         }
         // Checked once as a whole: else each text in it is checked by itself, at several times the cost.
         let Ok(text) = std::str::from_utf8(data) else { return Ok(false) };
-        match serde_json::from_str::<Chunk<'_>>(text) {
+        if event.name != "error"
+            && let Some(words) = self.alike.words(text)
+        {
+            self.text(words);
+            return Ok(true);
+        }
+        let (mut chunk, before) = (Chunk::default(), self.queue.len());
+        match chunk.read(text) {
             // Some name the event instead of wrapping the error.
-            Ok(chunk) if event.name == "error" && chunk.error.is_none() => {
-                Err(ProviderError::from_event(&String::from_utf8_lossy(data)))
+            Ok(()) if event.name == "error" && chunk.error.is_none() => Err(ProviderError::from_event(text)),
+            Ok(()) => {
+                let tools = self.tools.len();
+                self.take(&mut chunk)?;
+                if self.tools.len() == tools && self.queue.len() == before + 1 {
+                    self.alike.learn(text, &chunk, self.queue.back());
+                }
+                Ok(true)
             }
-            Ok(chunk) => self.take(chunk).map(|()| true),
             Err(_) => Ok(false),
         }
     }
@@ -81,6 +95,7 @@ pub struct State {
     queue: VecDeque<Delta>,
     summary: Summary,
     tools: Vec<Slot>,
+    alike: Alike,
     refused: bool,
     /// Whether the answer came in one piece: offsets in it can then be converted.
     whole: bool,
@@ -95,7 +110,7 @@ struct Slot {
 }
 
 impl State {
-    fn take(&mut self, chunk: Chunk<'_>) -> Result<(), ProviderError> {
+    fn take(&mut self, chunk: &mut Chunk<'_>) -> Result<(), ProviderError> {
         if let Some(error) = chunk.error {
             return Err(ProviderError::from_event(error.get()));
         }
@@ -109,7 +124,7 @@ impl State {
         if let Some(usage) = chunk.usage {
             self.summary.usage = Some(usage.usage());
         }
-        if let Some(choice) = chunk.choice {
+        if let Some(choice) = &mut chunk.choice {
             last |= self.choice(choice)?;
         }
         if last {
@@ -120,10 +135,13 @@ impl State {
     }
 
     /// Takes a choice; says whether it was the last one.
-    fn choice(&mut self, choice: Choice<'_>) -> Result<bool, ProviderError> {
+    fn choice(&mut self, choice: &mut Choice<'_>) -> Result<bool, ProviderError> {
         let before = self.queue.len();
-        let body = if self.whole { choice.message.or(choice.delta) } else { choice.delta.or(choice.message) };
-        self.body(body.unwrap_or_default());
+        let Choice { delta, message, .. } = choice;
+        let (first, second) = if self.whole { (message, delta) } else { (delta, message) };
+        if let Some(body) = first.as_mut().or(second.as_mut()) {
+            self.body(body);
+        }
         let finish =
             choice.finish_reason.as_ref().map(|word| &*word.0).filter(|word| self.whole || !word.is_empty());
         if let Some(first) = self.queue.get_mut(before) {
@@ -169,7 +187,7 @@ impl State {
         Ok(())
     }
 
-    fn body(&mut self, body: Body<'_>) {
+    fn body(&mut self, body: &mut Body<'_>) {
         let before = self.queue.len();
         // Servers that send both send the same text twice.
         if let Some(text) = body.reasoning_content.some().or(body.reasoning.some()) {
@@ -187,7 +205,7 @@ impl State {
             self.refused = true;
             self.push(0, Out::Refusal(text.to_owned()));
         }
-        for call in body.tool_calls {
+        for call in body.tool_calls.drain(..) {
             self.call(call);
         }
         if let Some(raw) = body.annotations {

@@ -1,7 +1,6 @@
 //! Token counts, in the spellings of the servers.
 
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
 use signalbox_proto::common::v1::{Usage, UsageSource};
 
 /// A count that may be absent, `null`, or written as a float.
@@ -77,24 +76,51 @@ impl Reported {
     }
 }
 
-/// Writes our counts as clients of the dialect read them.
-pub(super) fn written(usage: &Usage) -> Value {
-    let mut prompt = Map::new();
-    prompt.insert("cached_tokens".to_owned(), usage.cached_input_tokens.into());
-    if usage.cache_write_tokens > 0 {
-        prompt.insert("cache_write_tokens".to_owned(), usage.cache_write_tokens.into());
+/// Is our counts as clients of the dialect read them.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Written {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    prompt_tokens_details: PromptWritten,
+    completion_tokens_details: CompletionWritten,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct PromptWritten {
+    cached_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write_tokens: Option<u64>,
+    audio_tokens: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct CompletionWritten {
+    reasoning_tokens: u64,
+    audio_tokens: u64,
+    accepted_prediction_tokens: u64,
+    rejected_prediction_tokens: u64,
+}
+
+impl From<Usage> for Written {
+    fn from(usage: Usage) -> Self {
+        Self {
+            prompt_tokens: usage.input_tokens,
+            completion_tokens: usage.output_tokens,
+            total_tokens: usage.input_tokens.saturating_add(usage.output_tokens),
+            prompt_tokens_details: PromptWritten {
+                cached_tokens: usage.cached_input_tokens,
+                cache_write_tokens: Some(usage.cache_write_tokens).filter(|tokens| *tokens > 0),
+                audio_tokens: usage.audio_input_tokens,
+            },
+            completion_tokens_details: CompletionWritten {
+                reasoning_tokens: usage.reasoning_tokens,
+                audio_tokens: usage.audio_output_tokens,
+                accepted_prediction_tokens: 0,
+                rejected_prediction_tokens: 0,
+            },
+        }
     }
-    prompt.insert("audio_tokens".to_owned(), usage.audio_input_tokens.into());
-    json!({
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens.saturating_add(usage.output_tokens),
-        "prompt_tokens_details": prompt,
-        "completion_tokens_details": {
-            "reasoning_tokens": usage.reasoning_tokens, "audio_tokens": usage.audio_output_tokens,
-            "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
-        },
-    })
 }
 
 #[cfg(test)]

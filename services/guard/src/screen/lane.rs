@@ -305,7 +305,8 @@ impl Lane {
             }
         }
         let begin = self.base;
-        let text: String = self.held.drain(..safe - begin).collect();
+        let rest = self.held.split_off(safe - begin);
+        let text = std::mem::replace(&mut self.held, rest);
         self.base = safe;
         let (settled, open) =
             std::mem::take(&mut self.finds).into_iter().partition(|find| find.range.end <= safe);

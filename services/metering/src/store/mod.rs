@@ -222,9 +222,9 @@ impl Writer {
             Some(books) => books,
             None => load(&self.connection, &self.config)?,
         };
-        let transaction = self.connection.unchecked_transaction()?;
+        let transaction = Transaction::begin(&self.connection)?;
         let mut desk = Desk {
-            connection: &transaction,
+            connection: &self.connection,
             books: &mut books,
             keys: &self.keys,
             bounds: &self.config.store,
@@ -248,6 +248,37 @@ impl Writer {
         news.keys.into_iter().for_each(|key| self.keys.put(key));
         news.alerts.into_iter().for_each(|alert| self.alerts.tell(alert));
         Ok(done)
+    }
+}
+
+/// A transaction, undone unless it is committed. Its statements are prepared once: rusqlite's own are read anew each time.
+struct Transaction<'a> {
+    connection: &'a Connection,
+    open: bool,
+}
+
+impl<'a> Transaction<'a> {
+    fn begin(connection: &'a Connection) -> rusqlite::Result<Self> {
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Self { connection, open: true })
+    }
+
+    fn commit(mut self) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.open = false;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // SQLite has undone it by itself after some errors.
+        if self.open
+            && !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction could not be undone");
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use proptest::prelude::*;
 use signalbox_proto::common::v1::media;
 
 use super::*;
@@ -192,4 +193,52 @@ fn a_stream_that_repeats_all_so_far_is_read_once() {
     let answer =
         whole(br#"{"choices":[{"message":{"content":"ab"},"delta":{"content":""},"finish_reason":"stop"}]}"#);
     assert_eq!(answer.unwrap().deltas.len(), 1);
+}
+
+/// A chunk around words that are JSON already.
+fn chunk(frame: usize, words: &str) -> String {
+    let (before, after) = [
+        (r#"{"id":"c","choices":[{"index":0,"delta":{"content":""#, r#""},"finish_reason":null}]}"#),
+        (r#"{"id":"c","choices":[{"index":0,"delta":{"content":""#, r#""},"finish_reason":"stop"}]}"#),
+        (r#"{"id":"c","choices":[{"index":0,"delta":{"content":""#, r#""},"logprobs":{"content":[]}}]}"#),
+        (r#"{"id":"d","choices":[{"index":0,"delta":{"content":""#, r#"","tool_calls":[{"id":"t"}]}}]}"#),
+        (r#"{"id":"d","choices":[{"index":0,"delta":{"content":"","reasoning":""#, r#""}}]}"#),
+        (r#"{"choices":[{"index":0,"delta":{"content":""#, r#"","odd":1}}]}"#),
+        (r#"{"choices":[{"index":0,"delta":{"content":""#, r#""}}],"usage":{"prompt_tokens":1}}"#),
+        (r#"{"choices":[{"index":1,"delta":{"content":""#, r#""}}]}"#),
+        (r#"{"choices":[{"index":0,"delta":{"content":""#, r#""}}"#),
+    ][frame];
+    format!("{before}{words}{after}")
+}
+
+proptest! {
+    /// What is not read again because it is like the chunk before says the same as if it were.
+    #[test]
+    fn alike_chunks_say_what_they_say_alone(
+        chunks in prop::collection::vec((0usize..9, "(|a|b c|é|\\\\n|\\\\\"|\"|\t|\",\"x\":\"y)"), 1..30),
+    ) {
+        let (mut one, mut other) = (State::default(), State::default());
+        for (frame, words) in chunks {
+            let text = chunk(frame, &words);
+            let event = sse::Event { data: Bytes::from(text), ..sse::Event::default() };
+            other.alike = Alike::default();
+            let (read, again) = (one.read(&event, &event.data), other.read(&event, &event.data));
+            prop_assert_eq!(format!("{read:?}"), format!("{again:?}"));
+            prop_assert_eq!(&one.queue, &other.queue);
+            prop_assert_eq!(format!("{:?}", one.summary), format!("{:?}", other.summary));
+        }
+    }
+}
+
+#[test]
+fn chunks_that_are_alike_are_read_once() {
+    let mut state = State::default();
+    for words in ["a", "b", ""] {
+        let event = sse::Event { data: Bytes::from(chunk(0, words)), ..sse::Event::default() };
+        assert!(state.read(&event, &event.data).unwrap());
+        let next = chunk(0, "more of it");
+        assert_eq!(state.alike.words(&next), Some("more of it"));
+        assert_eq!(state.alike.words(&chunk(1, "more of it")), None);
+    }
+    assert_eq!(state.queue.len(), 2);
 }
