@@ -2,10 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use signalbox_mesh::ManualClock;
+use signalbox_proto::metering::v1::RequestOutcome;
 use signalbox_testkit::redis::RedisServer;
 
-use super::world::{START, World, done, redis};
+use super::world::{START, World, attempt, done, record, redis};
 use crate::{
     budget::Origin,
     budget::tests::terms,
@@ -116,4 +118,30 @@ async fn redis_killed_again_and_again_loses_nothing_counts_nothing_twice_and_lea
     for world in &worlds {
         world.shutdown.complete().await;
     }
+}
+
+#[tokio::test]
+async fn a_record_that_finds_no_room_is_not_at_fault() {
+    let Some((_folder, server)) = redis(RedisServer::start) else { return };
+    let world = World::shared(&server.url(), &ManualClock::new(START), false).await;
+    let records = (0..9_000).map(|n| {
+        let record = record(&format!("r{n}"), None, vec![attempt(1, 1)], Some(RequestOutcome::Ok));
+        world.backend.settle(vec![record])
+    });
+    let (mut kept, mut told) = (0, 0);
+    for answer in join_all(records).await {
+        match answer {
+            Ok((settled, refused)) => {
+                assert_eq!(refused, [], "whoever reads that forgets the record");
+                kept += i64::from(settled.recorded);
+            }
+            Err(refusal) => {
+                assert_eq!(refusal, Refusal::Overloaded);
+                told += 1;
+            }
+        }
+    }
+    assert!(told > 0 && kept + told == 9_000, "{kept} kept, {told} told to come again");
+    assert_eq!(world.ledger("acme").await.iter().map(|row| row.1).sum::<i64>(), kept);
+    world.end().await;
 }

@@ -163,8 +163,9 @@ impl Fleet {
                 match answer {
                     Ok(true) => settled.recorded += 1,
                     Ok(false) => settled.duplicates += 1,
-                    Err(Refusal::StoreAway) => return Err(Refusal::StoreAway),
-                    Err(refusal) => refused.push((part * AT_ONCE + place, refusal)),
+                    Err(refusal @ Refusal::Invalid { .. }) => refused.push((part * AT_ONCE + place, refusal)),
+                    // The record is not at fault: whoever has it sends it again.
+                    Err(refusal) => return Err(refusal),
                 }
             }
         }
