@@ -97,7 +97,7 @@ pub(crate) async fn feedback(
         tenant: principal.tenant,
         ..Report::default()
     };
-    mesh.parts.router().report(context.request(ReportRequest { reports: vec![report] })).await?;
+    mesh.parts.report(context.request(ReportRequest { reports: vec![report] })).await?;
     Ok(FeedbackResponse {})
 }
 
@@ -148,7 +148,7 @@ async fn embed_admitted(
         allowed_models: entry.principal.allowed_models.clone(),
         ..PlanRequest::default()
     });
-    let plan = match mesh.parts.router().plan(planned).await {
+    let plan = match mesh.parts.plan(planned).await {
         Ok(plan) => plan.into_inner().candidates.into_iter().map(|c| c.target_id).collect(),
         Err(status) if is_optional_loss(&status) => {
             mesh.configured_targets(&request.model, context.tenant()).ok_or(status)?
