@@ -10,7 +10,10 @@ use signalbox_mesh::{
     Server,
     tls::{self, Credentials},
 };
-use signalbox_proto::gateway::v1::{GenerateRequest, gateway_service_client::GatewayServiceClient};
+use signalbox_proto::{
+    gateway::v1::{GenerateRequest, gateway_service_client::GatewayServiceClient},
+    paths,
+};
 use signalbox_testkit::provider::{self, Provider};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -227,6 +230,16 @@ impl Sandbox {
                     executor: channel(executor),
                     metering: channel(metering),
                 };
+                let channels = [
+                    &parts_of.guard,
+                    &parts_of.cache,
+                    &parts_of.router,
+                    &parts_of.executor,
+                    &parts_of.metering,
+                ];
+                for path in paths::ALL {
+                    assert!(channels.iter().any(|channel| channel.is_direct(path)), "{path} goes over gRPC");
+                }
                 check(Behind { parts: parts_of, provider: &self.provider, logs }).await;
                 for part in parts {
                     part.drain().await;

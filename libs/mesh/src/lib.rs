@@ -86,7 +86,7 @@ mod trace;
 pub use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    channel::{Channel, Connector, Io},
+    channel::{Answers, Called, Channel, Connector, Io, Sent},
     clock::{Clock, ManualClock, SystemClock},
     config::{
         Balance, ClientConfig, Config, ConfigError, Limits, OutOfBounds, SECTION, ServerConfig, is_loopback,
@@ -119,15 +119,51 @@ macro_rules! client {
     };
 }
 
-/// Makes a generated server for [`Part::new`]: `server!(GuardServiceServer, implementation)`.
+/// Makes a generated server for [`Part::new`]: `server!(GuardServiceServer, implementation)`, or `from` an `Arc` of one.
 ///
 /// tonic's own message limits (4 MiB by default) are lifted; the layers of [`Server`] and [`Channel::local`] keep the
 /// one of the configuration.
 #[macro_export]
 macro_rules! server {
+    ($($server:ident)::+, from $implementation:expr) => {
+        $($server)::+::from_arc($implementation)
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX)
+    };
     ($($server:ident)::+, $implementation:expr) => {
         $($server)::+::new($implementation)
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX)
     };
+}
+
+/// Names a method of a part, for callers in the same process: `method!(part, path, guard, GuardService::inspect)` where `guard` is the
+/// `Arc` that the part's server was made of, or with `stream` behind it where the answer is one.
+#[macro_export]
+macro_rules! method {
+    ($part:expr, $path:expr, $service:expr, $method:path) => {{
+        let service = ::std::sync::Arc::clone(&$service);
+        $part.method($path, move |request| {
+            let service = ::std::sync::Arc::clone(&service);
+            ::std::boxed::Box::pin(async move { $method(&*service, request).await })
+        })
+    }};
+    ($part:expr, $path:expr, $service:expr, $method:path, stream) => {{
+        let service = ::std::sync::Arc::clone(&$service);
+        $part.method($path, move |request| {
+            let service = ::std::sync::Arc::clone(&service);
+            ::std::boxed::Box::pin(async move {
+                $method(&*service, request).await.map(|answer| answer.map($crate::boxed))
+            })
+        })
+    }};
+}
+
+/// A stream of answers whatever its type, as [`method!`] needs it.
+#[doc(hidden)]
+pub fn boxed<S>(stream: S) -> futures_util::stream::BoxStream<'static, S::Item>
+where
+    S: futures_util::Stream + Send + 'static,
+{
+    Box::pin(stream)
 }

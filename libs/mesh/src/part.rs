@@ -1,15 +1,50 @@
 //! What a service crate hands over: its gRPC services, its health, and how it ends.
 
-use std::{convert::Infallible, fmt, pin::Pin};
+use std::{any::Any, convert::Infallible, fmt, pin::Pin, sync::Arc};
 
+use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use tonic::{body::Body, server::NamedService};
+use tonic::{Status, body::Body, server::NamedService};
 use tower::{Service, util::BoxCloneSyncService};
 
 use crate::{HealthHandle, Http, Shutdown};
 
 pub(crate) type Handler = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 type Ending = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// A method as a function: what it takes and gives are messages, or streams of them.
+pub(crate) struct Method<Q, A> {
+    path: &'static str,
+    run: Box<Run<Q, A>>,
+}
+
+type Run<Q, A> = dyn Fn(tonic::Request<Q>) -> Running<A> + Send + Sync;
+type Running<A> = BoxFuture<'static, Result<tonic::Response<A>, Status>>;
+
+impl<Q, A> Method<Q, A> {
+    pub(crate) fn path(&self) -> &'static str {
+        self.path
+    }
+
+    pub(crate) fn call(&self, request: tonic::Request<Q>) -> Running<A> {
+        (self.run)(request)
+    }
+}
+
+/// The methods that may be called as functions, by path: a handful.
+#[derive(Clone, Default)]
+pub(crate) struct Methods(Vec<(&'static str, Arc<dyn Any + Send + Sync>)>);
+
+impl Methods {
+    pub(crate) fn get<Q: 'static, A: 'static>(&self, path: &str) -> Option<Arc<Method<Q, A>>> {
+        let (_, method) = self.0.iter().find(|(known, _)| *known == path)?;
+        Arc::clone(method).downcast().ok()
+    }
+
+    pub(crate) fn names(&self, path: &str) -> bool {
+        self.0.iter().any(|(known, _)| *known == path)
+    }
+}
 
 /// One part of the mesh, ready to be served over the network or called in process.
 pub struct Part {
@@ -19,6 +54,7 @@ pub struct Part {
     shutdown: Shutdown,
     endings: Vec<Ending>,
     pub(crate) http: Option<Http>,
+    pub(crate) methods: Methods,
 }
 
 impl Part {
@@ -36,6 +72,7 @@ impl Part {
             shutdown: Shutdown::new(),
             endings: Vec::new(),
             http: None,
+            methods: Methods::default(),
         };
         part.and(server)
     }
@@ -49,6 +86,21 @@ impl Part {
         S::Future: Send + 'static,
     {
         self.services.push((S::NAME, BoxCloneSyncService::new(server)));
+        self
+    }
+
+    /// Names a method of one of the part's servers, which callers in this process then reach as a function, through the same layers. See
+    /// [`method!`](crate::method).
+    #[must_use]
+    pub fn method<Q: 'static, A: 'static>(
+        mut self,
+        path: &'static str,
+        run: impl Fn(tonic::Request<Q>) -> BoxFuture<'static, Result<tonic::Response<A>, Status>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.methods.0.push((path, Arc::new(Method { path, run: Box::new(run) })));
         self
     }
 

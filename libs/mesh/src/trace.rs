@@ -136,7 +136,8 @@ impl TraceContext {
 /// The `traceparent`.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+        // Digits and dashes.
+        f.write_str(std::str::from_utf8(&self.format()).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use prost::{
     Message,
-    bytes::{Buf as _, BufMut as _},
+    bytes::{Buf as _, BufMut as _, Bytes},
 };
 use tonic::{
     Status,
@@ -22,7 +22,10 @@ const BUFFER_BYTES: usize = 32;
 /// How much is collected before it is passed on; tonic's own value.
 const FULL_BYTES: usize = 32 * 1024;
 /// What stands in the bytes for a message that is handed over as it is.
-const TOKEN_BYTES: usize = 16;
+const TOKEN_BYTES: usize = TOKEN_LENGTH as usize;
+const TOKEN_LENGTH: u8 = 16;
+/// gRPC's prefix of a message: whether it is compressed, and its length, of which the last byte says enough here.
+const PREFIX_BYTES: usize = 5;
 
 /// Is prost's encoding, as tonic's own codec has it, except within [`handed_over`].
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +68,32 @@ pub fn handed_over<T>(largest: usize, poll: impl FnOnce() -> T) -> T {
     poll()
 }
 
+/// Puts a message down for the decoder that asks next on this thread, and returns its token.
+fn parcel<T: 'static>(message: T) -> [u8; TOKEN_BYTES] {
+    let (secret, count) = TOKEN.get();
+    TOKEN.set((secret, count.wrapping_add(1)));
+    let mut token = [0; TOKEN_BYTES];
+    token[..8].copy_from_slice(&secret.to_le_bytes());
+    token[8..].copy_from_slice(&count.to_le_bytes());
+    PARCEL.set(Some(Parcel { token, message: Box::new(message) }));
+    token
+}
+
+/// A frame of gRPC's that stands for a message, which whoever decodes it at once on this thread gets as it is.
+pub fn hand_over<T: Message + 'static>(message: T) -> Bytes {
+    let mut frame = [0; PREFIX_BYTES + TOKEN_BYTES];
+    frame[PREFIX_BYTES - 1] = TOKEN_LENGTH;
+    frame[PREFIX_BYTES..].copy_from_slice(&parcel(message));
+    Bytes::copy_from_slice(&frame)
+}
+
 impl<T, U> Default for ProstCodec<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<U> Default for ProstDecoder<U> {
     fn default() -> Self {
         Self(PhantomData)
     }
@@ -97,13 +125,7 @@ impl<T: Message + 'static> Encoder for ProstEncoder<T> {
     fn encode(&mut self, item: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         let largest = LARGEST.get();
         if largest >= TOKEN_BYTES && (largest == usize::MAX || item.encoded_len() <= largest) {
-            let (secret, count) = TOKEN.get();
-            TOKEN.set((secret, count.wrapping_add(1)));
-            let mut token = [0; TOKEN_BYTES];
-            token[..8].copy_from_slice(&secret.to_le_bytes());
-            token[8..].copy_from_slice(&count.to_le_bytes());
-            buffer.put_slice(&token);
-            PARCEL.set(Some(Parcel { token, message: Box::new(item) }));
+            buffer.put_slice(&parcel(item));
             return Ok(());
         }
         buffer.reserve(item.encoded_len());

@@ -4,6 +4,7 @@
 //! The types stay at the edge: services turn them into their own where illegal values must be impossible.
 
 pub mod codec;
+pub mod paths;
 mod usage;
 
 macro_rules! part {

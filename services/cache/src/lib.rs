@@ -58,7 +58,10 @@ use std::{
 
 use signalbox_config::{Live, Next, Ready, Shared};
 use signalbox_mesh::{Environment, HealthHandle, Part, Shutdown};
-use signalbox_proto::cache::v1::cache_service_server::CacheServiceServer;
+use signalbox_proto::{
+    cache::v1::cache_service_server::{CacheService, CacheServiceServer},
+    paths,
+};
 
 use crate::{
     backend::{Backend, embedded::Embedded, redis::Redis},
@@ -118,8 +121,10 @@ pub async fn build(
         async move { reconfigured(&next, live) }
     });
     measure::tell(&cache);
-    let service = service::Service(cache);
-    let part = Part::new(signalbox_mesh::server!(CacheServiceServer, service)).with_health(health);
+    let service = Arc::new(service::Service(cache));
+    let part = Part::new(signalbox_mesh::server!(CacheServiceServer, from Arc::clone(&service)));
+    let part = signalbox_mesh::method!(part, paths::LOOKUP, service, CacheService::lookup, stream);
+    let part = signalbox_mesh::method!(part, paths::FILL, service, CacheService::fill).with_health(health);
     Ok(part.with_shutdown(shutdown).on_drain(move || async move {
         stores.0.flush().await;
         stores.1.close().await;

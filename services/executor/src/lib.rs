@@ -49,7 +49,10 @@ use std::sync::Arc;
 
 use signalbox_config::{Live, Ready, Shared};
 use signalbox_mesh::{Environment, Part, Shutdown};
-use signalbox_proto::executor::v1::executor_service_server::ExecutorServiceServer;
+use signalbox_proto::{
+    executor::v1::executor_service_server::{ExecutorService, ExecutorServiceServer},
+    paths,
+};
 
 use crate::budget::Budget;
 use crate::client::Client;
@@ -108,7 +111,9 @@ pub fn build_with(
         let core = Arc::clone(&core);
         shutdown.spawn(fleet.follow(move || core.targets.all(), shutdown.clone()));
     }
-    let part = Part::new(signalbox_mesh::server!(ExecutorServiceServer, Executor(core)));
+    let executor = Arc::new(Executor(core));
+    let part = Part::new(signalbox_mesh::server!(ExecutorServiceServer, from Arc::clone(&executor)));
+    let part = signalbox_mesh::method!(part, paths::EXECUTE, executor, ExecutorService::execute, stream);
     Ok(part.with_shutdown(shutdown))
 }
 

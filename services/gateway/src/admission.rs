@@ -9,6 +9,7 @@ use std::{
 };
 
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use ring::digest;
 use signalbox_mesh::{Clock, error};
 use signalbox_proto::{
@@ -49,14 +50,15 @@ pub(crate) struct Admission {
 /// What is remembered of a credential.
 struct Known {
     principal: Principal,
-    seen: Instant,
+    /// When metering said so last.
+    seen: Mutex<Instant>,
     allowance: Option<Arc<Allowance>>,
     /// The largest reservation seen: the measure of a draw while metering is away.
     usual: Usual,
 }
 
 /// What a request is given.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Usual {
     nanousd: i64,
     /// 0: no bound.
@@ -147,7 +149,7 @@ impl Admissions {
     /// The principal of a credential, if it was seen a moment ago: enough to begin inspecting, never to admit.
     pub(crate) fn remembered(&self, credential: &str) -> Option<Principal> {
         let known = self.known.get(&fingerprint(credential))?;
-        (known.seen.elapsed() <= self.memory).then(|| known.principal.clone())
+        (known.seen.lock().elapsed() <= self.memory).then(|| known.principal.clone())
     }
 
     /// Admits a request.
@@ -161,7 +163,7 @@ impl Admissions {
         request: tonic::Request<AdmitRequest>,
     ) -> Result<Admission, Status> {
         let key = fingerprint(&request.get_ref().credential);
-        match parts::step("metering", self.limit_ms, parts.metering().admit(request)).await {
+        match parts::step("metering", self.limit_ms, parts.admit(request)).await {
             Ok(answer) => self.remember(key, answer),
             Err(status) if is_away(&status) => self.on_allowance(key, status),
             Err(status) => {
@@ -194,8 +196,22 @@ impl Admissions {
         let (usual, this) = (before.map_or(Usual::default(), |k| k.usual), Usual::of(&reservation));
         let usual = if this.nanousd >= usual.nanousd { this } else { usual };
         let standby = allowance.clone();
-        let known = Known { principal: principal.clone(), seen: Instant::now(), allowance, usual };
-        self.known.insert(key, Arc::new(known));
+        let same = |known: &&Arc<Known>| {
+            let held = match (&known.allowance, &allowance) {
+                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+                (old, new) => old.is_none() && new.is_none(),
+            };
+            held && known.usual == usual && known.principal == principal
+        };
+        match before.filter(same) {
+            // As nearly always.
+            Some(known) => *known.seen.lock() = Instant::now(),
+            None => {
+                let seen = Mutex::new(Instant::now());
+                self.known
+                    .insert(key, Arc::new(Known { principal: principal.clone(), seen, allowance, usual }));
+            }
+        }
         Ok(Admission {
             principal,
             reservation,
@@ -208,7 +224,8 @@ impl Admissions {
     }
 
     fn on_allowance(&self, key: Fingerprint, away: Status) -> Result<Admission, Status> {
-        let known = self.known.get(&key).filter(|known| known.seen.elapsed() <= self.grace).ok_or(away)?;
+        let known =
+            self.known.get(&key).filter(|known| known.seen.lock().elapsed() <= self.grace).ok_or(away)?;
         let drawn = known.allowance.as_ref().and_then(|a| a.draw(known.usual.nanousd, self.clock.unix_ms()));
         let drawn = drawn.ok_or_else(allowance_exhausted)?;
         Ok(Admission {

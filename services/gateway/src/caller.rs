@@ -78,7 +78,7 @@ impl Caller {
             ..AdmitRequest::default()
         });
         let limit_ms = mesh.config.load().steps.admit_ms;
-        let answer = parts::step("metering", limit_ms, mesh.parts.metering().admit(request)).await?;
+        let answer = parts::step("metering", limit_ms, mesh.parts.admit(request)).await?;
         answer.principal.ok_or_else(|| parts::away("metering", "metering answered without a principal"))
     }
 }

@@ -4,7 +4,7 @@ use std::{future::poll_fn, pin::pin, time::Duration};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use signalbox_mesh::{RequestContext, error};
+use signalbox_mesh::{Answers, RequestContext, error};
 use signalbox_proto::{
     common::v1::{
         BlockedBy, CacheState, Delta, ErrorReason, FinishReason, Finished, GenerateEvent, Message, Notice,
@@ -15,7 +15,7 @@ use signalbox_proto::{
     metering::v1::RequestOutcome,
 };
 use tokio_stream::StreamExt as _;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 use crate::{
     Mesh,
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A model's stream, and what is left of the money.
-type Executing = (Streaming<ExecuteResponse>, Option<Box<Grant>>);
+type Executing = (Answers<ExecuteResponse>, Option<Box<Grant>>);
 
 /// Asks the model once more, with messages that say what was wrong with its answer. `None`: that is not paid for.
 pub(crate) type Again = Box<
@@ -53,7 +53,7 @@ pub(crate) struct Answer {
 
 /// Where released events come from.
 enum Released {
-    Screened(Streaming<ScreenResponse>, Option<ScreenClosed>),
+    Screened(Answers<ScreenResponse>, Option<ScreenClosed>),
     /// Only while the guard is away and the tenant's policy is open.
     Unguarded(Events),
 }
@@ -88,8 +88,7 @@ impl Released {
             corrected,
         };
         let request = context.request(Screened::new(open, events));
-        // Boxed: see `parts::step`.
-        let screened = Box::pin(async { mesh.parts.guard().screen(request).await }).await?;
+        let screened = mesh.parts.screen(request).await?;
         Ok(Self::Screened(screened.into_inner(), None))
     }
 
@@ -137,7 +136,13 @@ struct Delivery {
 }
 
 impl Delivery {
-    fn begin(answer: Box<Answer>, log: Log, entry: &mut Entry, guarded: bool) -> (Events, Box<Self>) {
+    fn begin(
+        answer: Box<Answer>,
+        log: Log,
+        entry: &mut Entry,
+        guarded: bool,
+        whole: bool,
+    ) -> (Events, Box<Self>) {
         let Answer { source, started, fill, again, saved_nanousd } = *answer;
         let hit = started.cache.as_ref().and_then(|c| c.entry_id.clone());
         let delivery = Self {
@@ -155,7 +160,7 @@ impl Delivery {
                 capped: false,
             },
         };
-        (Events::new(source, entry.bill.progress(), entry.grant.take()), Box::new(delivery))
+        (Events::new(source, entry.bill.progress(), entry.grant.take(), whole), Box::new(delivery))
     }
 
     /// Passes an event on, to the client and into what is kept.
@@ -201,7 +206,8 @@ pub(crate) async fn deliver(
     outlet: &mut Outlet,
 ) -> Result<(), Status> {
     let progress = entry.bill.progress();
-    let (mut events, mut delivery) = Delivery::begin(answer, log, entry, !inspected.unguarded);
+    let (mut events, mut delivery) =
+        Delivery::begin(answer, log, entry, !inspected.unguarded, outlet.is_whole());
     let mut corrected = false;
 
     let closed = loop {
@@ -226,7 +232,8 @@ pub(crate) async fn deliver(
             return Err(invalid_output(&format!("{}, and no money is left to ask again", invalid.message)));
         };
         delivery.teller.log.retried(&invalid.message);
-        (events, corrected) = (Events::new(Source::Executor(stream), progress.clone(), grant), true);
+        events = Events::new(Source::Executor(stream), progress.clone(), grant, outlet.is_whole());
+        corrected = true;
     };
     let Delivery { fill, mut teller, entry_id, .. } = *delivery;
     if closed.verdict() == Verdict::Block {

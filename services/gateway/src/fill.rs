@@ -54,9 +54,9 @@ impl Fill {
         let messages = Arc::<Mutex<Messages>>::default();
         let open = FillRequest { kind: Some(Kind::Open(FillOpen { lease_id, tags: Vec::new() })) };
         let request = context.request(stream::iter([open]).chain(Reading(Arc::clone(&messages))));
-        let mut cache = parts.cache();
+        let filled = parts.fill(request);
         let answer = Box::pin(async move {
-            if let Err(status) = cache.fill(request).await {
+            if let Err(status) = filled.await {
                 tracing::debug!(code = ?status.code(), "a fill failed");
             }
         });

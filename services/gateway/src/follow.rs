@@ -8,17 +8,17 @@ use std::{
 
 use futures_util::{Stream as _, future::BoxFuture};
 use parking_lot::Mutex;
-use signalbox_mesh::error;
+use signalbox_mesh::{Answers, error};
 use signalbox_proto::{
     cache::v1::{Handover, Lease, LookupResponse, lookup_response},
     common::v1::{Delta, ErrorReason, GenerateEvent, delta::Content, generate_event::Kind},
     executor::v1::{DeliveredPrefix, ExecuteResponse},
 };
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 use crate::bill::Progress;
 
-type Asking = BoxFuture<'static, Result<Streaming<ExecuteResponse>, Status>>;
+type Asking = BoxFuture<'static, Result<Answers<ExecuteResponse>, Status>>;
 
 /// Asks a model oneself, from what was delivered.
 pub(crate) type TakeOver = Box<dyn FnOnce(Option<DeliveredPrefix>) -> Asking + Send>;
@@ -33,7 +33,7 @@ pub(crate) struct Turn {
 
 /// A follow under way.
 pub(crate) struct Following {
-    stream: Streaming<LookupResponse>,
+    stream: Answers<LookupResponse>,
     text: String,
     model: String,
     /// Whether there was output that a model cannot go on from.
@@ -44,7 +44,7 @@ pub(crate) struct Following {
 
 impl Following {
     /// Makes one that goes on by `take_over` when the leader fails.
-    pub(crate) fn new(stream: Streaming<LookupResponse>, take_over: TakeOver) -> Self {
+    pub(crate) fn new(stream: Answers<LookupResponse>, take_over: TakeOver) -> Self {
         Self {
             stream,
             text: String::new(),
@@ -61,7 +61,7 @@ impl Following {
         cx: &mut Context<'_>,
         progress: &Mutex<Progress>,
         out: &mut VecDeque<GenerateEvent>,
-    ) -> Poll<Option<Result<Option<Streaming<ExecuteResponse>>, Status>>> {
+    ) -> Poll<Option<Result<Option<Answers<ExecuteResponse>>, Status>>> {
         if let Some(asking) = &mut self.asking {
             return Poll::Ready(Some(ready!(asking.as_mut().poll(cx)).map(Some)));
         }

@@ -24,7 +24,8 @@ use signalbox_mesh::{Clock, RequestContext};
 use signalbox_proto::{
     common::v1::{Attempt, AttemptOutcome, GenerateEvent},
     executor::v1::ExecuteRequest,
-    metering::v1::{ExtendRequest, Reservation},
+    metering::v1::{ExtendRequest, ExtendResponse, Reservation},
+    paths,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -141,12 +142,12 @@ impl Grant {
         if reservation.id.is_empty() {
             return None;
         }
-        let (parts, context) = (mesh.parts.clone(), context.clone());
+        let (metering, context) = (mesh.parts.metering.clone(), context.clone());
         let limit_ms = mesh.config.load().steps.admit_ms;
         let metering = Box::new(move |request| -> Call {
-            let (mut metering, request) = (parts.metering(), context.request(request));
+            let extended = metering.unary(paths::EXTEND, context.request(request));
             Box::pin(async move {
-                let answer = parts::step("metering", limit_ms, metering.extend(request)).await?;
+                let answer: ExtendResponse = parts::step("metering", limit_ms, extended).await?;
                 Ok(answer.reservation.unwrap_or_default())
             })
         });

@@ -95,7 +95,7 @@ pub(crate) async fn inspect_with(
         judge_answer,
     });
     let limit_ms = mesh.config.load().steps.inspect_ms;
-    let inspected = parts::step("guard", limit_ms, mesh.parts.guard().inspect(request)).await;
+    let inspected = parts::step("guard", limit_ms, mesh.parts.inspect(request)).await;
     call.trail.ends(Step::Inspect);
     match inspected {
         Ok(answer) if answer.verdict() == Verdict::Block => Err(blocked(answer.blocked_by)),

@@ -80,7 +80,7 @@ pub(crate) async fn ask(
     let request = entry.bill.trail.within(Step::Execute, context).request(tokio_stream::once(request));
     let mut text = String::new();
     let asked = async {
-        let mut stream = mesh.parts.executor().execute(request).await?.into_inner();
+        let mut stream = mesh.parts.execute(request).await?.into_inner();
         while let Some(message) = stream.message().await? {
             match message.kind {
                 Some(execute_response::Kind::Event(event)) => {

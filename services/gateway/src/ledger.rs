@@ -153,7 +153,7 @@ impl Delivery {
     /// Sends a batch to metering; gives it back when metering is away.
     async fn settle(&self, batch: Vec<Settlement>) -> Result<(), Vec<Settlement>> {
         let request = RequestContext::background().request(SettleRequest { settlements: batch.clone() });
-        match self.parts.metering().settle(request).await {
+        match self.parts.settle(request).await {
             Ok(_) => Ok(()),
             // Metering keeps the good ones of such a batch and names the bad: sending it again would change nothing.
             Err(status) if status.code() == Code::InvalidArgument => {
@@ -170,7 +170,7 @@ impl Delivery {
     /// Tells the router what happened. Its statistics may miss a batch; money may not.
     async fn report(&self, reports: Vec<Report>) {
         let request = RequestContext::background().request(ReportRequest { reports });
-        if let Err(status) = self.parts.router().report(request).await {
+        if let Err(status) = self.parts.report(request).await {
             tracing::debug!(code = ?status.code(), "the router is away; reports are dropped");
         }
     }

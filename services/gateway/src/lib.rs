@@ -18,6 +18,7 @@ mod fill;
 mod follow;
 mod grant;
 mod inspect;
+mod joined;
 mod judge;
 mod later;
 mod lead;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use signalbox_mesh::{RequestContext, error};
+use signalbox_mesh::{Answers, RequestContext, error};
 use signalbox_proto::{
     cache::v1::{
         JudgeAnswer, JudgeQuestion, Lease, LookupRequest, LookupResponse, LookupResult, lookup_response,
@@ -11,7 +11,7 @@ use signalbox_proto::{
     metering::v1::Principal,
 };
 use tokio::time::Instant;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 use crate::{
     Mesh,
@@ -25,7 +25,7 @@ use crate::{
 /// What the cache knows.
 pub(crate) enum Known {
     /// An answer; its events follow in the stream. With a lease the model is to be asked as well, in the background.
-    Hit { stream: Streaming<LookupResponse>, cache: CacheInfo, saved_nanousd: i64, lease: Option<Lease> },
+    Hit { stream: Answers<LookupResponse>, cache: CacheInfo, saved_nanousd: i64, lease: Option<Lease> },
     /// Nothing; perhaps with the right to fill.
     Miss { cache: CacheInfo, lease: Option<Lease>, vector: Option<Vector> },
 }
@@ -137,8 +137,8 @@ async fn lookup(
 async fn first(
     mesh: &Mesh,
     request: tonic::Request<LookupRequest>,
-) -> Result<(LookupResult, Streaming<LookupResponse>), Status> {
-    let mut stream = mesh.parts.cache().lookup(request).await?.into_inner();
+) -> Result<(LookupResult, Answers<LookupResponse>), Status> {
+    let mut stream = mesh.parts.lookup(request).await?.into_inner();
     match stream.message().await? {
         Some(LookupResponse { kind: Some(lookup_response::Kind::Result(result)) }) => Ok((result, stream)),
         _ => Err(error::status(
@@ -150,7 +150,7 @@ async fn first(
     }
 }
 
-fn read(result: LookupResult, stream: Streaming<LookupResponse>) -> Said {
+fn read(result: LookupResult, stream: Answers<LookupResponse>) -> Said {
     let LookupResult { cache, lease, vector, saved_nanousd, judge_needed, .. } = result;
     let cache = cache.unwrap_or_default();
     match (cache.state(), judge_needed) {

@@ -93,6 +93,11 @@ impl Outlet {
         Arc::clone(&self.leading)
     }
 
+    /// Whether the answer leaves as a whole.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.sink, Sink::Whole(_))
+    }
+
     /// When the request came in.
     pub(crate) fn arrived(&self) -> Instant {
         self.arrived

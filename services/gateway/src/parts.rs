@@ -2,15 +2,25 @@
 
 use std::time::Duration;
 
-use signalbox_mesh::{Channel, error};
+use futures_util::Stream;
+use signalbox_mesh::{Answers, Called, Channel, error};
 use signalbox_proto::{
-    cache::v1::cache_service_client::CacheServiceClient, common::v1::ErrorReason,
-    executor::v1::executor_service_client::ExecutorServiceClient,
-    guard::v1::guard_service_client::GuardServiceClient,
-    metering::v1::metering_service_client::MeteringServiceClient,
-    router::v1::router_service_client::RouterServiceClient,
+    cache::v1::{
+        FillRequest, FillResponse, LookupRequest, LookupResponse, cache_service_client::CacheServiceClient,
+    },
+    common::v1::ErrorReason,
+    executor::v1::{ExecuteRequest, ExecuteResponse, executor_service_client::ExecutorServiceClient},
+    guard::v1::{InspectRequest, InspectResponse, ScreenRequest, ScreenResponse},
+    metering::v1::{
+        AdmitRequest, AdmitResponse, SettleRequest, SettleResponse,
+        metering_service_client::MeteringServiceClient,
+    },
+    paths,
+    router::v1::{
+        PlanRequest, PlanResponse, ReportRequest, ReportResponse, router_service_client::RouterServiceClient,
+    },
 };
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::measure;
 
@@ -29,11 +39,74 @@ pub struct Parts {
     pub metering: Channel,
 }
 
+/// Calls that each request makes, or a batch of them: as functions where the part stands in this process.
 impl Parts {
-    pub(crate) fn guard(&self) -> GuardServiceClient<Channel> {
-        signalbox_mesh::client!(GuardServiceClient, self.guard)
+    pub(crate) fn admit(
+        &self,
+        request: Request<AdmitRequest>,
+    ) -> impl Future<Output = Called<AdmitResponse>> + Send + use<> {
+        self.metering.unary(paths::ADMIT, request)
     }
 
+    pub(crate) fn inspect(
+        &self,
+        request: Request<InspectRequest>,
+    ) -> impl Future<Output = Called<InspectResponse>> + Send + use<> {
+        self.guard.unary(paths::INSPECT, request)
+    }
+
+    pub(crate) fn lookup(
+        &self,
+        request: Request<LookupRequest>,
+    ) -> impl Future<Output = Called<Answers<LookupResponse>>> + Send + use<> {
+        self.cache.server_streaming(paths::LOOKUP, request)
+    }
+
+    pub(crate) fn plan(
+        &self,
+        request: Request<PlanRequest>,
+    ) -> impl Future<Output = Called<PlanResponse>> + Send + use<> {
+        self.router.unary(paths::PLAN, request)
+    }
+
+    pub(crate) fn execute<S: Stream<Item = ExecuteRequest> + Send + 'static>(
+        &self,
+        request: Request<S>,
+    ) -> impl Future<Output = Called<Answers<ExecuteResponse>>> + Send + use<S> {
+        self.executor.streaming(paths::EXECUTE, request)
+    }
+
+    pub(crate) fn screen<S: Stream<Item = ScreenRequest> + Send + 'static>(
+        &self,
+        request: Request<S>,
+    ) -> impl Future<Output = Called<Answers<ScreenResponse>>> + Send + use<S> {
+        self.guard.streaming(paths::SCREEN, request)
+    }
+
+    pub(crate) fn fill<S: Stream<Item = FillRequest> + Send + 'static>(
+        &self,
+        request: Request<S>,
+    ) -> impl Future<Output = Called<FillResponse>> + Send + use<S> {
+        self.cache.client_streaming(paths::FILL, request)
+    }
+
+    pub(crate) fn settle(
+        &self,
+        request: Request<SettleRequest>,
+    ) -> impl Future<Output = Called<SettleResponse>> + Send + use<> {
+        self.metering.unary(paths::SETTLE, request)
+    }
+
+    pub(crate) fn report(
+        &self,
+        request: Request<ReportRequest>,
+    ) -> impl Future<Output = Called<ReportResponse>> + Send + use<> {
+        self.router.unary(paths::REPORT, request)
+    }
+}
+
+/// Clients of the other methods.
+impl Parts {
     pub(crate) fn cache(&self) -> CacheServiceClient<Channel> {
         signalbox_mesh::client!(CacheServiceClient, self.cache)
     }
@@ -52,20 +125,16 @@ impl Parts {
 }
 
 /// Bounds one step before the answer: a part that takes longer counts as away.
-pub(crate) fn step<T>(
+pub(crate) async fn step<T>(
     part: &'static str,
     limit_ms: u64,
     call: impl Future<Output = Result<Response<T>, Status>>,
-) -> impl Future<Output = Result<T, Status>> {
-    // Boxed: a client's call holds some 12 KiB, and would stay part of every open stream that is past this step.
-    let call = Box::pin(call);
-    async move {
-        let answer = match tokio::time::timeout(Duration::from_millis(limit_ms), call).await {
-            Ok(answer) => answer.map(Response::into_inner),
-            Err(_) => Err(away(part, &format!("{part} did not answer within {limit_ms} ms"))),
-        };
-        answer.inspect_err(|status| missed(part, status))
-    }
+) -> Result<T, Status> {
+    let answer = match tokio::time::timeout(Duration::from_millis(limit_ms), call).await {
+        Ok(answer) => answer.map(Response::into_inner),
+        Err(_) => Err(away(part, &format!("{part} did not answer within {limit_ms} ms"))),
+    };
+    answer.inspect_err(|status| missed(part, status))
 }
 
 /// The status for a part that is away.

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use signalbox_mesh::{RequestContext, error};
+use signalbox_mesh::{Answers, RequestContext, error};
 use signalbox_proto::{
     common::v1::{
         CacheInfo, CacheState, ChatRequest, ErrorReason, Notice, RateLimit, RouteInfo, Started, Vector,
         cache_policy, notice,
     },
-    executor::v1::{DeliveredPrefix, ExecuteRequest, PlannedTarget},
+    executor::v1::{DeliveredPrefix, ExecuteRequest, ExecuteResponse, PlannedTarget},
     gateway::v1::GenerateRequest,
     metering::v1::{AdmitRequest, LimitMetric, Principal, RateStatus, Settlement},
     router::v1::PlanRequest,
@@ -360,7 +360,7 @@ pub(crate) async fn plan(
         dry_run: false,
     });
     let limit_ms = mesh.config.load().steps.plan_ms;
-    let planned = parts::step("router", limit_ms, mesh.parts.router().plan(request)).await;
+    let planned = parts::step("router", limit_ms, mesh.parts.plan(request)).await;
     log.plan_us = micros(begun);
     call.trail.ends(Step::Plan);
     match planned {
@@ -402,7 +402,7 @@ pub(crate) async fn execute(
     plan: &Plan,
     delivered: Option<DeliveredPrefix>,
     grant: &mut Option<Box<Grant>>,
-) -> Result<tonic::Streaming<signalbox_proto::executor::v1::ExecuteResponse>, Status> {
+) -> Result<Answers<ExecuteResponse>, Status> {
     let policies = ask.call.request.policies.as_ref();
     let hedge = hedge(mesh, ask, plan, grant).await;
     let request = ExecuteRequest {
@@ -422,8 +422,7 @@ pub(crate) async fn execute(
     // From here on a dropped request may have cost something.
     let progress = &ask.progress;
     progress.lock().begin(first, mesh.clock.unix_ms());
-    // Boxed: see `parts::step`.
-    match Box::pin(async { mesh.parts.executor().execute(request).await }).await {
+    match mesh.parts.execute(request).await {
         Ok(stream) => Ok(stream.into_inner()),
         Err(status) => {
             parts::missed("executor", &status);

@@ -98,7 +98,7 @@ pub(crate) async fn feedback(
         tenant: principal.tenant,
         ..Report::default()
     };
-    mesh.parts.router().report(context.request(ReportRequest { reports: vec![report] })).await?;
+    mesh.parts.report(context.request(ReportRequest { reports: vec![report] })).await?;
     Ok(FeedbackResponse {})
 }
 
@@ -151,7 +151,7 @@ async fn embed_admitted(
         allowed_models: entry.principal.allowed_models.clone(),
         ..PlanRequest::default()
     });
-    let planned = mesh.parts.router().plan(planned).await;
+    let planned = mesh.parts.plan(planned).await;
     trail.ends(Step::Plan);
     let plan = match planned {
         Ok(plan) => plan.into_inner().candidates.into_iter().map(|c| c.target_id).collect(),

@@ -12,19 +12,21 @@ use std::{
 
 use futures_util::Stream;
 use parking_lot::Mutex;
+use signalbox_mesh::Answers;
 use signalbox_proto::{
     cache::v1::{LookupResponse, lookup_response},
     common::v1::GenerateEvent,
     executor::v1::{ExecuteResponse, execute_response},
     guard::v1::{ScreenEvents, ScreenOpen, ScreenRequest, screen_request},
 };
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use crate::{
     bell::Bell,
     bill::Progress,
     follow::Following,
     grant::{self, Grant},
+    joined,
 };
 
 /// Events that travel in one message at most; the contract's bound is 256.
@@ -33,9 +35,9 @@ const BATCH: usize = 32;
 /// Where an answer comes from.
 pub(crate) enum Source {
     /// A provider's, by the executor.
-    Executor(Streaming<ExecuteResponse>),
+    Executor(Answers<ExecuteResponse>),
     /// An earlier one's, by the cache.
-    Cache(Streaming<LookupResponse>),
+    Cache(Answers<LookupResponse>),
     /// One that is being given to somebody else right now, by the cache.
     Follow(Box<Following>),
 }
@@ -48,6 +50,7 @@ impl Source {
         progress: &Mutex<Progress>,
         grant: &mut Option<Box<Grant>>,
         out: &mut VecDeque<GenerateEvent>,
+        join: bool,
     ) -> Poll<Option<Result<(), Status>>> {
         match self {
             Self::Executor(stream) => match ready!(Pin::new(stream).poll_next(cx)) {
@@ -56,9 +59,12 @@ impl Source {
                     if let Some(grant) = grant {
                         grant.note(&event);
                     }
-                    out.push_back(event);
+                    let event = if join { joined::append(out.back_mut(), event) } else { Some(event) };
+                    out.extend(event);
                 }
-                Some(Ok(ExecuteResponse { kind: Some(execute_response::Kind::Attempt(attempt)) })) => {
+                Some(Ok(ExecuteResponse {
+                    kind: Some(execute_response::Kind::Attempt(attempt)), ..
+                })) => {
                     if let Some(grant) = grant {
                         grant.ended(&attempt);
                     }
@@ -109,6 +115,8 @@ pub(crate) struct Events {
     progress: Arc<Mutex<Progress>>,
     purse: Arc<Mutex<Purse>>,
     ready: VecDeque<GenerateEvent>,
+    /// Pieces that are there at once become one: the answer is read as a whole.
+    join: bool,
     /// For the source.
     bell: Bell,
     /// The source had nothing, and has not rung since.
@@ -117,10 +125,15 @@ pub(crate) struct Events {
 
 impl Events {
     /// Makes the stream.
-    pub(crate) fn new(source: Source, progress: Arc<Mutex<Progress>>, grant: Option<Box<Grant>>) -> Self {
+    pub(crate) fn new(
+        source: Source,
+        progress: Arc<Mutex<Progress>>,
+        grant: Option<Box<Grant>>,
+        join: bool,
+    ) -> Self {
         let (source, bell) = (Some(source), Bell::new());
         let purse = Arc::new(Mutex::new(Purse { grant, closed: false }));
-        Self { source, progress, purse, ready: VecDeque::new(), bell, waits: false }
+        Self { source, progress, purse, ready: VecDeque::new(), join, bell, waits: false }
     }
 
     /// The money that it runs on.
@@ -142,7 +155,9 @@ impl Events {
             && !self.waits
         {
             let polled = match grant::poll(&mut purse.grant, cx) {
-                Poll::Ready(Ok(())) => source.poll(cx, &self.progress, &mut purse.grant, &mut self.ready),
+                Poll::Ready(Ok(())) => {
+                    source.poll(cx, &self.progress, &mut purse.grant, &mut self.ready, self.join)
+                }
                 Poll::Ready(Err(status)) => {
                     self.ready.extend(grant::end(&purse.grant, &self.progress, status));
                     self.source = None;

@@ -145,7 +145,7 @@ impl Shadow {
         &self,
         request: tonic::Request<impl tokio_stream::Stream<Item = ExecuteRequest> + Send + 'static>,
     ) -> Result<(), Status> {
-        let mut stream = match self.mesh.parts.executor().execute(request).await {
+        let mut stream = match self.mesh.parts.execute(request).await {
             Ok(stream) => stream.into_inner(),
             Err(status) => {
                 // A deadline that strikes here struck while the provider was being asked.

@@ -29,7 +29,10 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use signalbox_config::{Live, Next, Ready, Shared};
 use signalbox_embed::Embedder;
 use signalbox_mesh::{Environment, Part};
-use signalbox_proto::guard::v1::guard_service_server::GuardServiceServer;
+use signalbox_proto::{
+    guard::v1::guard_service_server::{GuardService, GuardServiceServer},
+    paths,
+};
 
 pub use crate::{
     classifier::ClassifierConfig,
@@ -92,7 +95,10 @@ pub async fn build(
         clock: environment.clock,
         tiers: tiers::Tiers { embedder, classifier },
     };
-    Ok(Part::new(signalbox_mesh::server!(GuardServiceServer, service::Guard(Arc::new(core)))))
+    let guard = Arc::new(service::Guard(Arc::new(core)));
+    let part = Part::new(signalbox_mesh::server!(GuardServiceServer, from Arc::clone(&guard)));
+    let part = signalbox_mesh::method!(part, paths::INSPECT, guard, GuardService::inspect);
+    Ok(signalbox_mesh::method!(part, paths::SCREEN, guard, GuardService::screen, stream))
 }
 
 /// Compiles policies, and checks that what tenants and policies name is there.

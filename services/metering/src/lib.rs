@@ -65,9 +65,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use signalbox_catalog::Book;
 use signalbox_config::{Live, Ready, Redis, Secret, Shared};
 use signalbox_mesh::{Environment, Part, Random, Shutdown};
-use signalbox_proto::metering::v1::{
-    AdmitRequest, AdmitResponse, SettleRequest, SettleResponse,
-    metering_service_server::{MeteringService, MeteringServiceServer},
+use signalbox_proto::{
+    metering::v1::{
+        AdmitRequest, AdmitResponse, SettleRequest, SettleResponse,
+        metering_service_server::{MeteringService, MeteringServiceServer},
+    },
+    paths,
 };
 use tonic::{Request, Status};
 
@@ -216,8 +219,11 @@ pub async fn open(shared: Live<Shared>, config: Config, environment: Environment
     let server = MeteringServiceServer::from_arc(Arc::clone(&service))
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX);
-    let part =
-        Part::new(server).with_shutdown(shutdown).on_drain(move || async move { backend.close().await });
+    let part = Part::new(server).with_shutdown(shutdown);
+    let part = signalbox_mesh::method!(part, paths::ADMIT, service, MeteringService::admit);
+    let part = signalbox_mesh::method!(part, paths::EXTEND, service, MeteringService::extend);
+    let part = signalbox_mesh::method!(part, paths::SETTLE, service, MeteringService::settle);
+    let part = part.on_drain(move || async move { backend.close().await });
     Ok(Metering { part, violations, library: Library(service) })
 }
 

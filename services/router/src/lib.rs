@@ -31,7 +31,10 @@ use std::sync::Arc;
 use signalbox_config::{Live, Shared};
 use signalbox_embed::Embedder;
 use signalbox_mesh::{Environment, Part, Shutdown};
-use signalbox_proto::router::v1::router_service_server::RouterServiceServer;
+use signalbox_proto::{
+    paths,
+    router::v1::router_service_server::{RouterService, RouterServiceServer},
+};
 
 pub use crate::{
     config::{Balance, Config, Latency, Policy, Rule, SECTION, StickTo, Way},
@@ -65,18 +68,20 @@ pub async fn build(
         }
         None => (Arc::default(), Arc::new(learned::Learned::new(random))),
     };
-    let router = service::Router::new(
+    let router = Arc::new(service::Router::new(
         setup.clone(),
         Arc::clone(&recent),
         (stats, learned),
         embedder,
         environment.clock,
-    );
+    ));
     shared.join(move |next| {
         let (setup, recent) = (setup.clone(), Arc::clone(&recent));
         async move { follow::check(&setup, &recent, &next) }
     });
-    Ok(Part::new(signalbox_mesh::server!(RouterServiceServer, router)).with_shutdown(shutdown))
+    let part = Part::new(signalbox_mesh::server!(RouterServiceServer, from Arc::clone(&router)));
+    let part = signalbox_mesh::method!(part, paths::PLAN, router, RouterService::plan);
+    Ok(signalbox_mesh::method!(part, paths::REPORT, router, RouterService::report).with_shutdown(shutdown))
 }
 
 /// Checks a configuration as [`build`] does.

@@ -1,8 +1,10 @@
 //! The channel to a service, which stands in this process or in others; who holds one cannot tell.
 
+mod calls;
 mod census;
 mod connection;
 mod connector;
+mod direct;
 mod endpoint;
 mod outbound;
 mod peak;
@@ -23,8 +25,12 @@ use tonic::{Status, body::Body, codegen::StdError};
 use tonic_health::pb::health_server::HealthServer;
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
-pub use self::connector::{Connector, Io};
+pub use self::{
+    calls::{Answers, Called, Sent},
+    connector::{Connector, Io},
+};
 use self::{
+    direct::Direct,
     outbound::{Decodes, Outbound, Outgoing, Shared},
     peers::Peers,
     remote::Remote,
@@ -43,6 +49,8 @@ pub struct Channel {
     shared: Arc<Shared>,
     /// Whoever calls decodes the answers itself, at once.
     decodes: bool,
+    /// Where the part stands in this process.
+    direct: Option<Arc<Direct>>,
 }
 
 impl Channel {
@@ -58,8 +66,10 @@ impl Channel {
         let shared =
             server::Shared::new(&config.server, ContextTrust::Mesh, true, random, CancellationToken::new());
         let inbound = Inbound::new(Dispatch::new(services, None, None), shared);
+        let direct = Direct { methods: part.methods.clone(), server: inbound.shared() };
         let transport = ServiceExt::<Request<Outgoing>>::map_err(inbound, |never: Infallible| match never {});
-        Self::over(transport, Shared::new(part.label(), &config.client, true))
+        let channel = Self::over(transport, Shared::new(part.label(), &config.client, true));
+        Self { direct: Some(Arc::new(direct)), ..channel }
     }
 
     /// Makes the channel to a service in other processes, at one or more fixed addresses (`host:port`, or `http://host:port`;
@@ -110,7 +120,7 @@ impl Channel {
     {
         let shared = Arc::new(shared);
         let service = BoxCloneSyncService::new(Outbound::new(transport, Arc::clone(&shared)));
-        Self { service, shared, decodes: false }
+        Self { service, shared, decodes: false, direct: None }
     }
 
     /// The same channel for a generated client, as [`client!`](crate::client) makes it: messages of a service in this process

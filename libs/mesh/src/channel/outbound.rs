@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use signalbox_proto::codec::handed_over;
@@ -33,7 +33,7 @@ use crate::{
 /// What all calls over one channel share.
 pub(crate) struct Shared {
     pub(crate) label: String,
-    limits: Limits,
+    pub(crate) limits: Limits,
     max_message_bytes: usize,
     in_process: bool,
     pub(crate) in_flight: AtomicUsize,
@@ -76,12 +76,20 @@ impl Shared {
 pub(crate) struct Decodes;
 
 /// An open call, until it is dropped.
-struct InFlight(Arc<Shared>);
+pub(crate) struct InFlight(Arc<Shared>);
 
 impl InFlight {
-    fn begin(shared: &Arc<Shared>) -> Self {
+    pub(crate) fn begin(shared: &Arc<Shared>) -> Self {
         shared.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(shared))
+    }
+
+    pub(crate) fn lapsed(&self, lapse: Lapse) -> Status {
+        self.0.lapsed(lapse)
+    }
+
+    pub(crate) fn max_message_bytes(&self) -> usize {
+        self.0.max_message_bytes
     }
 }
 
@@ -103,25 +111,32 @@ pub(crate) struct Speech {
 }
 
 impl Speech {
-    fn leave(&self) {
+    pub(crate) fn begin(begin: Instant) -> Arc<Self> {
+        let (closed, left) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { begin, closed, left, speaker: AtomicWaker::new() })
+    }
+
+    pub(crate) fn leave(&self) {
         if self.closed.load(Ordering::Relaxed) == 0 {
             self.left.store(true, Ordering::Release);
             self.speaker.wake();
         }
     }
 
-    fn has_left(&self) -> bool {
+    /// Whether the caller has left; wakes the task that asks when it does.
+    pub(crate) fn has_left(&self, cx: &Context<'_>) -> bool {
+        self.speaker.register(cx.waker());
         self.left.load(Ordering::Acquire)
     }
 
-    fn close(&self) {
+    pub(crate) fn close(&self) {
         if self.closed.load(Ordering::Relaxed) == 0 {
             let micros = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
             self.closed.store(micros + 1, Ordering::Relaxed);
         }
     }
 
-    fn closed(&self) -> Option<Instant> {
+    pub(crate) fn closed(&self) -> Option<Instant> {
         let micros = self.closed.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.begin + Duration::from_micros(micros))
     }
@@ -137,13 +152,7 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// One whose caller is not asked when it had said everything.
     pub(crate) fn unheard(body: Body) -> Self {
-        let speech = Speech {
-            begin: Instant::now(),
-            closed: AtomicU64::new(0),
-            left: AtomicBool::new(false),
-            speaker: AtomicWaker::new(),
-        };
-        Self { body, speech: Arc::new(speech) }
+        Self { body, speech: Speech::begin(Instant::now()) }
     }
 }
 
@@ -156,11 +165,8 @@ impl HttpBody for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let mut polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_pending() {
-            self.speech.speaker.register(cx.waker());
-            if self.speech.has_left() {
-                polled = Poll::Ready(Some(Err(error::cancelled("the caller left"))));
-            }
+        if polled.is_pending() && self.speech.has_left(cx) {
+            polled = Poll::Ready(Some(Err(error::cancelled("the caller left"))));
         }
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.speech.close();
@@ -213,18 +219,16 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Calling<S::Future> {
         let shared = &self.shared;
         let begin = Instant::now();
-        let deadline = bring_context(&mut request, begin);
+        let known = request.extensions_mut().remove::<RequestContext>();
+        let context = bring_context(request.headers(), known, begin);
+        let deadline = context.deadline();
+        request.extensions_mut().insert(context);
         let limits = request.extensions_mut().remove::<Limits>().unwrap_or(shared.limits);
         let patience = Patience::new(begin, deadline, limits);
         let decodes = request.extensions_mut().remove::<Decodes>().is_some();
         let handed_over = if decodes && shared.in_process { shared.max_message_bytes } else { 0 };
 
-        let speech = Arc::new(Speech {
-            begin,
-            closed: AtomicU64::new(0),
-            left: AtomicBool::new(false),
-            speaker: AtomicWaker::new(),
-        });
+        let speech = Speech::begin(begin);
         let answering = (!patience.has_ended(begin)).then(|| {
             let speech = Arc::clone(&speech);
             self.transport.call(request.map(|body| Outgoing { body, speech }))
@@ -234,20 +238,18 @@ where
     }
 }
 
-/// Makes sure that the request carries a context, with the nearest of all deadlines in it.
-fn bring_context(request: &mut Request<Body>, now: Instant) -> Option<Instant> {
-    let asked = timeout::read(request.headers()).map(|left| now + left);
-    let context = match request.extensions_mut().remove::<RequestContext>() {
-        Some(context) => context,
-        None => RequestContext::read(request.headers(), || now),
-    };
-    let context = match asked {
+/// The context that a request carries, or its metadata, with the nearest of all deadlines in it.
+pub(crate) fn bring_context(
+    headers: &HeaderMap,
+    known: Option<RequestContext>,
+    now: Instant,
+) -> RequestContext {
+    let asked = timeout::read(headers).map(|left| now + left);
+    let context = known.unwrap_or_else(|| RequestContext::read(headers, || now));
+    match asked {
         Some(asked) => context.with_deadline_before(asked),
         None => context,
-    };
-    let deadline = context.deadline();
-    request.extensions_mut().insert(context);
-    deadline
+    }
 }
 
 pin_project! {
@@ -314,7 +316,7 @@ where
     }
 }
 
-fn too_late() -> Status {
+pub(crate) fn too_late() -> Status {
     error::deadline_exceeded("the deadline had passed before the call was begun")
 }
 

@@ -99,9 +99,14 @@ impl Shared {
                 RequestContext::read(&parts.headers, Instant::now)
             }
         };
-        context.set_trace(match context.trace() {
+        self.trace(&mut context);
+        context
+    }
+
+    fn trace(&self, context: &mut RequestContext) {
+        let trace = match context.trace() {
             // Within a process the caller's span is this one already.
-            Some(trace) if self.in_process => trace.clone(),
+            Some(_) if self.in_process => return,
             Some(trace) => trace.child(&self.random),
             None => {
                 let mut trace = TraceContext::root(&self.random, false);
@@ -110,8 +115,20 @@ impl Shared {
                 trace.set_sampled(begins && signalbox_telemetry::trace::samples(trace.trace_id()));
                 trace
             }
-        });
-        context
+        };
+        context.set_trace(trace);
+    }
+
+    /// Lets in a call of this process that is none of gRPC's: what holds its place, to its end.
+    ///
+    /// # Errors
+    /// So many calls are being served as may be.
+    pub(crate) fn enter(self: &Arc<Self>, path: &str, context: &mut RequestContext) -> Result<Rest, Status> {
+        let permit = self.admit().ok_or_else(|| overloaded(self.concurrency))?;
+        self.trace(context);
+        let span = span(path, context, true);
+        let (grpc, manner) = (true, refusal::grpc as Manner);
+        Ok(Rest { span, grpc, manner, _permit: Some(permit), began: Instant::now(), told: None })
     }
 }
 
@@ -144,6 +161,10 @@ impl Inbound {
         Self { dispatch, shared: Arc::new(shared) }
     }
 
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     pub(crate) fn serve<B>(&self, request: Request<B>) -> Serving
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
@@ -172,7 +193,7 @@ impl Inbound {
         if deadline.is_some_and(|_| patience.has_ended(Instant::now())) {
             return Serving::refused(manner, &deadline_passed());
         }
-        let span = span(&parts, &context, shared.in_process);
+        let span = span(parts.uri.path(), &context, shared.in_process);
         let told = if shared.in_process || own { None } else { Told::of(&parts, &context, grpc) };
         parts.extensions.insert(context);
 
@@ -210,14 +231,14 @@ where
 
 /// Costs a branch when nobody listens. Within a process the caller's span is around this one already and says the same, so
 /// that a second one is only for who looks for details.
-fn span(parts: &Parts, context: &RequestContext, in_process: bool) -> Span {
-    if in_process && !Span::current().is_none() {
-        return tracing::debug_span!(target: "signalbox::call", "call", method = parts.uri.path());
+fn span(path: &str, context: &RequestContext, in_process: bool) -> Span {
+    if in_process && tracing::dispatcher::get_default(|lines| lines.current_span().id().is_some()) {
+        return tracing::debug_span!(target: "signalbox::call", "call", method = path);
     }
     tracing::info_span!(
         target: "signalbox::call",
         "call",
-        method = parts.uri.path(),
+        method = path,
         request_id = context.request_id(),
         tenant = context.tenant(),
         trace = context.trace().map(tracing::field::display),
@@ -225,7 +246,7 @@ fn span(parts: &Parts, context: &RequestContext, in_process: bool) -> Span {
 }
 
 /// Runs a piece of a handler within its span; `None` when it panicked.
-fn guarded<T>(span: &Span, run: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn guarded<T>(span: &Span, run: impl FnOnce() -> T) -> Option<T> {
     // What a panic leaves behind is never used again: the handler's future or stream is dropped.
     match span.in_scope(|| catch_unwind(AssertUnwindSafe(run))) {
         Ok(value) => Some(value),
@@ -237,8 +258,8 @@ fn guarded<T>(span: &Span, run: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// What lasts from the headers of an answer to its end.
-struct Rest {
-    span: Span,
+pub(crate) struct Rest {
+    pub(crate) span: Span,
     grpc: bool,
     manner: Manner,
     /// None for our own services under overload.
@@ -404,6 +425,6 @@ fn deadline_passed() -> Status {
     error::deadline_exceeded("the caller's deadline passed")
 }
 
-fn panicked() -> Status {
+pub(crate) fn panicked() -> Status {
     error::internal("the handler of this call failed; the server goes on")
 }

@@ -26,7 +26,7 @@ use tonic_reflection::pb::v1::server_reflection_server::SERVICE_NAME as REFLECTI
 pub use self::refusal::Manner;
 pub(crate) use self::{
     dispatch::Dispatch,
-    inbound::{Inbound, Shared},
+    inbound::{Inbound, Rest, Shared, guarded, panicked},
 };
 use crate::{
     Environment, HealthHandle, Part, Random, ServerConfig, health::Health, part::Handler, tls::Acceptor,

@@ -53,7 +53,7 @@ on_both! {
         context.set_trace(trace.clone());
         let status = world.client().inspect(context.request(InspectRequest::default())).await.unwrap_err();
         // Within a process there is no hop: the caller's span goes on.
-        let parent = if topology == Topology::Local { 0 } else { trace.span_id() };
+        let parent = if topology.is_in_process() { 0 } else { trace.span_id() };
         let expected = format!("0199-7|acme|key-1|Some(3)|{:032x}|{parent:016x}", trace.trace_id());
         assert_eq!(status.message(), expected);
     }
@@ -76,7 +76,7 @@ on_both! {
         assert_eq!(fields[..3], ["0199-7", "acme", "key-1"]);
         assert_eq!(fields[4], format!("{:032x}", trace.trace_id()));
         assert_ne!(fields[5], format!("{:016x}", trace.span_id()), "the parent is the hop between");
-        let has_hops = topology != Topology::Local;
+        let has_hops = !topology.is_in_process();
         assert_eq!(fields[5] != "0000000000000000", has_hops, "within a process there is none");
     }
 
@@ -135,7 +135,7 @@ async fn a_public_listener_believes_nobody_about_the_context_but_keeps_trace_and
 
 #[tokio::test(start_paused = true)]
 async fn a_closed_request_stream_reaches_the_handler_on_both() {
-    for topology in [Topology::Local, Topology::Remote] {
+    for topology in [Topology::Local, Topology::Direct, Topology::Remote] {
         let world = World::new(topology, Scripted::default());
         let answer = world.client().screen(stream::iter([ask(), ask()])).await.unwrap().into_inner();
         assert_eq!(answer.count().await, 2);

@@ -9,7 +9,7 @@ use signalbox_proto::guard::v1::{
 
 use crate::{
     scripted::{Scripted, ask, number, said},
-    world::{Topology, World, on_both},
+    world::{World, on_both},
 };
 
 /// A service that answers with these bytes.
@@ -45,7 +45,7 @@ on_both! {
         let world = World::new(topology, sealed(&seal));
         let answer = world.client().inspect(InspectRequest::default()).await.unwrap().into_inner();
         assert_eq!(answer.seal, seal);
-        assert_eq!(answer.seal.as_ptr() == seal.as_ptr(), topology == Topology::Local);
+        assert_eq!(answer.seal.as_ptr() == seal.as_ptr(), topology.is_in_process());
     }
 
     async fn each_message_of_a_stream_is_copied_only_between_processes(topology) {
@@ -54,7 +54,7 @@ on_both! {
         let requests = stream::iter([open(&seal), ask(), open(&seal)]);
         let answers = world.client().screen(requests).await.unwrap().into_inner();
         let numbers: Vec<u32> = answers.map(|answer| number(&answer.unwrap())).collect().await;
-        let same = if topology == Topology::Local { 1 } else { 2 };
+        let same = if topology.is_in_process() { 1 } else { 2 };
         assert_eq!(numbers, [same, 3, same]);
     }
 

@@ -3,19 +3,22 @@
 use std::{future::ready, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _, stream};
-use signalbox_mesh::{Part, server};
+use signalbox_mesh::{Part, method, server};
 use signalbox_proto::guard::v1::{
     InspectRequest, InspectResponse, ListDetectorsRequest, ListDetectorsResponse, ScreenClosed, ScreenEvents,
     ScreenRequest, ScreenResponse,
     guard_service_server::{GuardService, GuardServiceServer},
     screen_request, screen_response,
 };
+use signalbox_proto::paths;
 use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<InspectResponse>, Status>> + Send>>;
 pub(crate) type Screened = Pin<Box<dyn Stream<Item = Result<ScreenResponse, Status>> + Send>>;
 type Inspecting = dyn Fn(Request<InspectRequest>) -> Answer + Send + Sync;
 type Screening = dyn Fn(Request<Streaming<ScreenRequest>>) -> Result<Screened, Status> + Send + Sync;
+
+pub(crate) const LIST: &str = "/signalbox.guard.v1.GuardService/ListDetectors";
 
 /// The service; by default `Inspect` succeeds and `Screen` answers each message with one.
 #[derive(Clone)]
@@ -61,6 +64,15 @@ impl Scripted {
 
     pub(crate) fn part(self) -> Part {
         Part::new(server!(GuardServiceServer, self))
+    }
+
+    /// A part whose methods are called as functions within the process.
+    pub(crate) fn direct(self) -> Part {
+        let script = Arc::new(self);
+        let part = Part::new(server!(GuardServiceServer, from Arc::clone(&script)));
+        let part = method!(part, paths::INSPECT, script, GuardService::inspect);
+        let part = method!(part, LIST, script, GuardService::list_detectors);
+        method!(part, paths::SCREEN, script, GuardService::screen, stream)
     }
 }
 

@@ -10,16 +10,23 @@ use std::{
 };
 
 use signalbox_mesh::{
-    CancellationToken, Channel, Config, Connector, ContextTrust, Environment, ManualClock, Part, ServeError,
-    Server, client,
+    Answers, Called, CancellationToken, Channel, Config, Connector, ContextTrust, Environment, ManualClock,
+    Part, ServeError, Server,
 };
-use signalbox_proto::guard::v1::guard_service_client::GuardServiceClient;
+use signalbox_proto::{
+    guard::v1::{
+        InspectRequest, InspectResponse, ListDetectorsRequest, ListDetectorsResponse, ScreenRequest,
+        ScreenResponse,
+    },
+    paths,
+};
 use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{IntoRequest, IntoStreamingRequest};
 
-use crate::scripted::Scripted;
+use crate::scripted::{LIST, Scripted};
 
-/// Runs a test body once in each topology, with time standing still.
+/// Runs a test body once in each topology, and within a process with gRPC and without, with time standing still.
 macro_rules! on_both {
     ($(async fn $name:ident($topology:ident) $body:block)+) => {
         $(mod $name {
@@ -29,6 +36,11 @@ macro_rules! on_both {
             #[tokio::test(start_paused = true)]
             async fn local() {
                 run(crate::world::Topology::Local).await;
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn direct() {
+                run(crate::world::Topology::Direct).await;
             }
 
             #[tokio::test(start_paused = true)]
@@ -42,8 +54,45 @@ pub(crate) use on_both;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Topology {
+    /// In process, over gRPC.
     Local,
+    /// In process, as functions.
+    Direct,
+    /// Over HTTP/2.
     Remote,
+}
+
+impl Topology {
+    pub(crate) fn is_in_process(self) -> bool {
+        self != Self::Remote
+    }
+}
+
+/// A client whose calls choose their way themselves.
+#[derive(Clone)]
+pub(crate) struct Client(Channel);
+
+impl Client {
+    pub(crate) async fn inspect(
+        &mut self,
+        request: impl IntoRequest<InspectRequest>,
+    ) -> Called<InspectResponse> {
+        self.0.unary(paths::INSPECT, request.into_request()).await
+    }
+
+    pub(crate) async fn screen(
+        &mut self,
+        request: impl IntoStreamingRequest<Message = ScreenRequest>,
+    ) -> Called<Answers<ScreenResponse>> {
+        self.0.streaming(paths::SCREEN, request.into_streaming_request()).await
+    }
+
+    pub(crate) async fn list_detectors(
+        &mut self,
+        request: impl IntoRequest<ListDetectorsRequest>,
+    ) -> Called<ListDetectorsResponse> {
+        self.0.unary(LIST, request.into_request()).await
+    }
 }
 
 pub(crate) fn environment() -> Environment {
@@ -118,8 +167,9 @@ impl World {
     }
 
     pub(crate) fn with(topology: Topology, config: &Config, scripted: Scripted) -> Self {
-        let (part, environment) = (scripted.part(), environment());
-        if topology == Topology::Local {
+        let part = if topology == Topology::Direct { scripted.direct() } else { scripted.part() };
+        let environment = environment();
+        if topology.is_in_process() {
             let channel = Channel::local(&part, config, &environment);
             return Self { channel, _serving: None, _part: Some(part) };
         }
@@ -130,8 +180,8 @@ impl World {
         Self { channel, _serving: Some(serving), _part: None }
     }
 
-    pub(crate) fn client(&self) -> GuardServiceClient<Channel> {
-        client!(GuardServiceClient, self.channel)
+    pub(crate) fn client(&self) -> Client {
+        Client(self.channel.clone())
     }
 }
 
