@@ -7,6 +7,8 @@
 
 /// Words of 64 bits per sketch.
 pub(super) const WORDS: usize = 4;
+/// By how much bytes may turn the cosine of two vectors: bits are of the bytes.
+const ROUNDING: f32 = 0.002;
 /// Vectors shorter than this are measured all.
 const LEAST_WIDTH: usize = 64;
 
@@ -69,7 +71,7 @@ pub(super) fn sketch(vector: &Quantised) -> Option<[u64; WORDS]> {
 /// How many bits may differ between vectors of at least that cosine.
 pub(super) fn most_differing(cosine: f32) -> u32 {
     let bits = (64 * WORDS) as f64;
-    let p = f64::from(cosine.clamp(-1.0, 1.0)).acos() / std::f64::consts::PI;
+    let p = f64::from((cosine - ROUNDING).clamp(-1.0, 1.0)).acos() / std::f64::consts::PI;
     let most = bits * p + 5.0 * (bits * p * (1.0 - p)).sqrt() + 1.0;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and some hundred")]
     let most = most as u32;
