@@ -6,7 +6,7 @@
 
 Load: wrk, 16 connections, a short prompt that is new every time, an upstream without latency that answers in 16 chunks. CPU is
 that of the whole process tree of the gateway, divided by answers; the upstream and wrk are not counted. Peers run with
-their defaults; Signalbox with ledger, guard's pattern tier and exact cache on, the semantic tier off.
+their defaults; Signalbox with keys, budgets, ledger, guard's pattern tier and exact cache on, the semantic tier off.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import contextlib
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -24,8 +25,11 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = pathlib.Path(os.environ.get("SIGNALBOX_CACHE") or pathlib.Path.home() / ".cache/signalbox")
-LITELLM = "litellm[proxy]==1.110.2"
-PORTKEY = "@portkey-ai/gateway@1.15.2"
+# Of 1.110.2 the extra `proxy` could not be installed: the package litellm-proxy that it asks for was not found.
+LITELLM_VERSION = "1.106.12"
+PORTKEY_VERSION = "1.15.2"
+TENANT = "bench"
+NO_KEY = "none-is-needed"
 TICKS = os.sysconf("SC_CLK_TCK")
 SERVICES = ("guard", "cache", "router", "executor", "metering")
 
@@ -35,7 +39,7 @@ function setup(t) t:set("id", thread); thread = thread + 1 end
 local count = 0
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
-wrk.headers["authorization"] = "Bearer none-is-needed"
+wrk.headers["authorization"] = "Bearer %(key)s"
 %(headers)s
 request = function()
   count = count + 1
@@ -84,7 +88,7 @@ class World:
 
     def __init__(self, arguments, folder):
         self.bin, self.folder, self.log = arguments.bin, folder, open(folder / "log", "wb")
-        self.running = []
+        self.running, self.admin = [], f"sb_admin_{secrets.token_hex(16)}"
         self.upstream = free_port()
         self.start([self.bin / "signalbox", "provider-sim", "--listen", f"127.0.0.1:{self.upstream}"])
         self.wait(self.upstream)
@@ -119,15 +123,33 @@ def config(world) -> str:
     return (
         f'[models."sim-bench"]\ntargets = [{{ base_url = "http://127.0.0.1:{world.upstream}/v1", model = "sim-bench", '
         'provider = "sim", price = { input_usd_per_mtok = "1", output_usd_per_mtok = "2" } }]\n'
+        f'[tenants.{TENANT}]\nbudgets = [{{ limit_usd = "1000000", period = "total" }}]\n'
         "[cache.semantic]\nenabled = false\n[guard]\nlearned = false\n"
     )
+
+
+def key(world, port) -> str:
+    """Makes a key of the tenant that has a budget."""
+    world.wait(port)
+    command = [world.bin / "signalbox", "keys", "create", "--server", f"http://127.0.0.1:{port}", "--tenant", TENANT]
+    command += ["--name", "bench-peers", "--json"]
+    made = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True, env=environment(world))
+    found = re.search(r"sb_\w+_\w+", made.stdout)
+    if not found:
+        raise RuntimeError("no key was made")
+    return found[0]
+
+
+def environment(world):
+    return {**os.environ, "SIGNALBOX_ADMIN_KEY": world.admin, "SIGNALBOX_KEY": world.admin}
 
 
 def signalbox(world, port):
     path = world.folder / "one.toml"
     path.write_text(config(world))
     command = [world.bin / "signalbox", "up", "--config", path, "--listen", f"127.0.0.1:{port}", "--data-dir", "one"]
-    return [world.start(command)], "sim-bench", ""
+    pids = [world.start(command, env=environment(world))]
+    return pids, "sim-bench", "", key(world, port)
 
 
 def six(world, port):
@@ -136,63 +158,67 @@ def six(world, port):
     for name in SERVICES:
         at = free_port()
         command = [world.bin / f"signalbox-{name}", "--config", path, "--listen", f"127.0.0.1:{at}"]
-        pids.append(world.start([*command, "--data-dir", name]))
+        pids.append(world.start([*command, "--data-dir", name], env=environment(world)))
         world.wait(at)
         peers += f'{name} = ["http://127.0.0.1:{at}"]\n'
     (world.folder / "gateway.toml").write_text(config(world) + peers)
     command = [world.bin / "signalbox-gateway", "--config", world.folder / "gateway.toml", "--data-dir", "gateway"]
-    pids.append(world.start([*command, "--listen", f"127.0.0.1:{port}"]))
-    return pids, "sim-bench", ""
+    pids.append(world.start([*command, "--listen", f"127.0.0.1:{port}"], env=environment(world)))
+    return pids, "sim-bench", "", key(world, port)
 
 
 def hyper(world, port):
     command = [world.bin / "examples/reverse_proxy", f"127.0.0.1:{port}", f"127.0.0.1:{world.upstream}"]
-    return [world.start(command)], "sim-bench", ""
+    return [world.start(command)], "sim-bench", "", NO_KEY
 
 
 def litellm(world, port):
     venv = CACHE / "peers/litellm"
     if not (venv / "bin/litellm").exists():
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        subprocess.run([venv / "bin/pip", "install", "--quiet", LITELLM], check=True)
+        subprocess.run([venv / "bin/pip", "install", "--quiet", f"litellm[proxy]=={LITELLM_VERSION}"], check=True)
     (world.folder / "litellm.yaml").write_text(
         "model_list:\n  - model_name: sim-bench\n    litellm_params:\n      model: openai/sim-bench\n"
         f"      api_base: http://127.0.0.1:{world.upstream}/v1\n      api_key: none\n"
     )
     command = [venv / "bin/litellm", "--config", "litellm.yaml", "--port", port, "--host", "127.0.0.1", "--telemetry", "False"]
-    return [world.start(command)], "sim-bench", ""
+    # It asks nobody for prices, and starts without a key of its own.
+    settings = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
+    return [world.start(command, env={**os.environ, **settings})], "sim-bench", "", NO_KEY
 
 
 def portkey(world, port):
     folder = CACHE / "peers/portkey"
     if not (folder / "node_modules/@portkey-ai/gateway").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "install", "--prefix", folder, "--no-audit", "--no-fund", PORTKEY], check=True)
+        subprocess.run(["npm", "install", "--prefix", folder, "--no-audit", "--no-fund", f"@portkey-ai/gateway@{PORTKEY_VERSION}"], check=True)
     server = folder / "node_modules/@portkey-ai/gateway/build/start-server.js"
     headers = (
         'wrk.headers["x-portkey-provider"] = "openai"\n'
         f'wrk.headers["x-portkey-custom-host"] = "http://127.0.0.1:{world.upstream}/v1"'
     )
-    return [world.start(["node", server, f"--port={port}", "--headless"])], "sim-bench", headers
+    return [world.start(["node", server, f"--port={port}", "--headless"])], "sim-bench", headers, NO_KEY
 
 
 PEERS = {
     "signalbox": ("Signalbox, one process", signalbox),
     "six": ("Signalbox, six processes", six),
-    "litellm": ("LiteLLM proxy 1.110.2", litellm),
-    "portkey": ("Portkey gateway 1.15.2", portkey),
+    "litellm": (f"LiteLLM proxy {LITELLM_VERSION}", litellm),
+    "portkey": (f"Portkey gateway {PORTKEY_VERSION}", portkey),
     "hyper": ("bare hyper reverse proxy", hyper),
 }
 
 
-def wrk(world, port, model, headers, stream, seconds, run):
+def wrk(world, port, model, headers, credential, stream, seconds, run):
     path = world.folder / "load.lua"
-    told = {"path": "/v1/chat/completions", "model": model, "stream": str(stream).lower(), "headers": headers, "run": run}
+    told = {"path": "/v1/chat/completions", "model": model, "stream": str(stream).lower(), "headers": headers}
+    # No load asks what another has asked: a cache would answer.
+    told |= {"key": credential, "run": f"{run}-{stream}"}
     path.write_text(SCRIPT % told)
     command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "--latency", "-s", path, f"http://127.0.0.1:{port}"]
     said = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True).stdout
     found = re.search(r"(\d+) requests in", said)
-    median = re.search(r"50%\s+(\S+)", said)
+    median = re.search(r"^\s+50%\s+(\S+)", said, re.MULTILINE)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
     return int(found[1]), median[1] if median else "-", int(bad[1]) if bad else 0
 
@@ -214,19 +240,22 @@ def main() -> int:
                 label, start = PEERS[name]
                 port = free_port()
                 try:
-                    pids, model, headers = start(world, port)
+                    pids, *how = start(world, port)
                     world.wait(port)
                 except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
                     print(f"{label:28}SKIPPED: {error}")
                     world.end(keep=1)
                     continue
                 for stream in (False, True):
-                    wrk(world, port, model, headers, stream, max(1, arguments.seconds // 3), "warm")
+                    wrk(world, port, *how, stream, max(1, arguments.seconds // 3), "warm")
                     before, _ = usage(pids)
-                    count, median, bad = wrk(world, port, model, headers, stream, arguments.seconds, "run")
+                    count, median, bad = wrk(world, port, *how, stream, arguments.seconds, "run")
                     after, memory = usage(pids)
-                    cost = (after - before) * 1000 / max(1, count - bad)
                     answer = "16 chunks" if stream else "whole"
+                    if bad >= count:
+                        print(f"{label:28}{answer:>10}  FAILED: none of {count} requests was answered", flush=True)
+                        continue
+                    cost = (after - before) * 1000 / (count - bad)
                     rate = count / arguments.seconds
                     print(f"{label:28}{answer:>10}{rate:>12.0f}{cost:>9.3f} ms{median:>10}{memory:>7.0f} M{bad:>8}", flush=True)
                 world.end(keep=1)
