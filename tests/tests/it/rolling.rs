@@ -9,7 +9,7 @@ use std::{
 };
 
 use signalbox_mesh::Channel;
-use signalbox_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
+use signalbox_proto::{common::v1::notice, gateway::v1::gateway_service_client::GatewayServiceClient};
 use signalbox_tests::{
     ask::{Seen, question},
     fleet::{Fleet, Lacking, Registry},
@@ -122,7 +122,9 @@ async fn ask(mut gateways: GatewayServiceClient<Channel>, model: &str, number: u
     assert!(seen.error.is_none(), "request {number} of {words} words, after {took:?}: {:?}", seen.error);
     assert_eq!(seen.text, text, "nothing is lost of request {number}");
     assert!(seen.seams.is_empty(), "request {number} was cut and rescued: {:?}", seen.seams);
-    assert!(seen.notices.is_empty(), "request {number} missed a part: {:?}", seen.notices);
+    // What the guard thinks of so many words is another matter.
+    let missed = seen.notices.iter().any(|notice| notice.kind() == notice::Kind::Degraded);
+    assert!(!missed, "request {number} missed a part: {:?}", seen.notices);
     u64::try_from(took.as_millis()).unwrap()
 }
 
