@@ -184,7 +184,9 @@ async fn a_follower_at_another_replica_goes_on_when_the_leader_fails(topology: T
     let seen = complete(follower.0);
     assert_eq!((seen.text.as_str(), seen.seams.len()), (PROMPT, 1), "no gap and no repetition");
     let again = complete(one.ask(asked()).await);
-    assert_eq!((again.cache(), again.text.as_str()), (CacheState::Exact, PROMPT));
+    // The answer is stored a moment after its last event went out; until then it is followed.
+    assert!(matches!(again.cache(), CacheState::Exact | CacheState::Follow), "{:?}", again.cache());
+    assert_eq!(again.text, PROMPT);
     end(one, two, 5).await;
 }
 
