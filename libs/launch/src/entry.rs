@@ -1,9 +1,6 @@
 //! A process that serves and, where there is a registry, is entered in it for just as long as it should be called.
 
-use signalbox_mesh::{
-    Advertised, Config, Discovery, Environment, Registration, Server, ServerConfig, shutdown_signal,
-    tls::TlsError,
-};
+use signalbox_mesh::{Advertised, Config, Discovery, Registration, Server, ServerConfig, shutdown_signal};
 use tonic::transport::server::TcpIncoming;
 
 use crate::{Failure, announce};
@@ -20,13 +17,10 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Takes the `[mesh]` section.
-    ///
-    /// # Errors
-    /// Consul's authorities cannot be read.
-    pub fn new(config: &Config, environment: &Environment) -> Result<Self, TlsError> {
-        let discovery = Discovery::new(config, &environment.random)?;
-        Ok(Self { config: config.clone(), discovery })
+    /// Takes the `[mesh]` section, and what was made of it to find others.
+    #[must_use]
+    pub fn new(config: &Config, discovery: Discovery) -> Self {
+        Self { config: config.clone(), discovery }
     }
 
     /// The serving side's configuration, with the grace that the entry needs.

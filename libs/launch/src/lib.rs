@@ -162,7 +162,8 @@ where
     mesh.validate()?;
     let telemetry = signalbox_telemetry::start(name, &shared.telemetry).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir)?);
-    let entry = Entry::new(&mesh, &environment)?;
+    let discovery = Discovery::new(&mesh, &environment.random)?;
+    let entry = Entry::new(&mesh, discovery.clone());
     let server = Server::new(&entry.server(), &environment);
     let credentials = mesh.tls.as_ref().map(|tls| Credentials::of_service(tls, name)).transpose()?;
     let _certificates = credentials.clone().map(follow_certificates);
@@ -173,7 +174,7 @@ where
         document,
         shared,
         mesh: mesh.clone(),
-        discovery: Discovery::new(&mesh, &environment.random)?,
+        discovery,
         environment,
         credentials: credentials.clone(),
         listen: args.listen,

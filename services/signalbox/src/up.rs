@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use signalbox_config::{Document, Live, Reloader, Shared};
 use signalbox_gateway::Parts;
 use signalbox_launch::{Entry, Failure};
-use signalbox_mesh::{Channel, ContextTrust, Environment, Part, Server};
+use signalbox_mesh::{Channel, ContextTrust, Discovery, Environment, Part, Server};
 use signalbox_testkit::provider::{self, Provider};
 
 use crate::{Ended, print};
@@ -175,7 +175,7 @@ async fn start(args: Args) -> Result<(), Failure> {
         signalbox_launch::acceptor_for_clients(&mesh, gateway.tls.as_ref(), &gateway.listen)?;
     let listener = signalbox_launch::bind(&gateway.listen).await?;
     let environment = Environment::system(signalbox_config::data_dir(args.data_dir.clone())?);
-    let entry = Entry::new(&mesh, &environment)?;
+    let entry = Entry::new(&mesh, Discovery::new(&mesh, &environment.random)?);
     let server = Server::new(&entry.server(), &environment).trust(ContextTrust::Public).tls(acceptor);
     let Running { gateway, behind, simulator, shared } =
         build(&document, shared, gateway, &mesh, environment, simulate).await?;

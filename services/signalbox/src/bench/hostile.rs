@@ -16,7 +16,7 @@ use super::{
     generator::{drive, float},
     latency::Quantiles,
     measure::calm,
-    process::{self, Memory, Used},
+    process::{self, Memory, cpu, memory_of_all},
     report::{BUILD, SCHEMA},
     workload::{Amount, Answer, Load, Prompts},
     world::{LONG_ALIAS, MODEL, Mesh, Plan, Simulator},
@@ -147,20 +147,18 @@ async fn measure_in(
     }
     end.cancel();
     held.join_all().await;
-    let cpu = |used: &[Used]| used.iter().map(|used| used.cpu).sum::<Duration>();
-    let memory = |used: &[Used]| used.iter().map(|used| used.memory).fold(Memory::default(), Memory::and);
-    let more = memory(&full).resident_bytes.saturating_sub(memory(&idle).resident_bytes);
+    let more = memory_of_all(&full).resident_bytes.saturating_sub(memory_of_all(&idle).resident_bytes);
     Ok(Report {
         schema: SCHEMA,
         build: BUILD,
-        topology: if topology == Topology::One { "one" } else { "six" },
+        topology: topology.name(),
         connections,
         alone: alone.latency,
         beside: beside.latency,
         requests: REQUESTS,
         failed: beside.failed,
-        idle: memory(&idle),
-        held: memory(&full),
+        idle: memory_of_all(&idle),
+        held: memory_of_all(&full),
         bytes_per_connection: more / u64::try_from(connections.max(1)).unwrap_or(u64::MAX),
         cpu_us_per_second: cpu(&full).saturating_sub(cpu(&calmed)).as_secs_f64() * 1e6 / quiet.as_secs_f64(),
         closed,

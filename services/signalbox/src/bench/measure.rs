@@ -8,7 +8,7 @@ use std::{
 use tonic::transport::Channel;
 
 use super::{
-    Args, Loops, Semantic, Topology,
+    Args, Loops, Semantic,
     gateway::{Gateway, credential},
     generator::{Outcome, drive},
     process::{self, Tree, Used},
@@ -128,7 +128,7 @@ impl<'a> Bench<'a> {
                 }
                 started => started?,
             };
-            let topology = if self.args.topology == Topology::One { "one" } else { "six" };
+            let topology = self.args.topology.name();
             let target = Target {
                 site: Site { topology, semantic: Some(semantic) },
                 gateway: mesh.gateway.clone(),
@@ -282,12 +282,11 @@ pub(super) async fn calm(trees: &[Tree]) -> Result<Option<Vec<Used>>, String> {
     if trees.is_empty() || !process::available() {
         return Ok(None);
     }
-    let total = |used: &[Used]| used.iter().map(|used| used.cpu).sum::<Duration>();
     let mut used = process::used(trees)?;
     for _ in 0..CALM.0 {
         tokio::time::sleep(CALM.1).await;
         let now = process::used(trees)?;
-        let spent = total(&now).saturating_sub(total(&used));
+        let spent = process::cpu(&now).saturating_sub(process::cpu(&used));
         used = now;
         if spent <= IDLE {
             break;

@@ -150,6 +150,16 @@ enum Topology {
     Six,
 }
 
+impl Topology {
+    /// As reports call it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Six => "six",
+        }
+    }
+}
+
 /// Which rounds are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Semantic {

@@ -66,6 +66,16 @@ pub(super) fn used(trees: &[Tree]) -> Result<Vec<Used>, String> {
     used.collect()
 }
 
+/// Processor time of all trees.
+pub(super) fn cpu(used: &[Used]) -> Duration {
+    used.iter().map(|used| used.cpu).sum()
+}
+
+/// Memory of all trees.
+pub(super) fn memory_of_all(used: &[Used]) -> Memory {
+    used.iter().map(|used| used.memory).fold(Memory::default(), Memory::and)
+}
+
 /// What `/proc/<pid>/stat` says, as far as it counts here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     generator::{Outcome, float},
     latency::{Added, Quantiles},
-    process::{Memory, Used},
+    process::{Memory, Used, memory_of_all},
     workload::{Answer, Load},
 };
 
@@ -146,8 +146,7 @@ impl Run {
             provider_chunks_per_answer: provider.map(chunks),
             cpu_us_per_request: (!by_process.is_empty()).then(|| by_process.values().sum()),
             cpu_us_per_request_by_process: by_process,
-            memory: used
-                .map(|(_, after)| after.iter().map(|used| used.memory).fold(Memory::default(), Memory::and)),
+            memory: used.map(|(_, after)| memory_of_all(after)),
             errors: mesh.errors,
         }
     }

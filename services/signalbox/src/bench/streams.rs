@@ -20,7 +20,7 @@ use super::{
     gateway::{Gateway, explain},
     generator::float,
     measure::calm,
-    process::{self, Memory, Used},
+    process::{self, Memory, cpu, memory_of_all},
     report::{BUILD, SCHEMA},
     workload::Prompts,
     world::{Mesh, Plan, Simulator},
@@ -119,14 +119,12 @@ async fn measure_in(mesh: &Mesh, streams: usize, topology: Topology, seed: u32) 
     while let Some(end) = reading.join_next().await {
         ended.push(end.map_err(|error| error.to_string())?);
     }
-    let cpu = |used: &[Used]| used.iter().map(|used| used.cpu).sum::<Duration>();
-    let memory = |used: &[Used]| used.iter().map(|used| used.memory).fold(Memory::default(), Memory::and);
-    let (idle, full) = (memory(&idle), memory(&after));
+    let (idle, full) = (memory_of_all(&idle), memory_of_all(&after));
     let more = full.resident_bytes.saturating_sub(idle.resident_bytes);
     Ok(Report {
         schema: SCHEMA,
         build: BUILD,
-        topology: if topology == Topology::One { "one" } else { "six" },
+        topology: topology.name(),
         streams,
         open_at_once: open,
         failed: ended.iter().filter(|end| end.error.is_some()).count(),
