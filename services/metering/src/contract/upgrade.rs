@@ -129,21 +129,54 @@ async fn what_the_first_form_kept_is_carried_over_and_its_releases_can_write_no_
 }
 
 #[tokio::test]
-async fn a_call_that_its_script_fails_at_leaves_the_others_alone() {
+async fn a_value_that_nobody_can_read_stops_nobody_else() {
     let Some((_folder, server)) = redis(RedisServer::durable) else { return };
-    let world = World::shared(&server.url(), &ManualClock::new(START), false).await;
-    world.budget(terms("acme", "b", 1_000)).await;
-    // No value of MessagePack begins so.
-    let () = connect(&server).set(format!("{OF}r:bad"), b"\xc1").unwrap();
-    let ids = ["a", "b", "bad", "c"];
-    let answers = join_all(ids.map(|id| world.admit(id, 100))).await;
-    let open: Vec<_> =
-        ids.into_iter().zip(answers).filter_map(|(id, answer)| Some((id, answer.ok()?))).collect();
-    assert_eq!(open.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ["a", "b", "c"]);
-    assert_eq!(world.admit("bad", 100).await, Err(Refusal::StoreAway));
-    assert_eq!(world.budgets("acme").await[0].reserved, 300, "nobody was counted twice");
-    for (id, admitted) in open {
-        assert_eq!(world.settle(done(id, &admitted, 70)).await, Ok((1, 0)));
+    let clock = ManualClock::new(START);
+    let world = World::shared(&server.url(), &clock, false).await;
+    let id = world.budget(terms("acme", "b", 1_000)).await.id;
+    let mut connection = connect(&server);
+    let mut broken = |key: String| {
+        // No value of MessagePack begins with the one; the other is a number.
+        for bytes in [b"\xc1".as_slice(), b"7"] {
+            let () = connection.set(format!("{OF}{key}"), bytes).unwrap();
+        }
+    };
+    let open = world.admit("open", 100).await.unwrap();
+    for request in ["open", "new"] {
+        broken(format!("r:{request}"));
     }
-    world.end().await;
+    broken("q:done".to_owned());
+    let ids = ["a", "b", "new", "c"];
+    for (id, admitted) in ids.into_iter().zip(join_all(ids.map(|id| world.admit(id, 100))).await) {
+        assert_eq!(world.settle(done(id, &admitted.unwrap(), 70)).await, Ok((1, 0)), "{id}");
+    }
+    assert_eq!(world.settle(done("open", &open, 70)).await, Ok((1, 0)), "counted, without its reservation");
+    let state = async |world: &World| {
+        let budget = world.budgets("acme").await.remove(0);
+        (budget.spent, budget.reserved)
+    };
+    assert_eq!(state(&world).await, (350, 100), "what the unreadable one held stays reserved");
+
+    let records = [
+        record("done", None, vec![attempt(1, 5)], Some(RequestOutcome::Ok)),
+        record("d", None, vec![attempt(1, 5)], None),
+    ];
+    let (settled, refused) = world.backend.settle(records.into()).await.unwrap();
+    assert_eq!(
+        (settled.recorded, refused.len(), refused[0].0),
+        (1, 1, 0),
+        "nobody knows whether it was counted"
+    );
+    assert_eq!(state(&world).await, (355, 100));
+
+    clock.advance(Duration::from_secs(600));
+    world.backend.tick().await;
+    assert!(world.admit("e", 100).await.is_ok(), "what was open is ended");
+
+    broken(format!("b:{id}"));
+    assert!(matches!(world.admit("f", 1).await, Err(Refusal::Budgets(_))), "nobody knows what is left");
+    let late = record("late", None, vec![attempt(1, 5)], Some(RequestOutcome::Ok));
+    assert_eq!(world.settle(late).await, Ok((1, 0)), "and still it is in the ledger");
+    assert_eq!(world.violations.m2(), 1, "the record that was refused");
+    world.shutdown.complete().await;
 }

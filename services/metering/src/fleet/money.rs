@@ -47,6 +47,14 @@ fn theirs() -> Refusal {
     Refusal::invalid("reservation_id", "it is another request's; give the one that admitted this request")
 }
 
+/// Sent again it would be refused again, and others would wait behind it.
+fn broken() -> Refusal {
+    Refusal::invalid(
+        "request_id",
+        "what Redis holds of this request cannot be read, so that nobody knows whether this was counted; its record is not",
+    )
+}
+
 /// A record in the words in which it is kept.
 pub(super) struct Settling {
     request_id: Arc<str>,
@@ -125,6 +133,10 @@ impl Settling {
             "ok" => {}
             "who" => return Err(nobody()),
             "theirs" => return Err(theirs()),
+            "broken" => {
+                fleet.0.violations.count_m2(&self.request_id);
+                return Err(broken());
+            }
             _ => return Err(Refusal::Unreadable),
         }
         let (new, differs) = (reply.number() == 1, reply.number() == 1);
@@ -155,7 +167,7 @@ impl Fleet {
         &self,
         records: &[Record],
     ) -> Result<(Settled, Vec<(usize, Refusal)>), Refusal> {
-        let (mut settled, mut refused) = (Settled::default(), Vec::new());
+        let (mut settled, mut refused, mut failed) = (Settled::default(), Vec::new(), None);
         for (part, records) in records.chunks(AT_ONCE).enumerate() {
             // They are sent without waiting for each other, in their order.
             let calls: Vec<_> = records.iter().map(|record| self.settle(record)).collect();
@@ -164,12 +176,12 @@ impl Fleet {
                     Ok(true) => settled.recorded += 1,
                     Ok(false) => settled.duplicates += 1,
                     Err(refusal @ Refusal::Invalid { .. }) => refused.push((part * AT_ONCE + place, refusal)),
-                    // The record is not at fault: whoever has it sends it again.
-                    Err(refusal) => return Err(refusal),
+                    // The record is not at fault: whoever has it sends it again. The others are not to wait for that.
+                    Err(refusal) => failed = Some(refusal),
                 }
             }
         }
-        Ok((settled, refused))
+        failed.map_or(Ok((settled, refused)), Err)
     }
 
     /// Records one; whether anything of it was new.

@@ -42,14 +42,24 @@ local function old_form(key)
   return next(flat) and found
 end
 
--- A budget's state; false where there is none.
-local budgets = {}
+-- The values of a key, which are to be so many, the last of a type. Nil where they are something else: what somebody broke by hand must not
+-- stop the tenant's other calls.
+local function parts(key, packed, least, kind)
+  local list = {pcall(cmsgpack.unpack, packed)}
+  if table.remove(list, 1) and type(list[least]) == kind then return list end
+  redis.log(redis.LOG_WARNING, 'signalbox metering: the value at ' .. key .. ' cannot be read')
+end
+
+-- A budget's state; false where there is none, or none that can be read.
+local budgets, broken = {}, {}
 local function state(id)
   local b = budgets[id]
   if b == nil then
-    local packed = value(P .. 'b:' .. id)
-    b = packed and {} or false
-    if b then b.sp, b.rs, b.st, b.un, b.ws, b.we, b.ca, b.sh, b.tp, b.ta = cmsgpack.unpack(packed) end
+    local key = P .. 'b:' .. id
+    local packed = value(key)
+    local list = packed and parts(key, packed, 10, 'number')
+    b, broken[id] = list and {} or false, packed and not list
+    if b then b.sp, b.rs, b.st, b.un, b.ws, b.we, b.ca, b.sh, b.tp, b.ta = unpack(list) end
     budgets[id] = b
   end
   return b
@@ -59,7 +69,8 @@ local function budget(terms)
   local id, unit, limit, kind, ws, we, carry = unpack(terms)
   local b = state(id)
   if not b then
-    b = {sp = 0, rs = 0, st = 0, un = 0, ws = ws, we = we, ca = 0, sh = 0, tp = 0, ta = 0, dirty = true}
+    -- One that cannot be read is taken for spent until its period ends, twice, for something of it may be reserved and come back.
+    b = {sp = broken[id] and 2 * limit or 0, rs = 0, st = 0, un = 0, ws = ws, we = we, ca = 0, sh = 0, tp = 0, ta = 0, dirty = true}
     budgets[id] = b
   elseif we > b.we then
     if carry == 0 then b.ca = 0
@@ -92,7 +103,8 @@ local function level(name)
     local packed = value(key)
     l = {lv = 0, at = 0}
     if packed then
-      l.lv, l.at = cmsgpack.unpack(packed)
+      local list = parts(key, packed, 2, 'number')
+      if list then l.lv, l.at = unpack(list) end
     else
       local before = old_form(key)
       if before then l.lv, l.at = num(before.lv), num(before.at) end
@@ -110,7 +122,7 @@ local function fill(name, per, drain, units)
   l.at, l.drain, l.dirty = math.max(l.at, now), drain, true
 end
 
--- A reservation; false where there is none. `gw` is there in an allowance alone.
+-- A reservation; false where there is none, or none that can be read. `gw` is there in an allowance alone.
 local reservations, touched, opened = {}, {}, 0
 local function reservation(id)
   local r = reservations[id]
@@ -119,8 +131,11 @@ local function reservation(id)
     local packed = value(key)
     r = false
     if packed then
-      r = {}
-      r.xp, r.hn, r.ht, r.it, r.go, r.mo, r.op, r.ex, r.nb, r.md, r.bs, r.ls, r.su, r.gw = cmsgpack.unpack(packed)
+      local list = parts(key, packed, 13, 'string')
+      if list then
+        r = {}
+        r.xp, r.hn, r.ht, r.it, r.go, r.mo, r.op, r.ex, r.nb, r.md, r.bs, r.ls, r.su, r.gw = unpack(list)
+      end
     else
       local b = old_form(key)
       if b then
@@ -194,9 +209,14 @@ local function record(id)
     local packed = value(key)
     q = {prints = {}}
     if packed then
-      local list = cmsgpack.unpack(packed)
-      q.outcome, q.made = list[1], list[2]
-      for i = 3, #list, 2 do q.prints[list[i]] = list[i + 1] end
+      local list = parts(key, packed, 1, 'table')
+      if list then
+        list = list[1]
+        q.outcome, q.made = list[1], list[2]
+        for i = 3, #list, 2 do q.prints[list[i]] = list[i + 1] end
+      else
+        q.broken = true
+      end
     else
       local before = old_form(key)
       if before then
@@ -228,7 +248,7 @@ local function expire()
     else
       close(id, r)
       local q = not r.gw and record(id)
-      if q and (q.outcome or 0) == 0 then
+      if q and not q.broken and (q.outcome or 0) == 0 then
         q.outcome, q.made, q.dirty = 8, r.md, true
         write(id, r.su, 8, 8, 0, '{"started_unix_ms":' .. string.format('%.0f', r.md) .. '}', {})
       end

@@ -218,6 +218,7 @@ local function settle(call)
   end
 
   local q, new, nano, tokens = record(id), false, 0, 0
+  if q.broken then return {'broken'} end
   local contradicting, added = {}, {}
   for i = 1, #attempts, 5 do
     local attempt, print = attempts[i], attempts[i + 1]
