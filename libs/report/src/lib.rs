@@ -1,12 +1,16 @@
 //! Figures of the services' own measurements (`guard eval`, `cache eval`, …), for people and for programs.
 
+mod files;
 mod stopwatch;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
-pub use self::stopwatch::Stopwatch;
+pub use self::{
+    files::{FileError, Lines, Predictions, json_lines},
+    stopwatch::Stopwatch,
+};
 
 /// The form of the JSON; raised when a meaning changes.
 const SCHEMA: u32 = 1;

@@ -41,6 +41,13 @@ pub struct Config {
     pub receipts_seconds: u64,
 }
 
+impl Config {
+    /// How long receipts are kept.
+    pub(crate) fn kept(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.receipts_seconds)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

@@ -3,20 +3,29 @@
 //! Each replica counts for itself and works without Redis. Once a second it writes down what it was told since, by target, and takes in
 //! what the others wrote: so all know within two seconds what any of them was told. One stream holds the news of the last minutes, from
 //! which a replica that starts learns, too.
+//!
+//! Receipts stay with the replica that planned, for they are many and hardly ever read: whoever is asked for one that it does not have
+//! asks the others, by a stream of its own, and whoever has it puts it down for some seconds.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use prost::Message as _;
 use redis::{Cmd, FromRedisValue, cmd};
 use serde::{Deserialize, Serialize};
 use signalbox_config::Redis;
 use signalbox_mesh::{Random, Shutdown};
+use signalbox_proto::router::v1::ExplainResponse;
 use signalbox_redis::{Connection, FORMS, Patience, Server};
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{MissedTickBehavior, timeout},
+};
 
 use crate::{
     error::Error,
     learned::{Learned, Lesson},
+    receipts::Receipts,
     stats::{Sample, Stats},
 };
 
@@ -26,6 +35,17 @@ const BEAT: Duration = Duration::from_secs(1);
 const NEWS: usize = 600;
 /// How long it keeps them when nobody writes any more, in seconds.
 const KEPT_S: u64 = 3_600;
+
+/// Questions for receipts that the stream keeps, about, and those that a replica has open at a time.
+const QUESTIONS: usize = 64;
+const OPEN_QUESTIONS: usize = 8;
+/// How often, and how many times, an asker looks for an answer: for somewhat more than two beats.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOKS: usize = 25;
+/// How long questions and answers are kept, in milliseconds.
+const KEPT_MS: u64 = 10_000;
+/// Longest id of a request that is asked for, in bytes.
+const ID_BYTES: usize = 128;
 
 /// How long Redis may take.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -49,12 +69,20 @@ struct News {
 pub(crate) struct Fleet {
     server: Server,
     connection: Mutex<Option<Connection>>,
+    /// What the names of keys begin with.
+    prefix: String,
     key: String,
     /// Tells this replica from the others.
     me: String,
     /// The newest entry that was taken in.
     after: Mutex<String>,
+    /// The newest question for a receipt that was heard.
+    heard: Mutex<String>,
+    asking: Semaphore,
 }
+
+/// What a replica knows that concerns the others.
+pub(crate) type Known = (Arc<Stats>, Arc<Learned>, Arc<Receipts>);
 
 impl Fleet {
     /// Makes the way; connects when it is first used.
@@ -68,13 +96,16 @@ impl Fleet {
             server: Server::of(&url, patience).ok_or_else(|| Error::Config(format!("redis.url {FORMS}")))?,
             connection: Mutex::default(),
             key: format!("{}:router:news", redis.prefix),
+            prefix: format!("{}:router:", redis.prefix),
             me: format!("{:016x}", random.u64()),
             after: Mutex::new("0".into()),
+            heard: Mutex::new("0".into()),
+            asking: Semaphore::new(OPEN_QUESTIONS),
         })
     }
 
     /// Keeps statistics in step, until the end.
-    pub(crate) async fn follow(self, stats: Arc<Stats>, learned: Arc<Learned>, end: Shutdown) {
+    pub(crate) async fn follow(self: Arc<Self>, (stats, learned, receipts): Known, end: Shutdown) {
         let mut beats = tokio::time::interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut well = true;
@@ -83,7 +114,8 @@ impl Fleet {
                 () = end.started() => return,
                 _ = beats.tick() => {}
             }
-            let beat = timeout(PATIENCE, self.beat(&stats, &learned)).await.unwrap_or(Err(Away));
+            let beat = async { self.beat(&stats, &learned).await.and(self.answer(&receipts).await) };
+            let beat = timeout(PATIENCE, beat).await.unwrap_or(Err(Away));
             if beat.is_ok() != well {
                 well = beat.is_ok();
                 if well {
@@ -102,16 +134,76 @@ impl Fleet {
     pub(crate) async fn beat(&self, stats: &Stats, learned: &Learned) -> Result<(), Away> {
         self.tell(stats, learned).await?;
         loop {
-            let after = self.after.lock().clone();
-            let mut command = cmd("XRANGE");
-            command.arg(&self.key).arg(format!("({after}")).arg("+").arg("COUNT").arg(NEWS);
-            let entries: Vec<(String, Vec<String>)> = self.ask(command).await?;
-            let Some((last, _)) = entries.last() else { return Ok(()) };
-            *self.after.lock() = last.clone();
+            let entries = self.entries(&self.key, &self.after).await?;
+            if entries.is_empty() {
+                return Ok(());
+            }
             for (id, fields) in &entries {
                 self.hear(id, fields, stats, learned);
             }
         }
+    }
+
+    /// What came to a stream behind a mark, which moves on.
+    async fn entries(&self, key: &str, after: &Mutex<String>) -> Result<Vec<(String, Vec<String>)>, Away> {
+        let from = format!("({}", after.lock());
+        let mut command = cmd("XRANGE");
+        command.arg(key).arg(from).arg("+").arg("COUNT").arg(NEWS);
+        let entries: Vec<(String, Vec<String>)> = self.ask(command).await?;
+        if let Some((last, _)) = entries.last() {
+            after.lock().clone_from(last);
+        }
+        Ok(entries)
+    }
+
+    /// Asks the other replicas for a receipt; takes two seconds and a half where nobody has it. Cancel safe.
+    pub(crate) async fn find(&self, tenant: &str, request_id: &str) -> Option<ExplainResponse> {
+        if request_id.is_empty() || request_id.len() > ID_BYTES {
+            return None;
+        }
+        // Beyond so many it is as if nobody had it.
+        let _open = self.asking.try_acquire().ok()?;
+        let mut question = cmd("XADD");
+        question.arg(self.questions()).arg("MAXLEN").arg("~").arg(QUESTIONS).arg("*");
+        question.arg("r").arg(&self.me).arg("t").arg(tenant).arg("q").arg(request_id);
+        self.ask::<String>(question).await.ok()?;
+        let mut kept = cmd("PEXPIRE");
+        kept.arg(self.questions()).arg(KEPT_MS);
+        self.ask::<i64>(kept).await.ok()?;
+        let mut looks = tokio::time::interval(LOOK);
+        for _ in 0..LOOKS {
+            looks.tick().await;
+            let mut look = cmd("GET");
+            look.arg(self.answer_key(tenant, request_id));
+            if let Some(bytes) = self.ask::<Option<Vec<u8>>>(look).await.ok()? {
+                return ExplainResponse::decode(&*bytes).ok();
+            }
+        }
+        None
+    }
+
+    /// Puts down the receipts that other replicas ask for.
+    pub(crate) async fn answer(&self, receipts: &Receipts) -> Result<(), Away> {
+        for (_, fields) in self.entries(&self.questions(), &self.heard).await? {
+            let [r, replica, t, tenant, q, request_id] = fields.as_slice() else { continue };
+            if r != "r" || t != "t" || q != "q" || *replica == self.me {
+                continue;
+            }
+            let Some(explained) = receipts.of(tenant, request_id) else { continue };
+            let mut answer = cmd("SET");
+            answer.arg(self.answer_key(tenant, request_id)).arg(explained.encode_to_vec());
+            answer.arg("PX").arg(KEPT_MS);
+            self.ask::<String>(answer).await?;
+        }
+        Ok(())
+    }
+
+    fn questions(&self) -> String {
+        format!("{}questions", self.prefix)
+    }
+
+    fn answer_key(&self, tenant: &str, request_id: &str) -> String {
+        format!("{}receipt:{}:{tenant}:{request_id}", self.prefix, tenant.len())
     }
 
     /// Writes down what is new. What could not be written is lost to the others, and known here.
@@ -183,7 +275,7 @@ mod tests {
     use signalbox_testkit::redis::{RedisError, RedisServer};
 
     use super::*;
-    use crate::{config::Latency, learned::Learn};
+    use crate::{config::Latency, learned::Learn, receipts::Receipt};
 
     /// Starts Redis, or says why the test is skipped.
     fn redis(test: &str) -> Option<(RedisServer, Redis, tempfile::TempDir)> {
@@ -261,6 +353,31 @@ mod tests {
         let late = Replica::new(&redis, 3);
         late.beat().await;
         assert_eq!(late.knows().0, Some(90.0), "who starts later learns it, too");
+    }
+
+    #[tokio::test]
+    async fn a_receipt_is_found_at_another_replica_and_by_its_own_tenant_alone() {
+        let Some((_server, redis, _folder)) = redis("receipts of other replicas") else { return };
+        let (one, other) = (Replica::new(&redis, 1), Replica::new(&redis, 2));
+        let receipts = Receipts::new(10, Duration::from_secs(60));
+        let explained = ExplainResponse { requested_model: "fast".into(), ..ExplainResponse::default() };
+        receipts.keep("r1".into(), Receipt { tenant: "acme".into(), explained: Arc::new(explained.clone()) });
+        let beats = async {
+            loop {
+                one.fleet.answer(&receipts).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let asked = async {
+            let found = other.fleet.find("acme", "r1").await;
+            (found, other.fleet.find("globex", "r1").await, other.fleet.find("acme", "r2").await)
+        };
+        let found = tokio::select! {
+            () = beats => return,
+            found = asked => found,
+        };
+        assert_eq!(found, (Some(explained), None, None));
+        assert_eq!(other.fleet.find("acme", &"r".repeat(ID_BYTES + 1)).await, None);
     }
 
     #[tokio::test]

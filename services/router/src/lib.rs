@@ -19,6 +19,7 @@ mod needs;
 mod order;
 mod pattern;
 mod plan;
+mod receipts;
 mod record;
 pub mod replay;
 mod rules;
@@ -59,19 +60,23 @@ pub async fn build(
     let recent = Arc::new(follow::Recent::default());
     let shutdown = Shutdown::new();
     let random = environment.random.fork();
-    let (stats, learned) = match &shared.load().redis {
+    let present = setup.load();
+    let receipts = Arc::new(receipts::Receipts::new(present.config.receipts, present.config.kept()));
+    let (known, fleet) = match &shared.load().redis {
         Some(redis) => {
-            let fleet = fleet::Fleet::new(redis, &random)?;
+            let fleet = Arc::new(fleet::Fleet::new(redis, &random)?);
             let known = (Arc::new(stats::Stats::shared()), Arc::new(learned::Learned::shared(random)));
-            shutdown.spawn(fleet.follow(Arc::clone(&known.0), Arc::clone(&known.1), shutdown.clone()));
-            known
+            let told = (Arc::clone(&known.0), Arc::clone(&known.1), Arc::clone(&receipts));
+            shutdown.spawn(Arc::clone(&fleet).follow(told, shutdown.clone()));
+            (known, Some(fleet))
         }
-        None => (Arc::default(), Arc::new(learned::Learned::new(random))),
+        None => ((Arc::default(), Arc::new(learned::Learned::new(random))), None),
     };
     let router = Arc::new(service::Router::new(
         setup.clone(),
         Arc::clone(&recent),
-        (stats, learned),
+        known,
+        (receipts, fleet),
         embedder,
         environment.clock,
     ));

@@ -1,8 +1,15 @@
 //! Rules in CEL: compiled at load, evaluated for each request.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use cel::{Context, Program, Value};
+use cel::{
+    Context, Env, Program, Value,
+    common::{
+        types::{CelBool, CelInt, CelMap, CelMapKey, CelString},
+        value::{CowVal, Val},
+    },
+    context::VariableResolver,
+};
 use signalbox_proto::common::v1::Attribution;
 
 use crate::config::Rule;
@@ -23,8 +30,17 @@ const NAMES: [&str; 11] = [
 ];
 
 /// The compiled rules of a policy, in its order.
-#[derive(Debug)]
-pub(crate) struct Rules(Vec<Program>);
+pub(crate) struct Rules {
+    programs: Vec<Program>,
+    /// CEL's own functions and types: making them anew for each request would cost more than the rules.
+    language: Arc<Env>,
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Rules").field(&self.programs).finish()
+    }
+}
 
 /// What is known of a request, for rules.
 pub(crate) struct Facts<'a> {
@@ -45,6 +61,7 @@ impl Rules {
     /// # Errors
     /// The rule with line and column, and what is wrong: syntax, an unknown name, or that it never holds.
     pub(crate) fn compile(key: &str, rules: &[Rule]) -> Result<Self, String> {
+        let language = Arc::new(Env::stdlib());
         let one = |(at, rule): (usize, &Rule)| {
             let key = format!("{key}.rules[{at}].when");
             let program = Program::compile(&rule.when).map_err(|errors| match errors.errors.first() {
@@ -67,7 +84,7 @@ impl Rules {
             }
             let constant = references.variables().is_empty();
             drop(references);
-            match constant.then(|| program.execute(&Context::default())) {
+            match constant.then(|| program.execute(&Context::with_env(Arc::clone(&language)))) {
                 Some(Ok(Value::Bool(false))) => {
                     Err(format!("{key}, line 1, column 1: `{}` never holds; remove the rule", rule.when))
                 }
@@ -76,16 +93,18 @@ impl Rules {
                 Some(Err(error)) => Err(format!("{key}, line 1, column 1: {error}")),
             }
         };
-        Ok(Self(rules.iter().enumerate().map(one).collect::<Result<_, String>>()?))
+        let programs = rules.iter().enumerate().map(one).collect::<Result<_, String>>()?;
+        Ok(Self { programs, language })
     }
 
     /// The place of the first rule that holds.
     pub(crate) fn first(&self, facts: &Facts<'_>) -> Option<usize> {
-        if self.0.is_empty() {
+        if self.programs.is_empty() {
             return None;
         }
-        let context = facts.context();
-        self.0.iter().position(|program| matches!(program.execute(&context), Ok(Value::Bool(true))))
+        let mut context = Context::with_env(Arc::clone(&self.language));
+        context.set_variable_resolver(facts);
+        self.programs.iter().position(|program| matches!(program.execute(&context), Ok(Value::Bool(true))))
     }
 }
 
@@ -120,27 +139,34 @@ impl<'a> Facts<'a> {
     }
 }
 
-impl Facts<'_> {
-    fn context(&self) -> Context<'static, 'static> {
-        let mut context = Context::default();
-        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
-        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let tags: HashMap<String, String> =
-            self.attribution.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        context.add_variable_from_value("tenant", self.tenant.to_owned());
-        context.add_variable_from_value("model", self.model.to_owned());
-        context.add_variable_from_value("user", text(self.attribution.user.as_ref()));
-        context.add_variable_from_value("feature", text(self.attribution.feature.as_ref()));
-        context.add_variable_from_value("conversation", text(self.attribution.conversation_id.as_ref()));
-        context.add_variable_from_value("tags", tags);
-        context.add_variable_from_value("tokens", whole(self.tokens));
-        context.add_variable_from_value("turns", whole(self.turns as u64));
-        context.add_variable_from_value("tools", self.tools);
-        context.add_variable_from_value("hour", self.unix_ms.div_euclid(HOUR_MS).rem_euclid(24));
-        // The first of January 1970 was a Thursday.
-        let day = self.unix_ms.div_euclid(24 * HOUR_MS);
-        context.add_variable_from_value("weekday", (day + 3).rem_euclid(7) + 1);
-        context
+/// What a rule does not ask for is not made.
+impl VariableResolver for Facts<'_> {
+    fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        let text = |text: &'b str| Some(CowVal::owned(CelString::from(text)));
+        let or_none = |value: &'b Option<String>| text(value.as_deref().unwrap_or_default());
+        let number = |number: i64| Some(CowVal::owned(CelInt::from(number)));
+        let whole = |count: u64| number(i64::try_from(count).unwrap_or(i64::MAX));
+        match name {
+            "tenant" => text(self.tenant),
+            "model" => text(self.model),
+            "user" => or_none(&self.attribution.user),
+            "feature" => or_none(&self.attribution.feature),
+            "conversation" => or_none(&self.attribution.conversation_id),
+            "tags" => {
+                let tags = self.attribution.tags.iter().map(|(key, value)| {
+                    let value: Box<dyn Val + 'b> = Box::new(CelString::from(value.as_str()));
+                    (CelMapKey::from(key.as_str()), value)
+                });
+                Some(CowVal::owned(CelMap::from(tags.collect::<HashMap<_, _>>())))
+            }
+            "tokens" => whole(self.tokens),
+            "turns" => whole(self.turns as u64),
+            "tools" => Some(CowVal::owned(CelBool::from(self.tools))),
+            "hour" => number(self.unix_ms.div_euclid(HOUR_MS).rem_euclid(24)),
+            // The first of January 1970 was a Thursday.
+            "weekday" => number((self.unix_ms.div_euclid(24 * HOUR_MS) + 3).rem_euclid(7) + 1),
+            _ => None,
+        }
     }
 }
 

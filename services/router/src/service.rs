@@ -21,6 +21,7 @@ use tonic::{Code, Request, Response, Status};
 use crate::{
     complexity::MODEL,
     config::{Policy, StickTo, Way},
+    fleet::Fleet,
     follow::Recent,
     hash::digest,
     learned::Learned,
@@ -29,6 +30,7 @@ use crate::{
     order::Basis,
     pattern::covers,
     plan::{Chosen, Question, choose, plan},
+    receipts::{Receipt, Receipts},
     record::{self, Asked},
     rules::Facts,
     setup::Setup,
@@ -37,13 +39,6 @@ use crate::{
 
 /// Reports taken in one call; the contract's bound.
 const REPORTS: usize = 1_000;
-
-/// A plan as it was given, and to whom.
-#[derive(Clone)]
-struct Receipt {
-    tenant: Arc<str>,
-    explained: Arc<ExplainResponse>,
-}
 
 /// How long a vector may take; features alone decide then.
 const EMBED_TIMEOUT: Duration = Duration::from_millis(100);
@@ -54,7 +49,9 @@ pub(crate) struct Router {
     recent: Arc<Recent>,
     stats: Arc<Stats>,
     learned: Arc<Learned>,
-    receipts: Cache<String, Receipt>,
+    receipts: Arc<Receipts>,
+    /// The other replicas, where they can be asked.
+    fleet: Option<Arc<Fleet>>,
     /// Attempts that are known of requests which another replica planned.
     elsewhere: Cache<String, usize>,
     embedder: Option<Embedder>,
@@ -66,15 +63,15 @@ impl Router {
         setup: Live<Setup>,
         recent: Arc<Recent>,
         (stats, learned): (Arc<Stats>, Arc<Learned>),
+        (receipts, fleet): (Arc<Receipts>, Option<Arc<Fleet>>),
         embedder: Option<Embedder>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let present = setup.load();
-        let (most, kept) = (present.config.receipts, Duration::from_secs(present.config.receipts_seconds));
-        let receipts = Cache::builder().max_capacity(most).time_to_live(kept).build();
+        let (most, kept) = (present.config.receipts, present.config.kept());
         let elsewhere = Cache::builder().max_capacity(most).time_to_live(kept).build();
         let embedder = embedder.filter(|embedder| MODEL.understands(embedder.model_hash().as_bytes()));
-        Self { setup, recent, stats, learned, receipts, elsewhere, embedder, clock }
+        Self { setup, recent, stats, learned, receipts, fleet, elsewhere, embedder, clock }
     }
 
     /// The probability that the large model is better, and the vector if it had to be computed. None is computed where the answer is
@@ -114,7 +111,7 @@ impl Router {
             report: None,
         };
         let receipt = Receipt { tenant: asked.tenant.as_str().into(), explained: Arc::new(explained) };
-        self.receipts.insert(asked.request_id.clone(), receipt);
+        self.receipts.keep(asked.request_id.clone(), receipt);
         self.recent.add(asked);
     }
 
@@ -272,7 +269,7 @@ impl RouterService for Router {
             let request_id = report.request_id.clone();
             *known = signalbox_proto::router::v1::Report { attempts, quality, ..report };
             accepted += 1;
-            self.receipts.insert(request_id, Receipt { explained: Arc::new(explained), ..receipt });
+            self.receipts.keep(request_id, Receipt { explained: Arc::new(explained), ..receipt });
         }
         Ok(Response::new(ReportResponse { accepted }))
     }
@@ -301,13 +298,19 @@ impl RouterService for Router {
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         let context = RequestContext::from_request(&request);
-        let id = &request.get_ref().request_id;
-        let receipt = self.receipts.get(id).filter(|receipt| *receipt.tenant == *context.tenant());
+        let (tenant, id) = (context.tenant(), &request.get_ref().request_id);
+        if let Some(explained) = self.receipts.of(tenant, id) {
+            return Ok(Response::new(ExplainResponse::clone(&explained)));
+        }
+        let elsewhere = match &self.fleet {
+            Some(fleet) => fleet.find(tenant, id).await,
+            None => None,
+        };
         let missing = || {
             let message = "no plan of this tenant's request is kept; receipts are bounded in number and time";
             Status::from(error::status(Code::NotFound, ErrorReason::NotFound, message))
         };
-        Ok(Response::new(ExplainResponse::clone(&receipt.ok_or_else(missing)?.explained)))
+        elsewhere.map(Response::new).ok_or_else(missing)
     }
 }
 

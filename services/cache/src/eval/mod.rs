@@ -9,12 +9,7 @@ mod replay;
 mod report;
 mod rows;
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::{BufWriter, Write as _},
-    path::PathBuf,
-};
+use std::{collections::HashMap, path::PathBuf};
 
 use serde_json::json;
 use signalbox_embed::{EmbedError, Embedder, MAX_TEXTS, Vector};
@@ -29,7 +24,7 @@ use crate::{
     question,
     second_look::{self, Features},
 };
-use signalbox_report::ALL;
+use signalbox_report::{ALL, FileError, Predictions};
 pub use signalbox_report::{Metric, Report};
 
 /// What to measure on.
@@ -45,13 +40,8 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// A file cannot be read or written.
-    #[error("{path}: {error}")]
-    File {
-        /// Where.
-        path: String,
-        /// Why.
-        error: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// There is nothing to measure on; the second string tells what is wrong with the rows that are there.
     #[error(
         "{0} holds no row that can be judged in cache/*.jsonl; name the folder with --data or SIGNALBOX_DATA{1}"
@@ -76,13 +66,8 @@ impl From<Failure> for EvalError {
 /// # Errors
 /// Data that cannot be read, predictions that cannot be written, an embedding model that fails.
 pub async fn run(options: &Options, embedder: &Embedder) -> Result<Report, EvalError> {
-    let failed = |error| EvalError::File {
-        path: options.predictions.as_deref().map(|p| p.display().to_string()).unwrap_or_default(),
-        error,
-    };
     let files = rows::read(&options.data)?;
-    let mut predictions =
-        options.predictions.as_deref().map(File::create).transpose().map_err(failed)?.map(BufWriter::new);
+    let mut predictions = Predictions::create(options.predictions.as_deref())?;
     let (mut report, mut all) = (Report::new(report::HEAD, "all pairs"), Vec::new());
     let (mut rows, mut odd) = (0, Vec::new());
     for file in files {
@@ -90,11 +75,7 @@ pub async fn run(options: &Options, embedder: &Embedder) -> Result<Report, EvalE
         rows += file.pairs.len() + file.log.len();
         odd.extend(file.odd);
         let mut judged = judge(&file.pairs, embedder).await?;
-        if let Some(predictions) = &mut predictions {
-            for one in &judged {
-                writeln!(predictions, "{}", line(one)).map_err(failed)?;
-            }
-        }
+        judged.iter().try_for_each(|one| predictions.add(line(one)))?;
         report::pairs(&mut report, &file.name, &judged);
         all.append(&mut judged);
         if !file.log.is_empty() {
@@ -108,9 +89,7 @@ pub async fn run(options: &Options, embedder: &Embedder) -> Result<Report, EvalE
     }
     report.rows(ALL, rows, &odd);
     report::pairs(&mut report, ALL, &all);
-    if let Some(predictions) = &mut predictions {
-        predictions.flush().map_err(failed)?;
-    }
+    predictions.finish()?;
     Ok(report)
 }
 

@@ -1,11 +1,11 @@
 //! Reading the data.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use prost_types::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
-use signalbox_report::Odd;
+use signalbox_report::{Lines, Odd, json_lines};
 
 use super::EvalError;
 
@@ -123,38 +123,24 @@ fn as_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, 
 
 /// Reads every JSON-lines file of `cache`, by name. Rows that cannot be measured are told, not fatal: a file from elsewhere has some.
 pub(super) fn read(data: &Path) -> Result<Vec<Read>, EvalError> {
-    let mut paths: Vec<_> = fs::read_dir(data.join("cache"))
-        .map(|listed| listed.filter_map(|entry| Some(entry.ok()?.path())).collect())
-        .unwrap_or_default();
-    paths.retain(|path: &std::path::PathBuf| path.extension().is_some_and(|ending| ending == "jsonl"));
-    paths.sort();
-    let mut files = Vec::new();
-    for path in paths {
-        let text = fs::read(&path);
-        let text = text.map_err(|error| EvalError::File { path: path.display().to_string(), error })?;
-        let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        files.push(Read { name: format!("cache/{file}"), ..rows(&String::from_utf8_lossy(&text)) });
-    }
-    Ok(files)
+    json_lines(data, "cache").map(|file| Ok(rows(file?))).collect()
 }
 
 /// Each line says by its own fields what it is.
-fn rows(text: &str) -> Read {
+fn rows(file: Lines) -> Read {
     let mut read = Read::default();
-    let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
-    for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-        let line_number = number + 1;
+    for (number, line) in file.iter() {
         let judged = serde_json::from_str(line).map_err(|_| "is not JSON");
         let judged = judged.and_then(|row: Value| match &row {
             row if row.get("messages").is_some() => request(row).map(|request| read.log.push(request)),
-            row if row.get("a").is_some() => pair(row, line_number).map(|pair| read.pairs.push(pair)),
+            row if row.get("a").is_some() => pair(row, number).map(|pair| read.pairs.push(pair)),
             _ => Err("is neither a pair (a, b, label) nor a request (ts, messages, answer_id)"),
         });
         if let Err(reason) = judged {
-            read.odd.push(Odd { line: line_number, reason });
+            read.odd.push(Odd { line: number, reason });
         }
     }
-    read
+    Read { name: file.name, ..read }
 }
 
 fn request(row: &Value) -> Result<Request, &'static str> {
@@ -197,10 +183,10 @@ mod tests {
     #[test]
     fn each_line_says_what_it_is() {
         let said = r#""messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"answer_id":3"#;
-        let read = rows(&format!(
+        let read = rows(Lines::of(String::new(), format!(
             "\u{feff}{{\"a\":\"x\",\"b\":\"y\",\"label\":1}}\n\n{{\"id\":7,\"a\":\"x\",\"b\":\"z\",\"label\":\"0\"}}\r\n\
              {{\"ts\":1700000000.5,{said}}}\n{{\"ts\":\"2023-11-14T22:13:20.5Z\",\"tenant\":\"t\",{said}}}"
-        ));
+        ).into_bytes()));
         let pairs: Vec<_> = read.pairs.iter().map(|pair| (&*pair.id, pair.same)).collect();
         assert_eq!(pairs, [("1", true), ("7", false)]);
         assert!(read.log.iter().all(|request| request.unix_ms() == Ok(1_700_000_000_500)));
@@ -224,7 +210,10 @@ mod tests {
             "{\"messages\":{},\"answer_id\":1}",
         ];
         for (at, line) in odd.iter().enumerate() {
-            let read = rows(&format!("{{\"a\":\"x\",\"b\":\"y\",\"label\":true}}\n{line}\n"));
+            let read = rows(Lines::of(
+                String::new(),
+                format!("{{\"a\":\"x\",\"b\":\"y\",\"label\":true}}\n{line}\n").into_bytes(),
+            ));
             assert_eq!((read.pairs.len(), read.odd.len()), (1, 1), "{at}: {line}");
             assert_eq!(read.odd[0].line, 2);
         }

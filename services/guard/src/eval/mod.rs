@@ -9,16 +9,11 @@ mod rows;
 mod speed;
 mod values;
 
-use std::{
-    fs::File,
-    io::{BufWriter, Write as _},
-    path::PathBuf,
-    time::Instant,
-};
+use std::{path::PathBuf, time::Instant};
 
 use serde_json::json;
 use signalbox_embed::Embedder;
-use signalbox_report::{ALL, Metrics, Report};
+use signalbox_report::{ALL, FileError, Metrics, Predictions, Report};
 
 use self::{
     measure::Judged,
@@ -40,13 +35,8 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// A file cannot be read or written.
-    #[error("{path}: {error}")]
-    File {
-        /// Where.
-        path: String,
-        /// Why.
-        error: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// There is nothing to measure on; the second string tells what is wrong with the rows that are there.
     #[error(
         "{0} holds no row that can be judged, neither in guard/*.jsonl nor in pii/*.jsonl; name the folder with --data or SIGNALBOX_DATA{1}"
@@ -62,12 +52,7 @@ pub enum EvalError {
 pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Report, EvalError> {
     let files = rows::read(&options.data)?;
     speed::warm();
-    let failed = |error| EvalError::File {
-        path: options.predictions.as_deref().map(|p| p.display().to_string()).unwrap_or_default(),
-        error,
-    };
-    let mut predictions =
-        options.predictions.as_deref().map(File::create).transpose().map_err(failed)?.map(BufWriter::new);
+    let mut predictions = Predictions::create(options.predictions.as_deref())?;
     let mut report = Report::new(report::HEAD, "all files");
     if embedder.is_none() {
         report.notice("no embedding model (run `make setup`): word pairs and patterns decide alone".into());
@@ -89,9 +74,7 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
                 }
                 Truth::Secret(_) | Truth::Spans(_) => value(row, &mut values),
             };
-            if let Some(predictions) = &mut predictions {
-                writeln!(predictions, "{line}").map_err(failed)?;
-            }
+            predictions.add(line)?;
         }
         report.add(&file.name, report::figures(&judged, &values, false));
         rows += file.rows.len();
@@ -99,9 +82,7 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
         all.append(&mut judged);
         everywhere.add(&values);
     }
-    if let Some(predictions) = &mut predictions {
-        predictions.flush().map_err(failed)?;
-    }
+    predictions.finish()?;
     if rows == 0 {
         let told: String = report.notices().map(|notice| format!("; {notice}")).collect();
         return Err(EvalError::Empty(options.data.display().to_string(), told));

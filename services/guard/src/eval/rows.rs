@@ -1,9 +1,9 @@
 //! Reading the data.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde_json::Value;
-use signalbox_report::Odd;
+use signalbox_report::{Lines, Odd, json_lines};
 
 use super::{EvalError, values::Span};
 use crate::injection::Channel;
@@ -40,25 +40,19 @@ pub(super) enum Truth {
 pub(super) fn read(data: &Path) -> Result<Vec<Rows>, EvalError> {
     let mut files = Vec::new();
     for folder in ["guard", "pii"] {
-        let Ok(listed) = fs::read_dir(data.join(folder)) else { continue };
-        let mut paths: Vec<_> = listed.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        paths.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl" || ending == "ndjson"));
-        paths.sort();
-        for path in paths {
-            let failed = |error| EvalError::File { path: path.display().to_string(), error };
-            let bytes = fs::read(&path).map_err(failed)?;
-            let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let (rows, odd) = rows(&String::from_utf8_lossy(&bytes), folder == "guard");
-            files.push(Rows { name: format!("{folder}/{file}"), rows, odd });
+        for file in json_lines(data, folder) {
+            let file = file?;
+            let (rows, odd) = rows(&file, folder == "guard");
+            files.push(Rows { name: file.name, rows, odd });
         }
     }
     Ok(files)
 }
 
-fn rows(text: &str, attacks: bool) -> (Vec<Row>, Vec<Odd>) {
+fn rows(file: &Lines, attacks: bool) -> (Vec<Row>, Vec<Odd>) {
     let (mut rows, mut odd) = (Vec::new(), Vec::new());
-    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        match row(line.trim_start_matches('\u{feff}'), number, attacks) {
+    for (number, line) in file.iter() {
+        match row(line, number, attacks) {
             Ok(row) => rows.push(row),
             Err(reason) => odd.push(Odd { line: number, reason }),
         }
@@ -133,7 +127,7 @@ mod tests {
     #[test]
     fn odd_rows_are_told_with_their_lines() {
         let text = "\u{feff}{\"text\":\"a\",\"label\":1}\n\n{\"rule\":\"x\"}\nnonsense\n{\"text\":\"b\"}\n{\"text\":\"c\",\"label\":\"no\"}\n{\"id\":7,\"text\":\"d\",\"label\":false,\"lang\":null}";
-        let (rows, odd) = rows(text, true);
+        let (rows, odd) = rows(&Lines::of(String::new(), text.into()), true);
         assert_eq!(rows.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), ["1", "7"]);
         let told: Vec<(usize, &str)> = odd.iter().map(|one| (one.line, one.reason)).collect();
         assert_eq!(

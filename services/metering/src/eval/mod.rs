@@ -8,13 +8,13 @@
 mod counted;
 mod rows;
 
-use std::{fs::File, io::Write as _, path::PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use signalbox_catalog::tokens::{self, Family, Model, Vocabulary};
 use signalbox_proto::common::v1::ChatRequest;
 
-use signalbox_report::{ALL, Report};
+use signalbox_report::{ALL, FileError, Predictions, Report};
 
 use self::{
     counted::{Counted, HEAD, figures},
@@ -50,13 +50,8 @@ pub struct Sent<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// A file cannot be read or written.
-    #[error("{path}: {error}")]
-    File {
-        /// Where.
-        path: String,
-        /// Why.
-        error: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// There is nothing to measure on.
     #[error("{0} holds no tokens/*.jsonl; name the folder with --data or SIGNALBOX_DATA")]
     Empty(String),
@@ -67,13 +62,9 @@ pub enum EvalError {
 /// # Errors
 /// Data that cannot be read, predictions that cannot be written.
 pub fn run(options: &Options, read: &dyn Fn(&Sent<'_>) -> Option<ChatRequest>) -> Result<Report, EvalError> {
-    let failed = |error| EvalError::File {
-        path: options.predictions.as_deref().map(|p| p.display().to_string()).unwrap_or_default(),
-        error,
-    };
     let mut files = rows::read(&options.data)?;
     rows::attach(&options.data, &mut files)?;
-    let mut predictions = options.predictions.as_deref().map(File::create).transpose().map_err(failed)?;
+    let mut predictions = Predictions::create(options.predictions.as_deref())?;
     let (mut report, mut all) = (Report::new(HEAD, "all files"), Vec::new());
     let (mut judged, mut odd) = (0, Vec::new());
     for file in files {
@@ -87,11 +78,8 @@ pub fn run(options: &Options, read: &dyn Fn(&Sent<'_>) -> Option<ChatRequest>) -
                 }
             }
         }
-        if let Some(predictions) = &mut predictions {
-            for one in counted.iter().filter(|one| one.is_first()) {
-                let line = json!({ "id": one.id, "predicted": one.predicted, "actual": one.actual });
-                writeln!(predictions, "{line}").map_err(failed)?;
-            }
+        for one in counted.iter().filter(|one| one.is_first()) {
+            predictions.add(json!({ "id": one.id, "predicted": one.predicted, "actual": one.actual }))?;
         }
         report.rows(&file.name, file.rows.len(), &file.odd);
         report.add(&file.name, figures(&counted));
@@ -101,6 +89,7 @@ pub fn run(options: &Options, read: &dyn Fn(&Sent<'_>) -> Option<ChatRequest>) -
     }
     report.rows(ALL, judged, &odd);
     report.add(ALL, figures(&all));
+    predictions.finish()?;
     Ok(report)
 }
 

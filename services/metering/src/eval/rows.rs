@@ -1,17 +1,11 @@
 //! Reading the data.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    fs::File,
-    io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
-};
+use std::{borrow::Cow, collections::HashMap, path::Path};
 
 use serde::Deserialize;
 use serde_json::Value;
 use signalbox_catalog::tokens::{Prompt, Speaker, Turn};
-use signalbox_report::Odd;
+use signalbox_report::{Lines, Odd, json_lines};
 
 use super::EvalError;
 
@@ -128,44 +122,21 @@ impl Recorded {
 
 /// Reads every file of `tokens/`.
 pub(super) fn read(data: &Path) -> Result<Vec<Read>, EvalError> {
-    let folder = data.join("tokens");
-    let paths = files(&folder)?;
-    if paths.is_empty() {
-        return Err(EvalError::Empty(data.display().to_string()));
-    }
-    paths.iter().map(|path| one(path)).collect()
+    let files: Vec<Read> =
+        json_lines(data, "tokens").map(|file| Ok(one(file?))).collect::<Result<_, EvalError>>()?;
+    if files.is_empty() { Err(EvalError::Empty(data.display().to_string())) } else { Ok(files) }
 }
 
-fn files(folder: &Path) -> Result<Vec<PathBuf>, EvalError> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| EvalError::File { path: folder.display().to_string(), error })?;
-        paths.push(entry.path());
-    }
-    paths.retain(|path| path.extension().is_some_and(|end| end == "jsonl"));
-    paths.sort();
-    Ok(paths)
-}
-
-/// The lines of a file; what is no UTF-8 is an empty one.
-fn lines(path: &Path) -> Result<impl Iterator<Item = String>, EvalError> {
-    let file =
-        File::open(path).map_err(|error| EvalError::File { path: path.display().to_string(), error })?;
-    let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
-    Ok(lines.map(|line| String::from_utf8(line).unwrap_or_else(|_| "?".to_owned())))
-}
-
-fn one(path: &Path) -> Result<Read, EvalError> {
-    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut read = Read { name: format!("tokens/{file}"), rows: Vec::new(), odd: Vec::new() };
-    for (place, line) in lines(path)?.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        match row(&line, &format!("{file}:{}", place + 1)) {
+fn one(file: Lines) -> Read {
+    let mut read = Read { name: String::new(), rows: Vec::new(), odd: Vec::new() };
+    let short = file.name.rsplit('/').next().unwrap_or_default();
+    for (number, line) in file.iter() {
+        match row(line, &format!("{short}:{number}")) {
             Ok(row) => read.rows.push(row),
-            Err(reason) => read.odd.push(Odd { line: place + 1, reason }),
+            Err(reason) => read.odd.push(Odd { line: number, reason }),
         }
     }
-    Ok(read)
+    Read { name: file.name, ..read }
 }
 
 /// Reads a row; else what is wrong with it.
@@ -227,9 +198,9 @@ pub(super) fn attach(data: &Path, files: &mut [Read]) -> Result<(), EvalError> {
             wanted.entry(id).or_default().push(recorded);
         }
     }
-    for path in self::files(&data.join("wire"))? {
-        for line in lines(&path)? {
-            let Ok(line) = serde_json::from_str::<WireLine>(&line) else { continue };
+    for file in json_lines(data, "wire") {
+        for (_, line) in file?.iter() {
+            let Ok(line) = serde_json::from_str::<WireLine>(line) else { continue };
             for recorded in wanted.get_mut(&line.id).into_iter().flatten() {
                 recorded.sent = Some(Body { path: line.path.clone(), body: line.request.clone() });
             }

@@ -8,16 +8,11 @@
 mod measure;
 mod rows;
 
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::{BufWriter, Write as _},
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use serde_json::json;
 use signalbox_embed::{EmbedError, Embedder, MAX_TEXTS, Vector};
-use signalbox_report::{ALL, Metrics, Report};
+use signalbox_report::{ALL, FileError, Metrics, Predictions, Report};
 
 use self::{measure::Ranked, rows::Row};
 use crate::complexity::MODEL;
@@ -38,13 +33,8 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// A file cannot be read or written.
-    #[error("{path}: {error}")]
-    File {
-        /// Where.
-        path: String,
-        /// Why.
-        error: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// There is nothing to measure on; the second string tells what is wrong with the rows that are there.
     #[error(
         "{0} holds no row that can be judged in router/*.jsonl; name the folder with --data or SIGNALBOX_DATA{1}"
@@ -75,13 +65,8 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
     if !(0.0..=1.0).contains(&options.quality) {
         return Err(EvalError::Quality(options.quality));
     }
-    let failed = |error| EvalError::File {
-        path: options.predictions.as_deref().map(|p| p.display().to_string()).unwrap_or_default(),
-        error,
-    };
     let files = rows::read(&options.data)?;
-    let mut predictions =
-        options.predictions.as_deref().map(File::create).transpose().map_err(failed)?.map(BufWriter::new);
+    let mut predictions = Predictions::create(options.predictions.as_deref())?;
     let embedder = embedder.filter(|embedder| MODEL.understands(embedder.model_hash().as_bytes()));
     let mut report = Report::new(HEAD, "all files");
     if embedder.is_none() {
@@ -95,12 +80,9 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
         report.rows(&file.name, file.rows.len(), &file.odd);
         odd.extend(file.odd);
         let judged = judge(file.rows, embedder).await?;
-        if let Some(predictions) = &mut predictions {
-            for one in &judged {
-                let decision = if one.needs_large >= from { "large" } else { "small" };
-                let line = json!({ "id": one.row.id, "score": one.needs_large, "decision": decision });
-                writeln!(predictions, "{line}").map_err(failed)?;
-            }
+        for one in &judged {
+            let decision = if one.needs_large >= from { "large" } else { "small" };
+            predictions.add(json!({ "id": one.row.id, "score": one.needs_large, "decision": decision }))?;
         }
         figures(&mut report, &file.name, &judged, options.quality);
         all.extend(judged);
@@ -111,9 +93,7 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
     }
     report.rows(ALL, all.len(), &odd);
     figures(&mut report, ALL, &all, options.quality);
-    if let Some(predictions) = &mut predictions {
-        predictions.flush().map_err(failed)?;
-    }
+    predictions.finish()?;
     Ok(report)
 }
 

@@ -1,14 +1,10 @@
 //! Reading the data.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
 use serde_json::Value;
-use signalbox_report::Odd;
+use signalbox_report::{Lines, Odd, json_lines};
 
 use super::EvalError;
 
@@ -66,28 +62,15 @@ const BEST: f64 = 10.0;
 
 /// Reads every JSON-lines file of `router`, by name. Rows that cannot be measured are told, not fatal.
 pub(super) fn read(data: &Path) -> Result<Vec<Read>, EvalError> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(data.join("router"))
-        .map(|listed| listed.filter_map(|entry| Some(entry.ok()?.path())).collect())
-        .unwrap_or_default();
-    paths.retain(|path| path.is_file() && path.extension().is_some_and(|ending| ending == "jsonl"));
-    paths.sort();
-    let mut files = Vec::new();
-    for path in paths {
-        let text =
-            fs::read(&path).map_err(|error| EvalError::File { path: path.display().to_string(), error })?;
-        let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        files.push(Read { name: format!("router/{file}"), ..rows(&String::from_utf8_lossy(&text)) });
-    }
-    Ok(files)
+    json_lines(data, "router").map(|file| Ok(rows(file?))).collect()
 }
 
-fn rows(text: &str) -> Read {
+fn rows(file: Lines) -> Read {
     let (mut lines, mut odd) = (Vec::new(), Vec::new());
-    let all = text.trim_start_matches('\u{feff}').lines().enumerate();
-    for (at, text) in all.filter(|(_, line)| !line.trim().is_empty()) {
-        match line(text, at + 1) {
-            Ok(line) => lines.push((at + 1, line)),
-            Err(reason) => odd.push(Odd { line: at + 1, reason }),
+    for (number, text) in file.iter() {
+        match line(text, number) {
+            Ok(line) => lines.push((number, line)),
+            Err(reason) => odd.push(Odd { line: number, reason }),
         }
     }
     let order = by_average(&lines);
@@ -107,7 +90,7 @@ fn rows(text: &str) -> Read {
         }
     }
     odd.sort_by_key(|odd| odd.line);
-    Read { name: String::new(), rows, odd }
+    Read { name: file.name, rows, odd }
 }
 
 /// Models from the worst average to the best: the small one is the first.
@@ -194,9 +177,13 @@ fn quality(value: &Value) -> Option<f64> {
 mod tests {
     use super::*;
 
+    fn of(text: &str) -> Read {
+        rows(Lines::of(String::new(), text.into()))
+    }
+
     #[test]
     fn all_documented_forms_are_read() {
-        let read = rows(
+        let read = of(
             "\u{feff}{\"id\":\"a\",\"text\":\"t\",\"task\":\"m\",\"small_correct\":0,\"large_correct\":1,\"label\":\"needs_large\"}\r\n\n\
              {\"text\":\"t\",\"label\":\"small_ok\"}\n\
              {\"id\":7,\"text\":\"t\",\"scores\":{\"x\":9,\"y\":4.5}}\n{\"text\":\"t\",\"scores\":{\"x\":8,\"y\":10}}",
@@ -220,7 +207,7 @@ mod tests {
             "{\"text\":\"t\",\"scores\":{\"x\":1}}",
             "{\"text\":3,\"label\":\"small_ok\"}",
         ] {
-            let read = rows(&format!("{{\"text\":\"t\",\"label\":\"both_fail\"}}\n{odd}\n"));
+            let read = of(&format!("{{\"text\":\"t\",\"label\":\"both_fail\"}}\n{odd}\n"));
             assert_eq!((read.rows.len(), read.odd.len()), (1, 1), "{odd}");
             assert_eq!(read.odd[0].line, 2);
         }
