@@ -10,7 +10,8 @@ use crate::{
     cost::{dollars, nanousd},
     dimension::{self, Only},
     keys::{Out, metering},
-    named, print, when,
+    named::{self, List, Which},
+    print, when,
 };
 
 /// What to do with budgets. Each needs an admin key. Those of the configuration file are changed there.
@@ -23,7 +24,7 @@ pub(crate) enum Command {
     /// Changes a budget; what is not named stays as it is.
     Change(Change),
     /// Removes a budget. What was spent stays in the ledger.
-    Delete(Delete),
+    Delete(Which),
 }
 
 /// What a budget bounds.
@@ -90,36 +91,11 @@ pub(crate) struct Create {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct List {
-    /// Only this tenant's.
-    #[arg(long)]
-    tenant: Option<String>,
-    #[command(flatten)]
-    out: Out,
-}
-
-#[derive(Debug, clap::Args)]
 pub(crate) struct Change {
-    /// Its name, or its id.
-    name: String,
-    /// Its tenant, where several have a budget of that name.
-    #[arg(long)]
-    tenant: Option<String>,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     terms: Terms,
-    #[command(flatten)]
-    out: Out,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Delete {
-    /// Its name, or its id.
-    name: String,
-    /// Its tenant, where several have a budget of that name.
-    #[arg(long)]
-    tenant: Option<String>,
-    #[command(flatten)]
-    out: Out,
 }
 
 /// Runs the command.
@@ -157,16 +133,17 @@ async fn list(args: List) -> Ended {
 }
 
 async fn change(args: Change) -> Ended {
-    let client = args.out.server.connect()?;
-    let mut budget = find(&client, &args.name, args.tenant).await?;
+    let Which { name, tenant, out } = args.which;
+    let client = out.server.connect()?;
+    let mut budget = find(&client, &name, tenant).await?;
     args.terms.apply(&mut budget);
     let request = client.request(UpdateBudgetRequest { budget: Some(budget) });
     let now = metering(&client).update_budget(request).await.map_err(|s| client.explain(&s))?.into_inner();
-    print_all(now.budget.as_slice(), args.out.json);
+    print_all(now.budget.as_slice(), out.json);
     Ok(())
 }
 
-async fn delete(args: Delete) -> Ended {
+async fn delete(args: Which) -> Ended {
     let client = args.out.server.connect()?;
     let budget = find(&client, &args.name, args.tenant).await?;
     let request = client.request(DeleteBudgetRequest { id: budget.id.clone() });

@@ -10,7 +10,8 @@ use crate::{
     client::Client,
     dimension::{self, Dimension, Only},
     keys::{Out, metering},
-    named, print,
+    named::{self, List, Which},
+    print,
 };
 
 /// What to do with rate limits. Each needs an admin key. Those of the configuration file are changed there.
@@ -23,7 +24,7 @@ pub(crate) enum Command {
     /// Changes a limit; what is not named stays as it is.
     Change(Change),
     /// Removes a limit.
-    Delete(Delete),
+    Delete(Which),
 }
 
 /// What a limit bounds.
@@ -76,36 +77,11 @@ pub(crate) struct Create {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct List {
-    /// Only this tenant's.
-    #[arg(long)]
-    tenant: Option<String>,
-    #[command(flatten)]
-    out: Out,
-}
-
-#[derive(Debug, clap::Args)]
 pub(crate) struct Change {
-    /// Its name, or its id.
-    name: String,
-    /// Its tenant, where several have a limit of that name.
-    #[arg(long)]
-    tenant: Option<String>,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     terms: Terms,
-    #[command(flatten)]
-    out: Out,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Delete {
-    /// Its name, or its id.
-    name: String,
-    /// Its tenant, where several have a limit of that name.
-    #[arg(long)]
-    tenant: Option<String>,
-    #[command(flatten)]
-    out: Out,
 }
 
 /// Runs the command.
@@ -142,16 +118,17 @@ async fn list(args: List) -> Ended {
 }
 
 async fn change(args: Change) -> Ended {
-    let client = args.out.server.connect()?;
-    let mut limit = find(&client, &args.name, args.tenant).await?;
+    let Which { name, tenant, out } = args.which;
+    let client = out.server.connect()?;
+    let mut limit = find(&client, &name, tenant).await?;
     args.terms.apply(&mut limit);
     let request = client.request(UpdateLimitRequest { limit: Some(limit) });
     let now = metering(&client).update_limit(request).await.map_err(|s| client.explain(&s))?.into_inner();
-    print_all(now.limit.as_slice(), args.out.json);
+    print_all(now.limit.as_slice(), out.json);
     Ok(())
 }
 
-async fn delete(args: Delete) -> Ended {
+async fn delete(args: Which) -> Ended {
     let client = args.out.server.connect()?;
     let limit = find(&client, &args.name, args.tenant).await?;
     let request = client.request(DeleteLimitRequest { id: limit.id.clone() });

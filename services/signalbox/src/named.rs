@@ -2,6 +2,30 @@
 
 use signalbox_proto::metering::v1::{Budget, Limit};
 
+use crate::keys::Out;
+
+/// Which of them are listed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// Only this tenant's.
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    pub(crate) out: Out,
+}
+
+/// One of them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// Its name, or its id.
+    pub(crate) name: String,
+    /// Its tenant, where several have one of that name.
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    pub(crate) out: Out,
+}
+
 /// Something that people call by its name, or by its id.
 pub(crate) trait Named {
     /// What it is; `signalbox <kind>s list` lists them.
