@@ -3,6 +3,7 @@
 use signalbox_proto::metering::v1::{
     Budget, BudgetPeriod, CreateBudgetRequest, DeleteBudgetRequest, ListBudgetsRequest, UpdateBudgetRequest,
 };
+use tonic::Status;
 
 use crate::{
     Ended,
@@ -10,7 +11,7 @@ use crate::{
     cost::{dollars, nanousd},
     dimension::{self, Only},
     keys::{Out, metering},
-    named::{self, List, Which},
+    named::{self, List, Named, Which},
     print, when,
 };
 
@@ -102,9 +103,11 @@ pub(crate) struct Change {
 pub(crate) async fn run(command: Command) -> Ended {
     match command {
         Command::Create(args) => create(args).await,
-        Command::List(args) => list(args).await,
-        Command::Change(args) => change(args).await,
-        Command::Delete(args) => delete(args).await,
+        Command::List(args) => named::list::<Budget>(args).await,
+        Command::Change(Change { which, terms }) => {
+            named::change(which, |budget: &mut Budget| terms.apply(budget)).await
+        }
+        Command::Delete(which) => named::delete::<Budget>(which).await,
     }
 }
 
@@ -122,47 +125,8 @@ async fn create(args: Create) -> Ended {
     let client = args.out.server.connect()?;
     let request = client.request(CreateBudgetRequest { budget: Some(budget) });
     let made = metering(&client).create_budget(request).await.map_err(|s| client.explain(&s))?.into_inner();
-    print_all(made.budget.as_slice(), args.out.json);
+    named::show(made.budget.as_slice(), args.out.json);
     Ok(())
-}
-
-async fn list(args: List) -> Ended {
-    let client = args.out.server.connect()?;
-    print_all(&all(&client, args.tenant.unwrap_or_default()).await?, args.out.json);
-    Ok(())
-}
-
-async fn change(args: Change) -> Ended {
-    let Which { name, tenant, out } = args.which;
-    let client = out.server.connect()?;
-    let mut budget = find(&client, &name, tenant).await?;
-    args.terms.apply(&mut budget);
-    let request = client.request(UpdateBudgetRequest { budget: Some(budget) });
-    let now = metering(&client).update_budget(request).await.map_err(|s| client.explain(&s))?.into_inner();
-    print_all(now.budget.as_slice(), out.json);
-    Ok(())
-}
-
-async fn delete(args: Which) -> Ended {
-    let client = args.out.server.connect()?;
-    let budget = find(&client, &args.name, args.tenant).await?;
-    let request = client.request(DeleteBudgetRequest { id: budget.id.clone() });
-    metering(&client).delete_budget(request).await.map_err(|s| client.explain(&s))?;
-    match args.out.json {
-        true => print::line(&json(&budget).to_string()),
-        false => print::aside(&format!("the budget {} of {} is removed", budget.name, budget.tenant)),
-    }
-    Ok(())
-}
-
-async fn all(client: &Client, tenant: String) -> Result<Vec<Budget>, String> {
-    let request = client.request(ListBudgetsRequest { tenant });
-    let listed = metering(client).list_budgets(request).await.map_err(|s| client.explain(&s))?;
-    Ok(listed.into_inner().budgets)
-}
-
-async fn find(client: &Client, name: &str, tenant: Option<String>) -> Result<Budget, String> {
-    named::one(all(client, tenant.unwrap_or_default()).await?, name)
 }
 
 impl Terms {
@@ -201,31 +165,69 @@ impl Period {
     }
 }
 
-fn print_all(budgets: &[Budget], as_json: bool) {
-    if as_json {
-        return budgets.iter().for_each(|budget| print::line(&json(budget).to_string()));
+impl Named for Budget {
+    const KIND: &'static str = "budget";
+
+    fn id(&self) -> &str {
+        &self.id
     }
-    if budgets.is_empty() {
-        return print::line(
-            "there are no budgets; make one with `signalbox budgets create NAME --tenant TENANT --usd 100 --period month`",
-        );
+
+    fn name(&self) -> &str {
+        &self.name
     }
-    let head = [
-        "id",
-        "tenant",
-        "name",
-        "kind",
-        "limit",
-        "spent",
-        "reserved",
-        "left",
-        "period",
-        "starts anew",
-        "only",
-    ];
-    let right = [false, false, false, false, true, true, true, true, false, false, false];
-    let rows: Vec<Vec<String>> = budgets.iter().map(row).collect();
-    print::line(&print::table(&head, &right, &rows));
+
+    fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let filters: Vec<String> = self.scope.iter().chain(&self.scopes).map(dimension::show).collect();
+        serde_json::json!({
+            "id": self.id, "tenant": self.tenant, "name": self.name, "kind": kind(self),
+            "limit_nanousd": self.limit_nanousd, "limit_tokens": self.limit_tokens, "period": period(self),
+            "time_zone": self.time_zone, "only": filters, "carry_over": self.carry_over,
+            "carried": self.carried, "spent": self.spent, "reserved": self.reserved,
+            "period_start_unix_ms": self.period_start_unix_ms, "period_end_unix_ms": self.period_end_unix_ms,
+            "alert_percents": self.alert_percents, "shadow_refusals": self.shadow_refusals,
+        })
+    }
+
+    fn table(all: &[Self]) -> String {
+        if all.is_empty() {
+            let none = "there are no budgets; make one with `signalbox budgets create NAME --tenant TENANT --usd 100 --period month`";
+            return none.to_owned();
+        }
+        let head = [
+            "id",
+            "tenant",
+            "name",
+            "kind",
+            "limit",
+            "spent",
+            "reserved",
+            "left",
+            "period",
+            "starts anew",
+            "only",
+        ];
+        let right = [false, false, false, false, true, true, true, true, false, false, false];
+        let rows: Vec<Vec<String>> = all.iter().map(row).collect();
+        print::table(&head, &right, &rows)
+    }
+
+    async fn ask(client: &Client, tenant: String) -> Result<Vec<Self>, Status> {
+        let request = client.request(ListBudgetsRequest { tenant });
+        Ok(metering(client).list_budgets(request).await?.into_inner().budgets)
+    }
+
+    async fn update(self, client: &Client) -> Result<Option<Self>, Status> {
+        let request = client.request(UpdateBudgetRequest { budget: Some(self) });
+        Ok(metering(client).update_budget(request).await?.into_inner().budget)
+    }
+
+    async fn remove(client: &Client, id: String) -> Result<(), Status> {
+        metering(client).delete_budget(client.request(DeleteBudgetRequest { id })).await.map(drop)
+    }
 }
 
 fn row(budget: &Budget) -> Vec<String> {
@@ -272,18 +274,6 @@ fn period(budget: &Budget) -> String {
     budget.period().as_str_name().trim_start_matches("BUDGET_PERIOD_").to_lowercase()
 }
 
-fn json(budget: &Budget) -> serde_json::Value {
-    let filters: Vec<String> = budget.scope.iter().chain(&budget.scopes).map(dimension::show).collect();
-    serde_json::json!({
-        "id": budget.id, "tenant": budget.tenant, "name": budget.name, "kind": kind(budget),
-        "limit_nanousd": budget.limit_nanousd, "limit_tokens": budget.limit_tokens, "period": period(budget),
-        "time_zone": budget.time_zone, "only": filters, "carry_over": budget.carry_over,
-        "carried": budget.carried, "spent": budget.spent, "reserved": budget.reserved,
-        "period_start_unix_ms": budget.period_start_unix_ms, "period_end_unix_ms": budget.period_end_unix_ms,
-        "alert_percents": budget.alert_percents, "shadow_refusals": budget.shadow_refusals,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,7 +285,7 @@ mod tests {
         Terms { usd: Some(7), only, kind: Some(Kind::Shadow), ..Terms::default() }.apply(&mut budget);
         assert_eq!((budget.limit_nanousd, budget.limit_tokens), (Some(7), None));
         assert_eq!((budget.hard, budget.shadow, budget.carry_over), (true, true, true));
-        assert_eq!(json(&budget)["only"][0], "team=search");
+        assert_eq!(budget.json()["only"][0], "team=search");
         Terms { carry_over: Some(false), ..Terms::default() }.apply(&mut budget);
         assert_eq!((budget.limit_nanousd, budget.carry_over, kind(&budget)), (Some(7), false, "shadow"));
     }

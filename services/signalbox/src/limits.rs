@@ -4,13 +4,14 @@ use signalbox_proto::metering::v1::{
     CreateLimitRequest, DeleteLimitRequest, Limit, LimitMetric, LimitPeriod, ListLimitsRequest,
     UpdateLimitRequest, UsageDimension,
 };
+use tonic::Status;
 
 use crate::{
     Ended,
     client::Client,
     dimension::{self, Dimension, Only},
     keys::{Out, metering},
-    named::{self, List, Which},
+    named::{self, List, Named, Which},
     print,
 };
 
@@ -88,9 +89,11 @@ pub(crate) struct Change {
 pub(crate) async fn run(command: Command) -> Ended {
     match command {
         Command::Create(args) => create(args).await,
-        Command::List(args) => list(args).await,
-        Command::Change(args) => change(args).await,
-        Command::Delete(args) => delete(args).await,
+        Command::List(args) => named::list::<Limit>(args).await,
+        Command::Change(Change { which, terms }) => {
+            named::change(which, |limit: &mut Limit| terms.apply(limit)).await
+        }
+        Command::Delete(which) => named::delete::<Limit>(which).await,
     }
 }
 
@@ -107,47 +110,8 @@ async fn create(args: Create) -> Ended {
     let client = args.out.server.connect()?;
     let request = client.request(CreateLimitRequest { limit: Some(limit) });
     let made = metering(&client).create_limit(request).await.map_err(|s| client.explain(&s))?.into_inner();
-    print_all(made.limit.as_slice(), args.out.json);
+    named::show(made.limit.as_slice(), args.out.json);
     Ok(())
-}
-
-async fn list(args: List) -> Ended {
-    let client = args.out.server.connect()?;
-    print_all(&all(&client, args.tenant.unwrap_or_default()).await?, args.out.json);
-    Ok(())
-}
-
-async fn change(args: Change) -> Ended {
-    let Which { name, tenant, out } = args.which;
-    let client = out.server.connect()?;
-    let mut limit = find(&client, &name, tenant).await?;
-    args.terms.apply(&mut limit);
-    let request = client.request(UpdateLimitRequest { limit: Some(limit) });
-    let now = metering(&client).update_limit(request).await.map_err(|s| client.explain(&s))?.into_inner();
-    print_all(now.limit.as_slice(), out.json);
-    Ok(())
-}
-
-async fn delete(args: Which) -> Ended {
-    let client = args.out.server.connect()?;
-    let limit = find(&client, &args.name, args.tenant).await?;
-    let request = client.request(DeleteLimitRequest { id: limit.id.clone() });
-    metering(&client).delete_limit(request).await.map_err(|s| client.explain(&s))?;
-    match args.out.json {
-        true => print::line(&json(&limit).to_string()),
-        false => print::aside(&format!("the limit {} of {} is removed", limit.name, limit.tenant)),
-    }
-    Ok(())
-}
-
-async fn all(client: &Client, tenant: String) -> Result<Vec<Limit>, String> {
-    let request = client.request(ListLimitsRequest { tenant });
-    let listed = metering(client).list_limits(request).await.map_err(|s| client.explain(&s))?;
-    Ok(listed.into_inner().limits)
-}
-
-async fn find(client: &Client, name: &str, tenant: Option<String>) -> Result<Limit, String> {
-    named::one(all(client, tenant.unwrap_or_default()).await?, name)
 }
 
 impl Terms {
@@ -195,19 +159,55 @@ impl Per {
     }
 }
 
-fn print_all(limits: &[Limit], as_json: bool) {
-    if as_json {
-        return limits.iter().for_each(|limit| print::line(&json(limit).to_string()));
+impl Named for Limit {
+    const KIND: &'static str = "limit";
+
+    fn id(&self) -> &str {
+        &self.id
     }
-    if limits.is_empty() {
-        return print::line(
-            "there are no limits; make one with `signalbox limits create NAME --tenant TENANT --requests 100 --per minute`",
-        );
+
+    fn name(&self) -> &str {
+        &self.name
     }
-    let head = ["id", "tenant", "name", "kind", "limit", "at once", "each", "only"];
-    let right = [false, false, false, false, true, true, false, false];
-    let rows: Vec<Vec<String>> = limits.iter().map(row).collect();
-    print::line(&print::table(&head, &right, &rows));
+
+    fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let only: Vec<String> = self.scopes.iter().map(dimension::show).collect();
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        serde_json::json!({
+            "id": self.id, "tenant": self.tenant, "name": self.name, "metric": metric(self),
+            "amount": self.amount, "per": given(per(self).to_owned()), "burst": self.burst, "only": only,
+            "each": given(each(self)), "shadow": self.shadow,
+        })
+    }
+
+    fn table(all: &[Self]) -> String {
+        if all.is_empty() {
+            let none = "there are no limits; make one with `signalbox limits create NAME --tenant TENANT --requests 100 --per minute`";
+            return none.to_owned();
+        }
+        let head = ["id", "tenant", "name", "kind", "limit", "at once", "each", "only"];
+        let right = [false, false, false, false, true, true, false, false];
+        let rows: Vec<Vec<String>> = all.iter().map(row).collect();
+        print::table(&head, &right, &rows)
+    }
+
+    async fn ask(client: &Client, tenant: String) -> Result<Vec<Self>, Status> {
+        let request = client.request(ListLimitsRequest { tenant });
+        Ok(metering(client).list_limits(request).await?.into_inner().limits)
+    }
+
+    async fn update(self, client: &Client) -> Result<Option<Self>, Status> {
+        let request = client.request(UpdateLimitRequest { limit: Some(self) });
+        Ok(metering(client).update_limit(request).await?.into_inner().limit)
+    }
+
+    async fn remove(client: &Client, id: String) -> Result<(), Status> {
+        metering(client).delete_limit(client.request(DeleteLimitRequest { id })).await.map(drop)
+    }
 }
 
 fn row(limit: &Limit) -> Vec<String> {
@@ -250,16 +250,6 @@ fn each(limit: &Limit) -> String {
     }
 }
 
-fn json(limit: &Limit) -> serde_json::Value {
-    let only: Vec<String> = limit.scopes.iter().map(dimension::show).collect();
-    let given = |text: String| (!text.is_empty()).then_some(text);
-    serde_json::json!({
-        "id": limit.id, "tenant": limit.tenant, "name": limit.name, "metric": metric(limit),
-        "amount": limit.amount, "per": given(per(limit).to_owned()), "burst": limit.burst, "only": only,
-        "each": given(each(limit)), "shadow": limit.shadow,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,6 +277,6 @@ mod tests {
         };
         terms.apply(&mut limit);
         assert_eq!(row(&limit)[3..], ["hard", "5 tokens per day", "5", "tag:env", "-"]);
-        assert_eq!(json(&limit)["each"], "tag:env");
+        assert_eq!(limit.json()["each"], "tag:env");
     }
 }

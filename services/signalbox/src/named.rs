@@ -1,8 +1,8 @@
 //! What is named within its tenant: budgets, limits.
 
-use signalbox_proto::metering::v1::{Budget, Limit};
+use tonic::Status;
 
-use crate::keys::Out;
+use crate::{Ended, client::Client, keys::Out, print};
 
 /// Which of them are listed.
 #[derive(Debug, clap::Args)]
@@ -26,8 +26,8 @@ pub(crate) struct Which {
     pub(crate) out: Out,
 }
 
-/// Something that people call by its name, or by its id.
-pub(crate) trait Named {
+/// Something that people call by its name, or by its id, and that metering keeps.
+pub(crate) trait Named: Sized {
     /// What it is; `signalbox <kind>s list` lists them.
     const KIND: &'static str;
 
@@ -37,36 +37,67 @@ pub(crate) trait Named {
     fn name(&self) -> &str;
     /// Its tenant.
     fn tenant(&self) -> &str;
+    /// As a line of JSON.
+    fn json(&self) -> serde_json::Value;
+    /// For people; where there are none, how to make one.
+    fn table(all: &[Self]) -> String;
+
+    /// Asks for those of a tenant, or of all where it is empty.
+    async fn ask(client: &Client, tenant: String) -> Result<Vec<Self>, Status>;
+    /// Changes one to what it is here; gives what it is now.
+    async fn update(self, client: &Client) -> Result<Option<Self>, Status>;
+    /// Removes one.
+    async fn remove(client: &Client, id: String) -> Result<(), Status>;
 }
 
-macro_rules! named {
-    ($of:ty, $kind:literal) => {
-        impl Named for $of {
-            const KIND: &'static str = $kind;
+/// Lists them.
+pub(crate) async fn list<T: Named>(args: List) -> Ended {
+    let client = args.out.server.connect()?;
+    show(&all::<T>(&client, args.tenant).await?, args.out.json);
+    Ok(())
+}
 
-            fn id(&self) -> &str {
-                &self.id
-            }
+/// Changes one.
+pub(crate) async fn change<T: Named>(which: Which, change: impl FnOnce(&mut T)) -> Ended {
+    let client = which.out.server.connect()?;
+    let mut found: T = one(all(&client, which.tenant).await?, &which.name)?;
+    change(&mut found);
+    let now = found.update(&client).await.map_err(|status| client.explain(&status))?;
+    show(now.as_slice(), which.out.json);
+    Ok(())
+}
 
-            fn name(&self) -> &str {
-                &self.name
-            }
-
-            fn tenant(&self) -> &str {
-                &self.tenant
-            }
+/// Removes one.
+pub(crate) async fn delete<T: Named>(which: Which) -> Ended {
+    let client = which.out.server.connect()?;
+    let found: T = one(all(&client, which.tenant).await?, &which.name)?;
+    T::remove(&client, found.id().to_owned()).await.map_err(|status| client.explain(&status))?;
+    match which.out.json {
+        true => print::line(&found.json().to_string()),
+        false => {
+            print::aside(&format!("the {} {} of {} is removed", T::KIND, found.name(), found.tenant()));
         }
-    };
+    }
+    Ok(())
 }
 
-named!(Budget, "budget");
-named!(Limit, "limit");
+/// Prints them.
+pub(crate) fn show<T: Named>(all: &[T], as_json: bool) {
+    match as_json {
+        true => all.iter().for_each(|one| print::line(&one.json().to_string())),
+        false => print::line(&T::table(all)),
+    }
+}
+
+async fn all<T: Named>(client: &Client, tenant: Option<String>) -> Result<Vec<T>, String> {
+    T::ask(client, tenant.unwrap_or_default()).await.map_err(|status| client.explain(&status))
+}
 
 /// The one of a name or id.
 ///
 /// # Errors
 /// In words, where there is none, or several tenants have one.
-pub(crate) fn one<T: Named>(all: Vec<T>, name: &str) -> Result<T, String> {
+fn one<T: Named>(all: Vec<T>, name: &str) -> Result<T, String> {
     let kind = T::KIND;
     let mut found = all.into_iter().filter(|one| one.name() == name || one.id() == name);
     match (found.next(), found.next()) {
@@ -82,6 +113,8 @@ pub(crate) fn one<T: Named>(all: Vec<T>, name: &str) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
+    use signalbox_proto::metering::v1::Budget;
+
     use super::*;
 
     #[test]
