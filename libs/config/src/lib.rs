@@ -5,6 +5,7 @@
 
 mod changes;
 mod document;
+pub mod listen;
 mod live;
 mod money;
 mod places;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use serde::Deserialize;
-use signalbox_config::Document;
+use signalbox_config::{Document, listen};
 use signalbox_mesh::{
     Channel, Connector, Environment, client,
     tls::{Credentials, DoorTls},
@@ -16,19 +16,6 @@ use crate::Failure;
 
 /// How long everything may take: supervisors ask every few seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Where a service listens if nobody says otherwise.
-#[must_use]
-pub fn default_listen(name: &str) -> &'static str {
-    match name {
-        "guard" => "127.0.0.1:8081",
-        "cache" => "127.0.0.1:8082",
-        "router" => "127.0.0.1:8083",
-        "executor" => "127.0.0.1:8084",
-        "metering" => "127.0.0.1:8085",
-        _ => "127.0.0.1:8080",
-    }
-}
 
 /// What is of interest of a service's section.
 #[derive(Debug, Default, Deserialize)]
@@ -52,7 +39,7 @@ pub(crate) async fn ask(name: &str, document: &Document, listen: Option<String>)
     let configured = || Ok::<_, Failure>(document.section::<Listening>(name)?.listen);
     let listen = match listen {
         Some(listen) => listen,
-        None => configured()?.unwrap_or_else(|| default_listen(name).to_owned()),
+        None => configured()?.unwrap_or_else(|| listen::of(name).to_owned()),
     };
     let address = reachable(crate::resolve(&listen).await?);
     let mesh: signalbox_mesh::Config = document.section(signalbox_mesh::SECTION)?;

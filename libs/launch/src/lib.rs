@@ -21,8 +21,6 @@ use self::certificates::{follow_certificates, plaintext_is_fine};
 pub use self::{certificates::acceptor_for_clients, configuration::follow_configuration, entry::Entry};
 use tonic::transport::server::TcpIncoming;
 
-pub use crate::health::default_listen;
-
 /// The allocator of every binary, the whole mesh in one process included.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -39,7 +39,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: "127.0.0.1:8082".into(),
+            listen: signalbox_config::listen::CACHE.to_owned(),
             exact: Exact::default(),
             semantic: Semantic::default(),
             lease: Lease::default(),

@@ -33,7 +33,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: "127.0.0.1:8084".to_owned(),
+            listen: signalbox_config::listen::EXECUTOR.to_owned(),
             limits: Limits::default(),
             retry: Retry::default(),
             rescue: Rescue::default(),

@@ -1,6 +1,7 @@
 //! The `[gateway]` section.
 
 use serde::Deserialize;
+use signalbox_config::listen;
 use signalbox_mesh::{AddressError, tls::DoorTls};
 
 /// Name of the section in the configuration file.
@@ -40,7 +41,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: "127.0.0.1:8080".into(),
+            listen: listen::GATEWAY.to_owned(),
             replica: None,
             default_model: None,
             deadline_ms: 600_000,
@@ -79,8 +80,14 @@ pub struct Peers {
 
 impl Default for Peers {
     fn default() -> Self {
-        let at = |port: u16| vec![format!("127.0.0.1:{port}")];
-        Self { guard: at(8081), cache: at(8082), router: at(8083), executor: at(8084), metering: at(8085) }
+        let at = |address: &str| vec![address.to_owned()];
+        Self {
+            guard: at(listen::GUARD),
+            cache: at(listen::CACHE),
+            router: at(listen::ROUTER),
+            executor: at(listen::EXECUTOR),
+            metering: at(listen::METERING),
+        }
     }
 }
 

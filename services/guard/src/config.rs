@@ -32,7 +32,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: "127.0.0.1:8081".into(),
+            listen: signalbox_config::listen::GUARD.to_owned(),
             learned: true,
             policies: BTreeMap::new(),
             classifier: None,

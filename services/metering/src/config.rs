@@ -45,7 +45,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: "127.0.0.1:8085".to_owned(),
+            listen: signalbox_config::listen::METERING.to_owned(),
             admin_key_file: None,
             grants: Grants::default(),
             allowance: Allowances::default(),

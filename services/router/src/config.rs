@@ -51,7 +51,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: "127.0.0.1:8083".into(),
+            listen: signalbox_config::listen::ROUTER.to_owned(),
             auto: None,
             auto_policy: Way::LowestCost.name().into(),
             aliases: BTreeMap::new(),

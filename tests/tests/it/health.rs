@@ -44,6 +44,6 @@ fn a_service_is_looked_for_where_it_listens_by_itself() {
         ("gateway", signalbox_gateway::Config::default().listen),
     ];
     for (name, listen) in listens {
-        assert_eq!(signalbox_launch::default_listen(name), listen, "{name}");
+        assert_eq!(signalbox_config::listen::of(name), listen, "{name}");
     }
 }
