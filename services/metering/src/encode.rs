@@ -162,6 +162,8 @@ pub(crate) fn allowance(told: &Told) -> proto::Allowance {
 
 pub(crate) fn usage_row(group: &Group) -> proto::UsageRow {
     let sum = &group.sum;
+    let [p50_ms, p95_ms, p99_ms] = sum.durations.percentiles([50, 95, 99]).unwrap_or_default();
+    let first_outputs = sum.first_outputs.percentiles([50, 95]);
     proto::UsageRow {
         group: group.values.clone(),
         step_unix_ms: group.step_unix_ms,
@@ -172,11 +174,11 @@ pub(crate) fn usage_row(group: &Group) -> proto::UsageRow {
         cost_nanousd: sum.cost_nanousd,
         saved_nanousd: sum.saved_nanousd,
         mean_ms: group.mean_ms(),
-        p50_ms: group.duration_ms(50),
-        p95_ms: group.duration_ms(95),
-        p99_ms: group.duration_ms(99),
-        first_output_p50_ms: group.first_output_ms(50),
-        first_output_p95_ms: group.first_output_ms(95),
+        p50_ms,
+        p95_ms,
+        p99_ms,
+        first_output_p50_ms: first_outputs.map(|[p50, _]| p50),
+        first_output_p95_ms: first_outputs.map(|[_, p95]| p95),
         attempts: unsigned(sum.attempts),
         estimated_attempts: unsigned(sum.estimated),
         unpriced_attempts: unsigned(sum.unpriced),

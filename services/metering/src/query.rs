@@ -1,12 +1,12 @@
 //! Questions about usage: from where they are answered, and the sums of their groups.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::collections::HashMap;
 
 use signalbox_proto::{common::v1::CacheState, metering::v1::RequestOutcome};
 
 use crate::{
     refusal::Refusal,
-    rollup::{Cell, CellKey, DAY_MS, Detail, Grain, HOUR_MS, SEPARATOR},
+    rollup::{Cell, CellKey, DAY_MS, Detail, Grain, HOUR_MS},
 };
 
 /// Something that usage can be grouped or filtered by.
@@ -64,16 +64,6 @@ impl Group {
         self.succeeded += if key.outcome == RequestOutcome::Ok { requests } else { 0 };
         let cached = matches!(key.cache, CacheState::Exact | CacheState::Semantic | CacheState::Follow);
         self.cached += if cached { requests } else { 0 };
-    }
-
-    /// A percentile of the requests' durations; 0 without any.
-    pub(crate) fn duration_ms(&self, percent: i64) -> u64 {
-        self.sum.durations.percentile(percent).unwrap_or(0)
-    }
-
-    /// A percentile of the time to first output.
-    pub(crate) fn first_output_ms(&self, percent: i64) -> Option<u64> {
-        self.sum.first_outputs.percentile(percent)
     }
 
     /// Mean duration; 0 without any.
@@ -161,16 +151,18 @@ fn by_user(segment: Segment, from_unix_ms: i64) -> Vec<Segment> {
 /// The groups of a question, as they are summed.
 pub(crate) struct Sums<'a> {
     question: &'a Question,
-    /// By the values and the step, as [`Sums::label`] writes them.
-    groups: HashMap<String, Group>,
+    groups: Vec<Group>,
+    /// Where in `groups` each is, by step and values.
+    places: HashMap<Vec<u8>, usize>,
     max_groups: usize,
-    label: String,
+    /// Of the cell at hand; kept for its memory.
+    label: Vec<u8>,
 }
 
 impl<'a> Sums<'a> {
     /// Begins to sum; more groups than that are refused.
     pub(crate) fn new(question: &'a Question, max_groups: usize) -> Self {
-        Self { question, groups: HashMap::new(), max_groups, label: String::new() }
+        Self { question, groups: Vec::new(), places: HashMap::new(), max_groups, label: Vec::new() }
     }
 
     /// Adds what happened at a time.
@@ -199,28 +191,33 @@ impl<'a> Sums<'a> {
         }
         let step = if question.step_ms > 0 { at.div_euclid(question.step_ms) * question.step_ms } else { 0 };
         self.label.clear();
+        self.label.extend_from_slice(&step.to_le_bytes());
         for dimension in &question.group_by {
-            self.label.push_str(key.value(dimension));
-            self.label.push(SEPARATOR);
+            let value = key.value(dimension);
+            // Its length first: no two lists of values look alike.
+            self.label.extend_from_slice(&value.len().to_le_bytes());
+            self.label.extend_from_slice(value.as_bytes());
         }
-        // Writing to a string cannot fail.
-        let _written = write!(self.label, "{step}");
-        if !self.groups.contains_key(&self.label) {
-            if self.groups.len() >= self.max_groups {
+        let at = match self.places.get(&self.label) {
+            Some(at) => *at,
+            None if self.groups.len() >= self.max_groups => {
                 let max = self.max_groups;
                 let what = format!("the answer has more than {max} groups; ask for fewer, or a shorter time");
                 return Err(Refusal::invalid("group_by", what));
             }
-            let values = question.group_by.iter().map(|d| key.value(d).to_owned()).collect();
-            let new = Group { values, step_unix_ms: step, ..Group::default() };
-            self.groups.insert(self.label.clone(), new);
-        }
-        Ok(self.groups.get_mut(&self.label))
+            None => {
+                let values = question.group_by.iter().map(|d| key.value(d).to_owned()).collect();
+                self.groups.push(Group { values, step_unix_ms: step, ..Group::default() });
+                self.places.insert(self.label.clone(), self.groups.len() - 1);
+                self.groups.len() - 1
+            }
+        };
+        Ok(self.groups.get_mut(at))
     }
 
     /// The groups, dearest first, and whether some were left out.
     pub(crate) fn ranked(self) -> (Vec<Group>, bool) {
-        let mut ranked: Vec<Group> = self.groups.into_values().filter(|g| !g.sum.is_empty()).collect();
+        let mut ranked: Vec<Group> = self.groups.into_iter().filter(|g| !g.sum.is_empty()).collect();
         let rank = |g: &Group| (std::cmp::Reverse(g.sum.cost_nanousd), g.step_unix_ms, g.values.clone());
         ranked.sort_by_cached_key(rank);
         let truncated = ranked.len() > self.question.limit;

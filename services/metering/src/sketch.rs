@@ -7,9 +7,35 @@
 /// Bits of a value that count.
 const PRECISION: u32 = 7;
 
+/// Fewer buckets than this are always kept as a list.
+const FEW: usize = 16;
+/// A table may have this many places for each bucket in use: then it is at most twice as large as the list.
+const SPARSE: usize = 8;
+
 /// A sketch of values from 0 on: buckets in ascending order, each with a count that is not zero.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Sketch(Vec<(u32, i64)>);
+///
+/// Two forms of the same: a list is small and slow to add to, a table the other way round. Whichever it is, sketches with the same counts are equal.
+#[derive(Debug, Clone)]
+pub(crate) enum Sketch {
+    /// Buckets and their counts, none of them zero.
+    List(Vec<(u32, i64)>),
+    /// The count of each bucket from the first on. Many may be zero.
+    Table { first: u32, counts: Vec<i32> },
+}
+
+impl Default for Sketch {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl PartialEq for Sketch {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Sketch {}
 
 /// The bucket of a value.
 fn bucket(value: u64) -> u32 {
@@ -29,136 +55,205 @@ fn value(bucket: u32) -> u64 {
 impl Sketch {
     /// Adds a value, or takes it out again where `times` is negative.
     pub(crate) fn add(&mut self, value: i64, times: i64) {
-        self.shift(bucket(u64::try_from(value).unwrap_or(0)), times);
+        let bucket = bucket(u64::try_from(value).unwrap_or(0));
+        self.add_all(std::iter::once((bucket, times)));
     }
 
     /// Adds another sketch.
     pub(crate) fn merge(&mut self, other: &Self) {
-        if self.0.is_empty() {
-            self.0.clone_from(&other.0);
-            return;
+        match self {
+            Self::List(list) if list.is_empty() => self.clone_from(other),
+            _ => self.add_all(other.iter()),
         }
-        let mut cursor = Cursor::default();
-        other.0.iter().for_each(|(bucket, count)| cursor.add(self, *bucket, *count));
-        cursor.finish(self);
     }
 
     /// Adds what [`Sketch::write`] wrote, without making a sketch of it first. `None`: it is something else; what was read of it is added.
     pub(crate) fn merge_stored(&mut self, bytes: &mut &[u8]) -> Option<()> {
-        let mut cursor = Cursor::default();
-        let read = buckets(bytes, |bucket, count| cursor.add(self, bucket, count));
-        cursor.finish(self);
-        read
+        let mut stored = Stored::new(bytes)?;
+        self.add_all(&mut stored);
+        (stored.left == 0).then_some(())
     }
 
-    fn shift(&mut self, bucket: u32, times: i64) {
-        match self.0.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
-            Ok(at) => {
-                self.0[at].1 += times;
-                if self.0[at].1 == 0 {
-                    self.0.remove(at);
+    /// Adds buckets, which come in ascending order.
+    fn add_all(&mut self, buckets: impl Iterator<Item = (u32, i64)>) {
+        match self {
+            Self::List(list) => {
+                add_to_list(list, buckets);
+                self.settle();
+            }
+            Self::Table { first, counts } => {
+                // What has no place in the table.
+                let mut outside = Vec::new();
+                for (bucket, count) in buckets {
+                    if let Some(place) = counts.get_mut(bucket.wrapping_sub(*first) as usize)
+                        && let Ok(count) = i32::try_from(count)
+                        && let Some(sum) = place.checked_add(count)
+                    {
+                        *place = sum;
+                    } else {
+                        outside.push((bucket, count));
+                    }
+                }
+                if !outside.is_empty() {
+                    let mut list = self.iter().collect();
+                    add_to_list(&mut list, outside.into_iter());
+                    *self = Self::List(list);
+                    self.settle();
                 }
             }
-            Err(at) if times != 0 => self.0.insert(at, (bucket, times)),
-            Err(_) => {}
         }
+    }
+
+    /// Makes a table of a list that is worth one.
+    fn settle(&mut self) {
+        let Self::List(list) = self else { return };
+        let (Some((first, _)), Some((last, _))) = (list.first(), list.last()) else { return };
+        let span = (last - first) as usize + 1;
+        if list.len() < FEW || list.len().saturating_mul(SPARSE) < span {
+            return;
+        }
+        // What comes next may lie a little outside.
+        let room = u32::try_from(span / 8).unwrap_or(0);
+        let first = first.saturating_sub(room);
+        let mut counts = vec![0; (last - first + 1 + room) as usize];
+        for (bucket, count) in list {
+            match (counts.get_mut((*bucket - first) as usize), i32::try_from(*count)) {
+                (Some(place), Ok(count)) => *place = count,
+                _ => return,
+            }
+        }
+        *self = Self::Table { first, counts };
+    }
+
+    /// The buckets in use and their counts, in ascending order.
+    fn iter(&self) -> impl Iterator<Item = (u32, i64)> {
+        let (list, first, counts): (&[_], _, &[i32]) = match self {
+            Self::List(list) => (list, 0, &[]),
+            Self::Table { first, counts } => (&[], *first, counts),
+        };
+        let table = (first..).zip(counts).filter(|(_, count)| **count != 0);
+        list.iter().copied().chain(table.map(|(bucket, count)| (bucket, i64::from(*count))))
     }
 
     /// How many values there are.
     pub(crate) fn count(&self) -> i64 {
-        self.0.iter().map(|(_, count)| count).sum()
+        self.iter().map(|(_, count)| count).sum()
     }
 
     /// How many values are above a bound, as exactly as buckets are.
     pub(crate) fn above(&self, bound: i64) -> i64 {
         let bound = bucket(u64::try_from(bound).unwrap_or(0));
-        self.0.iter().filter(|(bucket, _)| *bucket > bound).map(|(_, count)| count).sum()
+        self.iter().filter(|(bucket, _)| *bucket > bound).map(|(_, count)| count).sum()
     }
 
-    /// The value that `percent` of all do not exceed, by nearest rank. `None` without any.
-    pub(crate) fn percentile(&self, percent: i64) -> Option<u64> {
+    /// The values that so many percent of all do not exceed, by nearest rank; percents ascend. `None` without any.
+    pub(crate) fn percentiles<const N: usize>(&self, percents: [i64; N]) -> Option<[u64; N]> {
         let count = self.count();
         if count <= 0 {
             return None;
         }
-        let rank = (count.saturating_mul(percent) + 99) / 100;
-        let mut seen = 0;
-        let found = self.0.iter().find(|(_, count)| {
-            seen += *count;
-            seen >= rank.max(1)
-        });
-        found.map(|(bucket, _)| value(*bucket))
+        let (mut buckets, mut seen, mut last) = (self.iter(), 0, 0);
+        Some(percents.map(|percent| {
+            let rank = ((count.saturating_mul(percent) + 99) / 100).max(1);
+            while seen < rank
+                && let Some((bucket, count)) = buckets.next()
+            {
+                (seen, last) = (seen + count, bucket);
+            }
+            value(last)
+        }))
     }
 
     /// Appends it as numbers: how many buckets, then each one's distance from the one before and its count.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        varint(i64::try_from(self.0.len()).unwrap_or(i64::MAX), out);
+        varint(i64::try_from(self.iter().count()).unwrap_or(i64::MAX), out);
         let mut last = 0;
-        for (bucket, count) in &self.0 {
-            varint(i64::from(*bucket) - last, out);
-            varint(*count, out);
-            last = i64::from(*bucket);
+        for (bucket, count) in self.iter() {
+            varint(i64::from(bucket) - last, out);
+            varint(count, out);
+            last = i64::from(bucket);
         }
     }
 
     /// Reads what [`Sketch::write`] wrote. `None`: it is something else.
     pub(crate) fn read(bytes: &mut &[u8]) -> Option<Self> {
         let mut sketch = Self::default();
-        buckets(bytes, |bucket, count| sketch.0.push((bucket, count)))?;
-        sketch.0.retain(|(_, count)| *count != 0);
+        sketch.merge_stored(bytes)?;
         Some(sketch)
     }
 }
 
-/// Walks through a sketch to which buckets are added in ascending order.
-#[derive(Default)]
-struct Cursor {
-    at: usize,
-    /// Buckets that the sketch does not have.
-    new: Vec<(u32, i64)>,
-    /// Whether a count became zero.
-    emptied: bool,
-}
-
-impl Cursor {
-    fn add(&mut self, to: &mut Sketch, bucket: u32, count: i64) {
-        while to.0.get(self.at).is_some_and(|(known, _)| *known < bucket) {
-            self.at += 1;
+/// Adds buckets to a list; both are in ascending order.
+fn add_to_list(list: &mut Vec<(u32, i64)>, buckets: impl Iterator<Item = (u32, i64)>) {
+    let (mut at, mut emptied) = (0, false);
+    // Buckets that the list does not have.
+    let mut new = Vec::with_capacity(buckets.size_hint().0);
+    for (bucket, count) in buckets {
+        while list.get(at).is_some_and(|(known, _)| *known < bucket) {
+            at += 1;
         }
-        match to.0.get_mut(self.at) {
+        emptied |= match list.get_mut(at) {
             Some((known, sum)) if *known == bucket => {
-                *sum += count;
-                self.emptied |= *sum == 0;
+                *sum = sum.saturating_add(count);
+                *sum == 0
             }
-            _ => self.new.push((bucket, count)),
+            _ => {
+                new.push((bucket, count));
+                count == 0
+            }
+        };
+    }
+    // Into their places, from the last on, so that each is moved once.
+    let (mut known, mut left) = (list.len(), new.len());
+    list.extend_from_slice(&new);
+    while known > 0 && left > 0 {
+        let end = known + left - 1;
+        if list[known - 1].0 > new[left - 1].0 {
+            known -= 1;
+            list[end] = list[known];
+        } else {
+            left -= 1;
+            list[end] = new[left];
         }
     }
-
-    fn finish(self, to: &mut Sketch) {
-        if !self.new.is_empty() {
-            // Two runs in order, which is what this sort is quick at.
-            to.0.extend(self.new);
-            to.0.sort_by_key(|(bucket, _)| *bucket);
-        }
-        if self.emptied {
-            to.0.retain(|(_, count)| *count != 0);
-        }
+    list[..left].copy_from_slice(&new[..left]);
+    if emptied {
+        list.retain(|(_, count)| *count != 0);
     }
 }
 
-/// Reads buckets, which come in ascending order. `None`: they are something else.
-fn buckets(bytes: &mut &[u8], mut each: impl FnMut(u32, i64)) -> Option<()> {
-    let mut last: Option<i64> = None;
-    for _ in 0..read_varint(bytes)? {
-        let step = read_varint(bytes)?;
-        let next = last.unwrap_or(0).checked_add(step)?;
-        if last.is_some_and(|last| next <= last) {
+/// The buckets of a stored sketch. Ends early where it is something else.
+struct Stored<'a, 'b> {
+    bytes: &'a mut &'b [u8],
+    left: i64,
+    last: Option<u32>,
+}
+
+impl<'a, 'b> Stored<'a, 'b> {
+    fn new(bytes: &'a mut &'b [u8]) -> Option<Self> {
+        let left = read_varint(bytes)?;
+        Some(Self { bytes, left, last: None })
+    }
+}
+
+impl Iterator for Stored<'_, '_> {
+    type Item = (u32, i64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left <= 0 {
             return None;
         }
-        each(u32::try_from(next).ok()?, read_varint(bytes)?);
-        last = Some(next);
+        let step = read_varint(self.bytes)?;
+        let bucket = u32::try_from(i64::from(self.last.unwrap_or(0)).checked_add(step)?).ok()?;
+        let count = read_varint(self.bytes).filter(|_| self.last.is_none_or(|last| bucket > last))?;
+        (self.left, self.last) = (self.left - 1, Some(bucket));
+        Some((bucket, count))
     }
-    Some(())
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // Each takes two bytes at least, whatever the number says.
+        (usize::try_from(self.left).unwrap_or(0).min(self.bytes.len() / 2), None)
+    }
 }
 
 /// Appends a number: zigzag, then seven bits a byte, as in Protocol Buffers.
@@ -172,7 +267,13 @@ pub(crate) fn varint(number: i64, out: &mut Vec<u8>) {
 }
 
 /// Reads a number from the front.
+#[inline]
 pub(crate) fn read_varint(bytes: &mut &[u8]) -> Option<i64> {
+    // Most are small.
+    if let [byte @ 0..0x80, rest @ ..] = *bytes {
+        *bytes = rest;
+        return Some(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+    }
     let (mut number, mut shift) = (0_u64, 0);
     loop {
         let (byte, rest) = bytes.split_first()?;
@@ -195,15 +296,19 @@ mod tests {
     fn small_values_are_exact_and_percentiles_are_the_nearest_rank() {
         let mut sketch = Sketch::default();
         (1..=100).for_each(|value| sketch.add(value, 1));
-        assert_eq!(
-            [50, 95, 99, 100].map(|p| sketch.percentile(p)),
-            [Some(50), Some(95), Some(99), Some(100)]
-        );
-        assert_eq!(Sketch::default().percentile(50), None);
+        assert_eq!(sketch.percentiles([50, 50, 95, 99, 100]), Some([50, 50, 95, 99, 100]));
+        assert_eq!(Sketch::default().percentiles([50]), None);
         assert_eq!([0, 40, 100].map(|bound| sketch.above(bound)), [100, 60, 0]);
         for small in 0..256 {
             assert_eq!(value(bucket(small)), small);
         }
+    }
+
+    /// Few and scattered, or so many and close that they become a table; some far from the others.
+    fn values() -> impl Strategy<Value = Vec<i64>> {
+        let close =
+            || proptest::collection::vec(prop_oneof![9 => 100_i64..400, 1 => 0_i64..1_000_000], 0..150);
+        prop_oneof![proptest::collection::vec(0_i64..1_000_000, 0..50), close(), close()]
     }
 
     proptest! {
@@ -216,7 +321,7 @@ mod tests {
         #[test]
         fn numbers_and_sketches_survive_and_add_up(
             numbers in proptest::collection::vec(any::<i64>(), 0..20),
-            a in proptest::collection::vec(0_i64..1_000_000, 0..50), b in proptest::collection::vec(0_i64..1_000_000, 0..50)
+            a in values(), b in values()
         ) {
             let mut bytes = Vec::new();
             numbers.iter().for_each(|number| varint(*number, &mut bytes));

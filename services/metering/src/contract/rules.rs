@@ -298,10 +298,19 @@ async fn usage_is_grouped_and_the_ledger_is_read_in_pages() {
         let found: Vec<_> = groups
             .iter()
             .map(|g| {
-                (g.values[0].as_str(), g.step_unix_ms, g.sum.requests, g.sum.cost_nanousd, g.duration_ms(50))
+                (
+                    g.values[0].as_str(),
+                    g.step_unix_ms,
+                    g.sum.requests,
+                    g.sum.cost_nanousd,
+                    g.sum.durations.percentiles([50]),
+                )
             })
             .collect();
-        assert_eq!((found, truncated), (vec![("u0", START, 4, 30, 200), ("u1", START, 3, 30, 300)], false));
+        assert_eq!(
+            (found, truncated),
+            (vec![("u0", START, 4, 30, Some([200])), ("u1", START, 3, 30, Some([300]))], false)
+        );
         // Whole days are answered by cells by user alone, or by the finest; all say the same.
         let day = 86_400_000;
         let days = Question {
