@@ -42,12 +42,11 @@ local function old_form(key)
   return next(flat) and found
 end
 
--- The values of a key, which are to be so many, the last of a type. Nil where they are something else: what somebody broke by hand must not
--- stop the tenant's other calls.
-local function parts(key, packed, least, kind)
-  local list = {pcall(cmsgpack.unpack, packed)}
-  if table.remove(list, 1) and type(list[least]) == kind then return list end
+-- Whether a value was read: `last`, one of its last parts, is of a kind. What somebody broke by hand must not stop the tenant's other calls.
+local function whole(key, read, last, kind)
+  if read and type(last) == kind then return true end
   redis.log(redis.LOG_WARNING, 'signalbox metering: the value at ' .. key .. ' cannot be read')
+  return false
 end
 
 -- A budget's state; false where there is none, or none that can be read.
@@ -57,9 +56,12 @@ local function state(id)
   if b == nil then
     local key = P .. 'b:' .. id
     local packed = value(key)
-    local list = packed and parts(key, packed, 10, 'number')
-    b, broken[id] = list and {} or false, packed and not list
-    if b then b.sp, b.rs, b.st, b.un, b.ws, b.we, b.ca, b.sh, b.tp, b.ta = unpack(list) end
+    b = packed and {}
+    if b then
+      local read
+      read, b.sp, b.rs, b.st, b.un, b.ws, b.we, b.ca, b.sh, b.tp, b.ta = pcall(cmsgpack.unpack, packed)
+      if not whole(key, read, b.ta, 'number') then b, broken[id] = false, true end
+    end
     budgets[id] = b
   end
   return b
@@ -103,8 +105,8 @@ local function level(name)
     local packed = value(key)
     l = {lv = 0, at = 0}
     if packed then
-      local list = parts(key, packed, 2, 'number')
-      if list then l.lv, l.at = unpack(list) end
+      local read, lv, at = pcall(cmsgpack.unpack, packed)
+      if whole(key, read, at, 'number') then l.lv, l.at = lv, at end
     else
       local before = old_form(key)
       if before then l.lv, l.at = num(before.lv), num(before.at) end
@@ -131,11 +133,10 @@ local function reservation(id)
     local packed = value(key)
     r = false
     if packed then
-      local list = parts(key, packed, 13, 'string')
-      if list then
-        r = {}
-        r.xp, r.hn, r.ht, r.it, r.go, r.mo, r.op, r.ex, r.nb, r.md, r.bs, r.ls, r.su, r.gw = unpack(list)
-      end
+      local read
+      r = {}
+      read, r.xp, r.hn, r.ht, r.it, r.go, r.mo, r.op, r.ex, r.nb, r.md, r.bs, r.ls, r.su, r.gw = pcall(cmsgpack.unpack, packed)
+      r = whole(key, read, r.su, 'string') and r
     else
       local b = old_form(key)
       if b then
@@ -209,9 +210,8 @@ local function record(id)
     local packed = value(key)
     q = {prints = {}}
     if packed then
-      local list = parts(key, packed, 1, 'table')
-      if list then
-        list = list[1]
+      local read, list = pcall(cmsgpack.unpack, packed)
+      if whole(key, read, list, 'table') then
         q.outcome, q.made = list[1], list[2]
         for i = 3, #list, 2 do q.prints[list[i]] = list[i + 1] end
       else
