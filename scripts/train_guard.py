@@ -124,11 +124,11 @@ def mixed(pairs, meaning, texts):
     weights = root_weights(texts.source, harmless)[harmless]
     threshold = exceeded_by(both[harmless], weights, 0.01)
     alone = exceeded_by(pairs[harmless], weights, 0.01)
-    flagged, calm = known & (both > threshold), known & (both <= threshold)
+    flagged = known & (both > threshold)
     slope = float(np.polyfit(pairs[known], both[known], 1)[0])
-    span = (float(np.quantile(pairs[flagged], 0.001)), float(np.quantile(pairs[calm], 0.999))) if weight else (0.0, 0.0)
+    # Below, the other model would change one decision in a thousand. No end above: few harmless texts are there, so asking costs little.
+    span = (float(np.quantile(pairs[flagged], 0.001)), 100.0) if weight else (0.0, 0.0)
     mix = {"pairs": 1.0, "meaning": weight, "threshold": threshold, "slope": slope, "alone": alone,
-           # Outside, the other model would change one decision in a thousand.
            "low": span[0], "high": span[1]}
     return mix, known, harmless, both
 
