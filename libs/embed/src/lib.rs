@@ -11,6 +11,7 @@
 //! - One text gives one vector, whatever else is in the queue: texts are never padded into a common batch.
 //! - Vectors have length 1 and carry the meaning of one model file, named by [`ModelHash`].
 
+mod changes;
 mod classifier;
 mod config;
 mod error;
@@ -24,6 +25,7 @@ mod runtime;
 mod tests;
 mod vector;
 
+use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
 
 pub use crate::classifier::{Classifier, ClassifierFiles};
@@ -34,6 +36,7 @@ pub use crate::pool::MAX_TEXTS;
 pub use crate::vector::{ModelHash, Vector};
 
 use crate::location::Location;
+use crate::model::Loaded;
 use crate::pool::Pool;
 
 /// Turns texts into vectors. Cheap to clone; all clones share the workers.
@@ -49,6 +52,15 @@ struct Inner {
     pool: Pool<Vector>,
     hash: ModelHash,
     dimensions: usize,
+    origin: Origin,
+}
+
+/// Where a model came from, and what it may take.
+#[derive(Clone, Debug)]
+struct Origin {
+    location: Location,
+    workers: NonZeroU8,
+    queue: NonZeroU16,
 }
 
 impl Embedder {
@@ -63,17 +75,34 @@ impl Embedder {
     pub fn load(config: EmbedConfig) -> Result<Self, EmbedError> {
         let (workers, queue) = (config.workers, config.queue);
         let location = Location::find(config, |name| std::env::var_os(name))?;
+        Self::open(Origin { location, workers, queue }, None)
+    }
+
+    /// Loads the same model once more, with what further training changed of its weights; it has workers and a queue of its own.
+    ///
+    /// Blocks as [`Self::load`] does.
+    ///
+    /// # Errors
+    /// [`EmbedError::Broken`] when the changes belong to another model, otherwise as [`Self::load`].
+    pub fn changed(&self, changes: &[u8]) -> Result<Self, EmbedError> {
+        Self::open(self.inner.origin.clone(), Some(changes))
+    }
+
+    fn open(origin: Origin, changes: Option<&[u8]>) -> Result<Self, EmbedError> {
+        let Origin { location, workers, queue } = &origin;
         let environment = runtime::environment(&location.runtime)?;
-        let loaded = model::load(&location.model, &environment, workers)?;
-        let pool = Pool::start(loaded.models, queue)?;
+        let loaded = model::load(&location.model, changes, &environment, *workers)?;
+        let pool = Pool::start(loaded.models, *queue)?;
         tracing::info!(
             model = %location.model.display(),
+            changed = changes.is_some(),
             runtime = %location.runtime.display(),
             hash = %loaded.hash,
             dimensions = loaded.dimensions,
             "embedding model loaded"
         );
-        Ok(Self { inner: Arc::new(Inner { pool, hash: loaded.hash, dimensions: loaded.dimensions }) })
+        let Loaded { hash, dimensions, .. } = loaded;
+        Ok(Self { inner: Arc::new(Inner { pool, hash, dimensions, origin }) })
     }
 
     /// Embeds one text; what lies beyond [`MAX_TOKENS`] tokens does not count.

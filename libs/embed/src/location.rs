@@ -19,7 +19,7 @@ const RUNTIME_FILE: &str = if cfg!(target_os = "macos") {
 };
 
 /// Two paths that exist.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Location {
     pub(crate) model: PathBuf,
     pub(crate) runtime: PathBuf,

@@ -8,7 +8,7 @@ use ort::environment::Environment;
 
 use crate::location::{MODEL_FILES, check_model};
 use crate::pool::Model;
-use crate::{EmbedError, ModelHash, Vector};
+use crate::{EmbedError, ModelHash, Vector, changes};
 
 /// Tokens of a text that count, those of its frame included: what all-MiniLM-L6-v2 was trained for.
 pub const MAX_TOKENS: usize = 256;
@@ -24,9 +24,10 @@ pub(crate) struct Loaded {
     pub(crate) dimensions: usize,
 }
 
-/// Opens one session per worker and proves each by one text.
+/// Opens one session per worker, with changed weights or as the file has them, and proves each by one text.
 pub(crate) fn load(
     folder: &Path,
+    changes: Option<&[u8]>,
     environment: &Environment,
     workers: NonZeroU8,
 ) -> Result<Loaded, EmbedError> {
@@ -39,7 +40,10 @@ pub(crate) fn load(
         std::fs::read(folder.join(name)).map_err(|error| broken(format!("cannot read {name}: {error}")))
     };
     let [graph, tokenizer, config, special_tokens, tokenizer_config] = MODEL_FILES;
-    let graph = read(graph)?;
+    let mut graph = read(graph)?;
+    if changes.is_some_and(|changes| !changes::apply(&mut graph, changes)) {
+        return Err(broken("the changes to its weights belong to another model".to_owned()));
+    }
     let hash = ModelHash(*blake3::hash(&graph).as_bytes());
     let files = TokenizerFiles {
         tokenizer_file: read(tokenizer)?,

@@ -74,3 +74,11 @@ async fn many_callers_share_two_workers() {
         assert_eq!(vector == expected, number == 7);
     }
 }
+
+#[tokio::test]
+async fn changes_are_taken_only_by_the_model_that_they_belong_to() {
+    let Some(embedder) = real() else { return };
+    assert!(matches!(embedder.changed(&[0; 32]), Err(EmbedError::Broken { .. })));
+    let none = embedder.changed(embedder.model_hash().as_bytes()).unwrap();
+    assert_eq!(none.embed("the same text").await.unwrap(), embedder.embed("the same text").await.unwrap());
+}

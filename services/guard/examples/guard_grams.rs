@@ -1,6 +1,6 @@
-//! The features of the word-pair models for texts, for `scripts/train_guard.py`; needs no embedding model.
+//! Texts' windows and their features for the word pairs, for `scripts/train_guard.py`; needs no embedding model.
 //!
-//! Reads a line of JSON for each text (`text`, `channel`) from standard input and writes one: a list of features for each window.
+//! Reads a line of JSON for each text (`text`, `channel`) from standard input and writes one: each window and the list of its features.
 
 use std::io::{BufRead as _, Write as _};
 

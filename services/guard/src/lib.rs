@@ -77,6 +77,10 @@ pub async fn build(
             "attacks are told by patterns and pairs of words: there is no embedding model for what these leave open"
         );
     }
+    let meaning = match &embedder {
+        Some(embedder) => injection::Meaning::load(embedder).await,
+        None => None,
+    };
     let rules = rules(&shared.load(), &config.policies, embedder.as_ref()).await?;
     let file =
         config.seal_key_file.or_else(|| std::env::var_os("SIGNALBOX_SEAL_KEY_FILE").map(PathBuf::from));
@@ -93,7 +97,7 @@ pub async fn build(
         sealer: Arc::new(sealer),
         seal_ttl_ms: i64::try_from(config.seal_ttl_ms).unwrap_or(i64::MAX),
         clock: environment.clock,
-        tiers: tiers::Tiers { embedder, classifier },
+        tiers: tiers::Tiers { embedder, meaning, classifier },
     };
     let guard = Arc::new(service::Guard(Arc::new(core)));
     let part = Part::new(signalbox_mesh::server!(GuardServiceServer, from Arc::clone(&guard)));

@@ -1,4 +1,4 @@
-//! The tiers behind the patterns: the learned head, the configured classifier, topics, and the question to a judge.
+//! The tiers behind the patterns: the learned tier, the configured classifier, topics, and the question to a judge.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use signalbox_proto::{
 use crate::{
     classifier::Classifier,
     contents::{Doubt, Fnv, Scores},
-    injection::{self, Channel, LEARNED},
+    injection::{self, Channel, LEARNED, Meaning},
     policy::{
         Judge, Policy, SourceName, TopicConfig,
         catalog::{self, family},
@@ -29,9 +29,10 @@ const ANSWER_TOKENS: u32 = 16;
 /// What the tiers run on.
 #[derive(Default)]
 pub(crate) struct Tiers {
-    /// The embedding model of topics and of the learned tier. Absent: topics are not judged, and the learned tier's word pairs
-    /// stand alone.
+    /// The embedding model of topics. Absent: these are not judged.
     pub(crate) embedder: Option<Embedder>,
+    /// The learned tier's model. Absent: its word pairs stand alone.
+    pub(crate) meaning: Option<Meaning>,
     pub(crate) classifier: Option<Arc<Classifier>>,
 }
 
@@ -65,12 +66,12 @@ impl Tiers {
         let mut scores = Scores::default();
         if policy.learns() && !settled {
             scores.learned =
-                injection::learned_score(&suspect.text, suspect.channel, self.embedder.as_ref()).await;
+                injection::learned_score(&suspect.text, suspect.channel, self.meaning.as_ref()).await;
             scores.missing |= scores.learned.is_none();
         }
         if let Some(classifier) = &self.classifier {
             let windows = injection::windows(&suspect.text, suspect.channel);
-            let texts = windows.into_iter().map(|(window, _)| window.to_owned()).collect();
+            let texts = windows.into_iter().map(str::to_owned).collect();
             match classifier.attack(texts).await {
                 Ok(score) => scores.classifier = Some(score),
                 Err(_) => scores.missing = true,
@@ -257,7 +258,7 @@ impl Topics {
         policy: &Policy,
     ) -> Option<Vec<(String, Action, f64)>> {
         let windows = injection::windows(text, channel);
-        let texts: Vec<String> = windows.into_iter().map(|(window, _)| window.to_owned()).collect();
+        let texts: Vec<String> = windows.into_iter().map(str::to_owned).collect();
         let vectors = tokio::time::timeout(TIMEOUT, embedder?.embed_all(texts)).await.ok()?.ok()?;
         let mut subjects = Vec::new();
         // The policy's own list, for in shadow it does less.

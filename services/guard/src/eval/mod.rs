@@ -20,7 +20,10 @@ use self::{
     rows::{Row, Truth},
     values::Values,
 };
-use crate::{detect, injection};
+use crate::{
+    detect,
+    injection::{self, Meaning},
+};
 
 /// What to measure on.
 #[derive(Debug, Clone)]
@@ -54,7 +57,11 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
     speed::warm();
     let mut predictions = Predictions::create(options.predictions.as_deref())?;
     let mut report = Report::new(report::HEAD, "all files");
-    if embedder.is_none() {
+    let meaning = match embedder {
+        Some(embedder) => Meaning::load(embedder).await,
+        None => None,
+    };
+    if meaning.is_none() {
         report.notice("no embedding model (run `make setup`): word pairs and patterns decide alone".into());
     }
     let mut all = Vec::new();
@@ -67,7 +74,7 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
         for row in &file.rows {
             let line = match &row.truth {
                 Truth::Attack(label) => {
-                    let one = attack(row, *label, embedder).await;
+                    let one = attack(row, *label, meaning.as_ref()).await;
                     let line = json!({ "id": row.id, "score": one.score, "decision": decision(one.flagged), "spans": [] });
                     judged.push(one);
                     line
@@ -97,15 +104,9 @@ pub async fn run(options: &Options, embedder: Option<&Embedder>) -> Result<Repor
     Ok(report)
 }
 
-/// The learned head's inputs for a text, a row for each window; what `scripts/train_guard.py` trains on. `None` when the model
-/// fails.
-pub async fn inputs(text: &str, channel: &str, embedder: &Embedder) -> Option<Vec<Vec<f32>>> {
-    injection::inputs(text, injection::Channel::named(channel), embedder).await
-}
-
-/// The features of a text's windows; what `scripts/train_guard.py` trains on.
+/// A text's windows and their features; what `scripts/train_guard.py` trains on.
 #[must_use]
-pub fn grams(text: &str, channel: &str) -> Vec<Vec<u32>> {
+pub fn grams<'a>(text: &'a str, channel: &str) -> Vec<(&'a str, Vec<u32>)> {
     injection::gram_features(text, injection::Channel::named(channel))
 }
 
@@ -113,9 +114,9 @@ const fn decision(flagged: bool) -> &'static str {
     if flagged { "flag" } else { "allow" }
 }
 
-async fn attack(row: &Row, label: bool, embedder: Option<&Embedder>) -> Judged {
+async fn attack(row: &Row, label: bool, meaning: Option<&Meaning>) -> Judged {
     let began = Instant::now();
-    let verdict = injection::judge(&row.text, row.channel, embedder).await;
+    let verdict = injection::judge(&row.text, row.channel, meaning).await;
     Judged {
         label,
         score: verdict.score,

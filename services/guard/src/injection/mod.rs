@@ -1,20 +1,18 @@
-//! Prompt injection, in tiers: patterns on normalised text, then pairs of words, then a head over embeddings of windows of sentences.
+//! Prompt injection, in tiers: patterns on normalised text, then pairs of words, then what windows of sentences mean.
 //!
 //! Without an embedding model patterns and pairs of words stand alone.
 
 mod grams;
-mod head;
+mod meaning;
 mod patterns;
-mod signals;
 mod windows;
 
-use signalbox_embed::Embedder;
-
 use self::grams::Grams;
+pub(crate) use self::meaning::Meaning;
 pub(crate) use self::patterns::FAMILIES;
 use crate::reading::{Readings, normalise::normalise};
 
-/// The family of what only the learned head sees.
+/// The family of what only the learned tier sees.
 pub(crate) const LEARNED: usize = FAMILIES.len() - 1;
 
 /// The way by which a text comes; what users write themselves is trusted more than what is brought in.
@@ -68,38 +66,27 @@ pub(crate) fn has_trigger(text: &str) -> bool {
     patterns::has_trigger(&normalise(text))
 }
 
-/// The first and last windows of a text, with their signals: what classifiers and topics look at.
-pub(crate) fn windows(text: &str, channel: Channel) -> Vec<(&str, [f32; signals::COUNT])> {
+/// The first and last windows of a text: what classifiers and topics look at.
+pub(crate) fn windows(text: &str, channel: Channel) -> Vec<&str> {
     let mut cut = windows::of(text, channel == Channel::Indirect);
     if cut.len() > EMBEDDED {
         let last = cut.split_off(cut.len() - EMBEDDED / 3);
         cut.truncate(EMBEDDED - EMBEDDED / 3);
         cut.extend(last);
     }
-    cut.into_iter().map(|window| (window, signals::of(window, &normalise(window)))).collect()
+    cut
 }
 
-/// The features of each window, for training.
-pub(crate) fn gram_features(text: &str, channel: Channel) -> Vec<Vec<u32>> {
+/// Each window and its features, for training.
+pub(crate) fn gram_features(text: &str, channel: Channel) -> Vec<(&str, Vec<u32>)> {
     let cut = windows::of(text, channel == Channel::Indirect);
-    cut.into_iter().map(|window| grams::features(&normalise(window))).collect()
+    cut.into_iter().map(|window| (window, grams::features(&normalise(window)))).collect()
 }
 
-/// The learned head's inputs, a row for each window; for training.
-pub(crate) async fn inputs(text: &str, channel: Channel, embedder: &Embedder) -> Option<Vec<Vec<f32>>> {
-    let windows = windows(text, channel);
-    let texts: Vec<String> = windows.iter().map(|(window, _)| (*window).to_owned()).collect();
-    let vectors = embedder.embed_all(texts).await.ok()?;
-    let join = |(vector, (_, signals)): (&signalbox_embed::Vector, &(&str, [f32; signals::COUNT]))| {
-        [&vector[..], &signals[..]].concat()
-    };
-    Some(vectors.iter().zip(&windows).map(join).collect())
-}
-
-/// Judges a text: by patterns, by pairs of words, and where these do not settle it, by the head over embeddings. Cancel safe.
-pub(crate) async fn judge(text: &str, channel: Channel, embedder: Option<&Embedder>) -> Judgement {
+/// Judges a text: by patterns, by pairs of words, and where these do not settle it, by what it means. Cancel safe.
+pub(crate) async fn judge(text: &str, channel: Channel, meaning: Option<&Meaning>) -> Judgement {
     let patterns = !families(text).is_empty();
-    let Some(learned) = learned(text, channel, embedder.filter(|_| !patterns)).await else {
+    let Some(learned) = learned(text, channel, meaning.filter(|_| !patterns)).await else {
         let score = if patterns { 0.97 } else { 0.0 };
         return Judgement { score, flagged: patterns, learned: false, embedded: false };
     };
@@ -114,8 +101,8 @@ pub(crate) async fn judge(text: &str, channel: Channel, embedder: Option<&Embedd
 }
 
 /// How likely a text is an attack to the learned tier, from 0 to 1; `None` where the embedding model was needed and failed. Cancel safe.
-pub(crate) async fn learned_score(text: &str, channel: Channel, embedder: Option<&Embedder>) -> Option<f64> {
-    let learned = learned(text, channel, embedder).await?;
+pub(crate) async fn learned_score(text: &str, channel: Channel, meaning: Option<&Meaning>) -> Option<f64> {
+    let learned = learned(text, channel, meaning).await?;
     (learned.asked != Asked::Failed).then(|| probability(learned.logit))
 }
 
@@ -151,8 +138,8 @@ const LONG: usize = 64 << 10;
 
 /// A text's windows as the pairs of words see them.
 struct Pairs {
-    /// The windows for the embedding model, in order, each with its normalised form.
-    worst: Vec<(String, String)>,
+    /// The windows for the embedding model.
+    worst: Vec<String>,
     /// The highest logit.
     logit: f32,
     /// What the number of windows costs: of many one is high by chance.
@@ -162,28 +149,23 @@ struct Pairs {
 impl Pairs {
     fn of(text: &str, channel: Channel, grams: &Grams) -> Self {
         let windows = windows::of(text, channel == Channel::Indirect);
-        let mut read: Vec<(usize, f32, String)> = (0..)
-            .zip(&windows)
-            .map(|(at, window)| {
-                let plain = normalise(window);
-                (at, grams.logit(&plain), plain)
-            })
-            .collect();
-        let logit = highest(read.iter().map(|(_, logit, _)| *logit));
+        let mut read: Vec<(usize, f32)> =
+            (0..).zip(&windows).map(|(at, window)| (at, grams.logit(&normalise(window)))).collect();
+        let logit = highest(read.iter().map(|(_, logit)| *logit));
         if read.len() > EMBEDDED {
             read.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             read.truncate(EMBEDDED);
         }
-        let worst = read.into_iter().map(|(at, _, plain)| (windows[at].to_owned(), plain)).collect();
+        let worst = read.into_iter().map(|(at, _)| windows[at].to_owned()).collect();
         Self { worst, logit, many: WINDOWS * (windows.len().max(1) as f32).ln() }
     }
 }
 
 /// The two models' highest windows, weighed.
-async fn learned(text: &str, channel: Channel, embedder: Option<&Embedder>) -> Option<Learned> {
-    let (grams, head) = match channel {
-        Channel::Direct => (grams::DIRECT.as_ref()?, head::DIRECT.as_ref()),
-        Channel::Indirect => (grams::INDIRECT.as_ref()?, None),
+async fn learned(text: &str, channel: Channel, meaning: Option<&Meaning>) -> Option<Learned> {
+    let grams = match channel {
+        Channel::Direct => grams::DIRECT.as_ref()?,
+        Channel::Indirect => grams::INDIRECT.as_ref()?,
     };
     let mix = &grams.mix;
     let read = if text.len() > LONG {
@@ -194,17 +176,12 @@ async fn learned(text: &str, channel: Channel, embedder: Option<&Embedder>) -> O
     };
     let pairs = read.logit - read.many;
     let alone = |asked| Learned { logit: mix.alone(pairs), asked };
-    let (Some(embedder), Some(head)) = (embedder.filter(|_| mix.unsettled.contains(&pairs)), head) else {
+    let Some(meaning) = meaning.filter(|_| mix.unsettled.contains(&pairs)) else {
         return Some(alone(Asked::No));
     };
-    let texts: Vec<String> = read.worst.iter().map(|(window, _)| window.clone()).collect();
-    let Ok(vectors) = embedder.embed_all(texts).await else { return Some(alone(Asked::Failed)) };
-    let logits = vectors
-        .iter()
-        .zip(&read.worst)
-        .map(|(vector, (window, plain))| head.logit(vector, &signals::of(window, plain)));
-    let meaning = highest(logits) - read.many - head.threshold;
-    Some(Learned { logit: mix.both(pairs, meaning), asked: Asked::Answered })
+    let Ok(logits) = meaning.logits(read.worst, channel).await else { return Some(alone(Asked::Failed)) };
+    let logit = mix.both(pairs, highest(logits.into_iter()) - read.many);
+    Some(Learned { logit, asked: Asked::Answered })
 }
 
 fn highest(logits: impl Iterator<Item = f32>) -> f32 {
