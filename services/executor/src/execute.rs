@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, stream};
 use signalbox_mesh::TraceContext;
 use signalbox_proto::common::v1::{
     Attempt, AttemptOutcome, ChatRequest, Delta, GenerateEvent, Notice, RescuePolicy, Seam, Started,
@@ -170,12 +170,12 @@ impl Execution {
     }
 
     /// Turns the execution into its messages.
-    pub(crate) fn into_stream(mut self) -> impl Stream<Item = Result<ExecuteResponse, Status>> + Send {
-        async_stream::stream! {
-            while let Some(message) = self.next().await {
-                yield message;
-            }
-        }
+    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<ExecuteResponse, Status>> + Send {
+        // Boxed: it is handed on with each message.
+        stream::unfold(Box::new(self), |mut execution| async move {
+            let message = execution.next().await?;
+            Some((message, execution))
+        })
     }
 
     async fn next(&mut self) -> Option<Result<ExecuteResponse, Status>> {
