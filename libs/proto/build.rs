@@ -26,6 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             "signalbox.common.v1.RouteRecord",
             "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default)]",
         )
+        .field_attribute(
+            ".signalbox.common.v1.RouteRecord",
+            "#[serde(skip_serializing_if = \"crate::is_default\")]",
+        )
         .codec_path("crate::codec::ProstCodec")
         .compile_fds(descriptors)?;
     Ok(())
