@@ -21,6 +21,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
+        // What is rare and large stands apart, so that the usual is not moved with room for it.
+        .boxed(".signalbox.common.v1.GenerateEvent.kind.started")
+        .boxed(".signalbox.common.v1.GenerateEvent.kind.finished")
+        .boxed(".signalbox.common.v1.Delta.content.citation")
+        .boxed(".signalbox.common.v1.Delta.content.media")
+        .boxed(".signalbox.executor.v1.ExecuteResponse.kind.attempt")
+        .boxed(".signalbox.gateway.v1.CompleteResponse.started")
+        .boxed(".signalbox.gateway.v1.CompleteResponse.finished")
+        .boxed(".signalbox.cache.v1.LookupResult.judge_needed")
+        .boxed(".signalbox.guard.v1.InspectResponse.judge_needed")
         // The ledger keeps it as JSON, and a replay reads that.
         .type_attribute(
             "signalbox.common.v1.RouteRecord",

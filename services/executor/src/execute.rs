@@ -215,7 +215,7 @@ impl Execution {
         }
         let started =
             Started { request_id: self.request_id.clone(), model: target.id.clone(), ..Started::default() };
-        self.emit(generate_event::Kind::Started(started));
+        self.emit(generate_event::Kind::Started(started.into()));
         let failed = self.tally.attempts + late;
         if failed > 0 {
             self.core.budget.paid_off();
@@ -275,7 +275,7 @@ impl Execution {
             payer.note(&attempt);
         }
         self.tally.add(&attempt, made);
-        self.queue.push_back(ExecuteResponse { kind: Some(execute_response::Kind::Attempt(attempt)) });
+        self.queue.push_back(ExecuteResponse { kind: Some(execute_response::Kind::Attempt(attempt.into())) });
     }
 
     /// Usage of an attempt without output: a provider that had begun to answer bills the input.
