@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
-use signalbox_proto::common::v1::{ChatRequest, Delta, Finished, Started, delta::Content, generate_event::Kind};
+use signalbox_proto::common::v1::{ChatRequest, Delta, Finished, delta::Content, generate_event::Kind};
 use signalbox_wire::door::{Door, Head, Writer};
 use signalbox_wire::{
     Answer, Dialect, Limits, ProviderError, Summary, Target, anthropic, bedrock, cohere, google, openai, responses,
@@ -38,12 +38,12 @@ fn written(answer: &Answer) {
         [(Door::Chat, Dialect::OpenAi), (Door::Responses, Dialect::Responses), (Door::Messages, Dialect::Anthropic)];
     for (door, own) in doors {
         let (mut writer, mut out) = (Writer::new(door, Head::default()), Vec::new());
-        writer.event(Kind::Started(Started::default()), &mut out);
+        writer.event(Kind::Started(Box::default()), &mut out);
         for delta in answer.deltas.clone() {
             writer.event(Kind::Delta(delta), &mut out);
         }
         let finish_reason = answer.summary.finish_reason.unwrap_or_default().into();
-        writer.event(Kind::Finished(Finished { finish_reason, ..Finished::default() }), &mut out);
+        writer.event(Kind::Finished(Box::new(Finished { finish_reason, ..Finished::default() })), &mut out);
         let mut decoder = own.decoder(Limits::default());
         decoder.push(Bytes::from(out));
         let mut deltas = Vec::new();

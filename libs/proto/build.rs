@@ -21,10 +21,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
+        // What is rare and large stands apart, so that the usual is not moved with room for it.
+        .boxed(".signalbox.common.v1.GenerateEvent.kind.started")
+        .boxed(".signalbox.common.v1.GenerateEvent.kind.finished")
+        .boxed(".signalbox.common.v1.Delta.content.citation")
+        .boxed(".signalbox.common.v1.Delta.content.media")
+        .boxed(".signalbox.executor.v1.ExecuteResponse.kind.attempt")
+        .boxed(".signalbox.gateway.v1.CompleteResponse.started")
+        .boxed(".signalbox.gateway.v1.CompleteResponse.finished")
+        .boxed(".signalbox.cache.v1.LookupResult.judge_needed")
+        .boxed(".signalbox.guard.v1.InspectResponse.judge_needed")
         // The ledger keeps it as JSON, and a replay reads that.
         .type_attribute(
             "signalbox.common.v1.RouteRecord",
             "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default)]",
+        )
+        .field_attribute(
+            ".signalbox.common.v1.RouteRecord",
+            "#[serde(skip_serializing_if = \"crate::is_default\")]",
         )
         .codec_path("crate::codec::ProstCodec")
         .compile_fds(descriptors)?;

@@ -88,7 +88,7 @@ impl Seen {
         let kind = event.kind.expect("an event has a kind");
         assert_eq!(self.last == 1, matches!(kind, Kind::Started(_)), "`started` is first, and once");
         match kind {
-            Kind::Started(started) => self.started = Some(started),
+            Kind::Started(started) => self.started = Some(*started),
             Kind::Delta(delta) => {
                 self.deltas += 1;
                 if let Some(Content::Text(text)) = delta.content {
@@ -97,7 +97,7 @@ impl Seen {
             }
             Kind::Notice(notice) => self.notices.push(notice),
             Kind::Seam(seam) => self.seams.push(seam),
-            Kind::Finished(finished) => self.finished = Some(finished),
+            Kind::Finished(finished) => self.finished = Some(*finished),
         }
     }
 

@@ -207,8 +207,8 @@ impl Answer {
             // A kind that a newer mesh sends is skipped.
             let Some(kind) = response.event.and_then(|event| event.kind) else { continue };
             match &kind {
-                Kind::Started(started) => self.started = Some(started.clone()),
-                Kind::Finished(finished) => self.finished = Some(finished.clone()),
+                Kind::Started(started) => self.started = Some(Started::clone(started)),
+                Kind::Finished(finished) => self.finished = Some(Finished::clone(finished)),
                 Kind::Delta(_) | Kind::Notice(_) | Kind::Seam(_) => {}
             }
             return Ok(Some(kind));

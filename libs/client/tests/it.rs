@@ -58,10 +58,10 @@ impl GatewayService for Refusing {
         self.admit(&request)?;
         let text = |text: &str| Delta { content: Some(Content::Text(text.into())), ..Delta::default() };
         let kinds = [
-            Kind::Started(Started { model: "p/m".into(), ..Started::default() }),
+            Kind::Started(Box::new(Started { model: "p/m".into(), ..Started::default() })),
             Kind::Delta(text("Hello ")),
             Kind::Delta(text("there.")),
-            Kind::Finished(Finished { cost_nanousd: 7, ..Finished::default() }),
+            Kind::Finished(Box::new(Finished { cost_nanousd: 7, ..Finished::default() })),
         ];
         let events = kinds.map(|kind| {
             Ok(GenerateResponse { event: Some(GenerateEvent { sequence: 0, kind: Some(kind) }) })

@@ -7,6 +7,11 @@ pub mod codec;
 pub mod paths;
 mod usage;
 
+/// What a record's JSON leaves out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 macro_rules! part {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

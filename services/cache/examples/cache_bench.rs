@@ -213,7 +213,10 @@ fn filling(lease_id: String) -> Vec<FillRequest> {
         })
         .collect();
     let finish_reason = FinishReason::Stop.into();
-    events.push(event(generate_event::Kind::Finished(Finished { finish_reason, ..Finished::default() })));
+    events.push(event(generate_event::Kind::Finished(Box::new(Finished {
+        finish_reason,
+        ..Finished::default()
+    }))));
     let message = |kind| FillRequest { kind: Some(kind) };
     vec![
         message(Kind::Open(FillOpen { lease_id, ..FillOpen::default() })),

@@ -59,7 +59,7 @@ impl Following {
                 Next::Events(mut events) => {
                     if let Some(started) = self.started.take() {
                         let started = Started { model: follower.flight.model(), ..started };
-                        let kind = Some(generate_event::Kind::Started(started));
+                        let kind = Some(generate_event::Kind::Started(started.into()));
                         events.insert(0, GenerateEvent { sequence: 1, kind });
                     }
                     return Some(Kind::Events(CachedEvents { events, ..CachedEvents::default() }));

@@ -138,7 +138,7 @@ impl Answer {
                 route: self.route.clone(),
                 ..Started::default()
             };
-            batch.events.insert(0, GenerateEvent { sequence: 1, kind: Some(Kind::Started(started)) });
+            batch.events.insert(0, GenerateEvent { sequence: 1, kind: Some(Kind::Started(started.into())) });
             if !batch.offsets_ms.is_empty() {
                 batch.offsets_ms.insert(0, 0);
             }
@@ -224,7 +224,7 @@ impl Recording {
             Kind::Finished(finished) => {
                 self.judge_end(&finished)?;
                 self.model(&finished.model);
-                self.finished = Some(finished);
+                self.finished = Some(*finished);
             }
         }
         Ok(())
@@ -264,14 +264,14 @@ impl Recording {
         }
         let cut_by_request = finished.finish_reason() == FinishReason::Length;
         let usage = finished.usage.map(|usage| Usage { source: UsageSource::Cached.into(), ..usage });
-        self.record(Kind::Finished(Finished {
+        self.record(Kind::Finished(Box::new(Finished {
             usage,
             cost_nanousd: 0,
             saved_nanousd: cost_nanousd,
             attempts: 0,
             timings: Some(Timings::default()),
             ..finished
-        }))?;
+        })))?;
         self.seal();
         let Self { batches, models, route, .. } = self;
         Ok(Answer { batches, models, route, cut_by_request })
@@ -395,11 +395,11 @@ mod tests {
     }
 
     fn started() -> GenerateEvent {
-        event(Kind::Started(Started {
+        event(Kind::Started(Box::new(Started {
             request_id: "first".into(),
             model: "p/m".into(),
             ..Started::default()
-        }))
+        })))
     }
 
     fn piece(content: delta::Content) -> GenerateEvent {
@@ -411,22 +411,22 @@ mod tests {
     }
 
     fn finished(reason: FinishReason, output_tokens: u64) -> GenerateEvent {
-        event(Kind::Finished(Finished {
+        event(Kind::Finished(Box::new(Finished {
             finish_reason: reason.into(),
             cost_nanousd: 5,
             attempts: 2,
             model: "p/m".into(),
             usage: Some(Usage { output_tokens, source: UsageSource::Reported.into(), ..Usage::default() }),
             ..Finished::default()
-        }))
+        })))
     }
 
     fn with_gaps() -> GenerateEvent {
-        event(Kind::Finished(Finished {
+        event(Kind::Finished(Box::new(Finished {
             finish_reason: FinishReason::Stop.into(),
             skipped_chunks: 1,
             ..Finished::default()
-        }))
+        })))
     }
 
     fn record(events: impl IntoIterator<Item = GenerateEvent>) -> Result<Answer, Flaw> {

@@ -158,7 +158,7 @@ impl Service {
                 let result = LookupResult {
                     cache: Some(CacheInfo { state: CacheState::Miss.into(), ..CacheInfo::default() }),
                     vector,
-                    judge_needed: Some(*question),
+                    judge_needed: Some(question),
                     ..LookupResult::default()
                 };
                 Box::pin(stream::iter([Ok(LookupResponse { kind: Some(Kind::Result(result)) })]))

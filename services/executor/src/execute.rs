@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, stream};
 use signalbox_mesh::TraceContext;
 use signalbox_proto::common::v1::{
     Attempt, AttemptOutcome, ChatRequest, Delta, GenerateEvent, Notice, RescuePolicy, Seam, Started,
@@ -170,12 +170,12 @@ impl Execution {
     }
 
     /// Turns the execution into its messages.
-    pub(crate) fn into_stream(mut self) -> impl Stream<Item = Result<ExecuteResponse, Status>> + Send {
-        async_stream::stream! {
-            while let Some(message) = self.next().await {
-                yield message;
-            }
-        }
+    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<ExecuteResponse, Status>> + Send {
+        // Boxed: it is handed on with each message.
+        stream::unfold(Box::new(self), |mut execution| async move {
+            let message = execution.next().await?;
+            Some((message, execution))
+        })
     }
 
     async fn next(&mut self) -> Option<Result<ExecuteResponse, Status>> {
@@ -215,7 +215,7 @@ impl Execution {
         }
         let started =
             Started { request_id: self.request_id.clone(), model: target.id.clone(), ..Started::default() };
-        self.emit(generate_event::Kind::Started(started));
+        self.emit(generate_event::Kind::Started(started.into()));
         let failed = self.tally.attempts + late;
         if failed > 0 {
             self.core.budget.paid_off();
@@ -275,7 +275,7 @@ impl Execution {
             payer.note(&attempt);
         }
         self.tally.add(&attempt, made);
-        self.queue.push_back(ExecuteResponse { kind: Some(execute_response::Kind::Attempt(attempt)) });
+        self.queue.push_back(ExecuteResponse { kind: Some(execute_response::Kind::Attempt(attempt.into())) });
     }
 
     /// Usage of an attempt without output: a provider that had begun to answer bills the input.

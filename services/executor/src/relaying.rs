@@ -177,7 +177,7 @@ impl Execution {
             extra,
             skipped_chunks: self.skipped,
         };
-        self.emit(generate_event::Kind::Finished(finished));
+        self.emit(generate_event::Kind::Finished(finished.into()));
         // Usually the last bytes are there already; then nothing is left to do.
         let last_bytes = live.answer.drain(&mut live.watch, Instant::now()).now_or_never();
         match last_bytes {

@@ -170,7 +170,7 @@ impl Progress {
         }
         used.set_source(UsageSource::Partial);
         finished.usage = Some(used);
-        Some(GenerateEvent { sequence: self.sequence + 1, kind: Some(Kind::Finished(finished)) })
+        Some(GenerateEvent { sequence: self.sequence + 1, kind: Some(Kind::Finished(finished.into())) })
     }
 
     /// Notes that the execution was refused: there is no attempt that nobody reported.

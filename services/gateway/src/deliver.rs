@@ -387,14 +387,14 @@ impl Teller {
     /// Sends `started` and what was noticed before it, once.
     fn begin(&mut self, model: String, entry: &Entry, outlet: &mut Outlet) {
         let Some(started) = self.started.take() else { return };
-        outlet.send(Kind::Started(Started { model, ..started }));
+        outlet.send(Kind::Started(Box::new(Started { model, ..started })));
         for notice in self.log.notices.drain(..) {
             entry.bill.trail.notice(&notice);
             outlet.send(Kind::Notice(notice));
         }
     }
 
-    fn finish(&mut self, mut finished: Finished, entry: &mut Entry, outlet: &mut Outlet) {
+    fn finish(&mut self, mut finished: Box<Finished>, entry: &mut Entry, outlet: &mut Outlet) {
         let hit = entry.bill.is_hit();
         if hit {
             let usage = Usage { source: UsageSource::Cached.into(), ..finished.usage.unwrap_or_default() };
@@ -453,7 +453,7 @@ impl Teller {
             timings: Some(timings),
             ..Finished::default()
         };
-        outlet.send(Kind::Finished(finished));
+        outlet.send(Kind::Finished(finished.into()));
     }
 
     fn timings(&self, outlet: &Outlet, provider: Option<Timings>) -> Timings {

@@ -33,7 +33,7 @@ pub(crate) struct Inspected {
     /// The guard is away and the tenant's policy lets requests pass: the answer is not screened either.
     pub(crate) unguarded: bool,
     /// What a judge model is to be asked before the prompt may go on.
-    pub(crate) question: Option<JudgeQuestion>,
+    pub(crate) question: Option<Box<JudgeQuestion>>,
 }
 
 impl Inspected {

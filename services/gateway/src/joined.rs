@@ -41,7 +41,7 @@ pub(crate) fn append(last: Option<&mut GenerateEvent>, event: GenerateEvent) -> 
 
 #[cfg(test)]
 mod tests {
-    use signalbox_proto::common::v1::{ReasoningText, Started, ToolCallDelta};
+    use signalbox_proto::common::v1::{ReasoningText, ToolCallDelta};
 
     use super::*;
     use crate::bill::output_bytes;
@@ -49,7 +49,7 @@ mod tests {
     /// Joins what can be.
     fn joined(deltas: Vec<Delta>) -> Vec<Delta> {
         let event = |kind| GenerateEvent { sequence: 0, kind: Some(kind) };
-        let mut events = vec![event(Kind::Started(Started::default()))];
+        let mut events = vec![event(Kind::Started(Box::default()))];
         for delta in deltas {
             let left = append(events.last_mut(), event(Kind::Delta(delta)));
             events.extend(left);

@@ -35,7 +35,7 @@ pub(crate) async fn decide(
 ) -> Result<Box<Inspected>, Status> {
     let Some(question) = inspected.question else { return Ok(inspected) };
     let begun = tokio::time::Instant::now();
-    let JudgeQuestion { model, chat, token } = question;
+    let JudgeQuestion { model, chat, token } = *question;
     let text = match chat {
         Some(chat) => ask(mesh, context, entry, &model, chat).await,
         None => String::new(),
@@ -93,7 +93,7 @@ pub(crate) async fn ask(
                 }
                 Some(execute_response::Kind::Attempt(mut attempt)) => {
                     attempt.set_kind(AttemptKind::Judge);
-                    progress.lock().attempt(attempt);
+                    progress.lock().attempt(*attempt);
                 }
                 None => {}
             }

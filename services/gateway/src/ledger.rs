@@ -120,14 +120,13 @@ impl Delivery {
 
     /// Sends a batch, or spools it. While older records wait, new ones queue behind them.
     async fn deliver(&self, batch: Vec<Settlement>) {
-        let reports = batch.iter().map(report).collect();
         if !self.spool.lock().is_empty() {
             keep(&self.spool, &batch);
             self.drain_spool().await;
-        } else if let Err(batch) = self.settle(batch).await {
+        } else if !self.settle(batch.clone()).await {
             keep(&self.spool, &batch);
         }
-        self.report(reports).await;
+        self.report(batch.into_iter().map(report).collect()).await;
     }
 
     async fn drain_spool(&self) {
@@ -137,7 +136,7 @@ impl Delivery {
                 Ok(peeked) => peeked,
                 Err(error) => return tracing::error!(%error, "the spool cannot be read"),
             };
-            if !batch.is_empty() && self.settle(batch).await.is_err() {
+            if !batch.is_empty() && !self.settle(batch).await {
                 return;
             }
             let mut spool = self.spool.lock();
@@ -150,19 +149,20 @@ impl Delivery {
         }
     }
 
-    /// Sends a batch to metering; gives it back when metering is away.
-    async fn settle(&self, batch: Vec<Settlement>) -> Result<(), Vec<Settlement>> {
-        let request = RequestContext::background().request(SettleRequest { settlements: batch.clone() });
+    /// Sends a batch to metering; false: it is away.
+    async fn settle(&self, settlements: Vec<Settlement>) -> bool {
+        let records = settlements.len();
+        let request = RequestContext::background().request(SettleRequest { settlements });
         match self.parts.settle(request).await {
-            Ok(_) => Ok(()),
+            Ok(_) => true,
             // Metering keeps the good ones of such a batch and names the bad: sending it again would change nothing.
             Err(status) if status.code() == Code::InvalidArgument => {
                 tracing::error!(error = status.message(), "metering refused a settlement");
-                Ok(())
+                true
             }
             Err(status) => {
-                tracing::warn!(code = ?status.code(), records = batch.len(), "metering is away; settlements are spooled");
-                Err(batch)
+                tracing::warn!(code = ?status.code(), records, "metering is away; settlements are spooled");
+                false
             }
         }
     }
@@ -176,12 +176,8 @@ impl Delivery {
     }
 }
 
-fn report(record: &Settlement) -> Report {
-    Report {
-        request_id: record.request_id.clone(),
-        attempts: record.attempts.clone(),
-        requested_model: record.requested_model.clone(),
-        quality: None,
-        tenant: record.principal.as_ref().map(|p| p.tenant.clone()).unwrap_or_default(),
-    }
+fn report(record: Settlement) -> Report {
+    let Settlement { request_id, attempts, requested_model, principal, .. } = record;
+    let tenant = principal.map(|principal| principal.tenant).unwrap_or_default();
+    Report { request_id, attempts, requested_model, quality: None, tenant }
 }

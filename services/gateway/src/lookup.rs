@@ -157,7 +157,7 @@ fn read(result: LookupResult, stream: Answers<LookupResponse>) -> Said {
         (CacheState::Exact | CacheState::Semantic | CacheState::Follow, _) => {
             Said::Known(Box::new(Known::Hit { stream, cache, saved_nanousd, lease }))
         }
-        (_, Some(question)) => Said::Doubtful { question: Box::new(question), vector },
+        (_, Some(question)) => Said::Doubtful { question, vector },
         _ => Said::Known(Box::new(Known::Miss { cache, lease, vector })),
     }
 }

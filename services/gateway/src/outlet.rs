@@ -157,7 +157,7 @@ impl Whole {
             part.extra.get_or_insert_default().fields.extend(fields);
         }
         match (open.and_then(|part| part.kind.as_mut()), content) {
-            (_, Content::Citation(citation)) => self.cite(citation),
+            (_, Content::Citation(citation)) => self.cite(*citation),
             (Some(part::Kind::Text(text)), Content::Text(more))
             | (Some(part::Kind::Refusal(text)), Content::Refusal(more)) => text.text.push_str(&more),
             (Some(part::Kind::Reasoning(so_far)), Content::Reasoning(more)) => {
@@ -212,9 +212,9 @@ fn begin(content: Content) -> part::Kind {
             arguments: call.arguments,
         }),
         Content::Media(media) => match media.media_type.split('/').next() {
-            Some("audio") => part::Kind::Audio(media),
-            Some("image") => part::Kind::Image(media),
-            _ => part::Kind::File(media),
+            Some("audio") => part::Kind::Audio(*media),
+            Some("image") => part::Kind::Image(*media),
+            _ => part::Kind::File(*media),
         },
         Content::Citation(_) => part::Kind::Text(Text::default()),
     }

@@ -68,7 +68,7 @@ impl Source {
                     if let Some(grant) = grant {
                         grant.ended(&attempt);
                     }
-                    progress.lock().attempt(attempt);
+                    progress.lock().attempt(*attempt);
                 }
                 Some(Ok(ExecuteResponse { kind: None })) => {}
                 Some(Err(status)) => return Poll::Ready(Some(Err(status))),

@@ -89,7 +89,7 @@ impl GatewayService for Gateway {
 
 /// An answer that a budget ended, with a notice in the place of the status; `None` where it was not that.
 fn cut(mut whole: CompleteResponse, status: &Status) -> Option<CompleteResponse> {
-    let ended_by = whole.finished.as_ref().map(Finished::finish_reason);
+    let ended_by = whole.finished.as_deref().map(Finished::finish_reason);
     if ended_by != Some(FinishReason::Budget) {
         return None;
     }

@@ -159,7 +159,7 @@ impl Shadow {
             while let Some(message) = stream.message().await? {
                 match message.kind {
                     Some(execute_response::Kind::Event(event)) => self.progress.lock().event(&event),
-                    Some(execute_response::Kind::Attempt(attempt)) => self.progress.lock().attempt(attempt),
+                    Some(execute_response::Kind::Attempt(attempt)) => self.progress.lock().attempt(*attempt),
                     None => {}
                 }
             }

@@ -78,7 +78,7 @@ fn released(policy: &Arc<Policy>, kind: u8, text: &str, step: usize) -> (String,
         rest = tail;
     }
     let finished = Finished { finish_reason: FinishReason::Stop.into(), ..Finished::default() };
-    screen.take(GenerateEvent { sequence: 0, kind: Some(Kind::Finished(finished)) }, &mut out);
+    screen.take(GenerateEvent { sequence: 0, kind: Some(Kind::Finished(finished.into())) }, &mut out);
     let read = |event: &GenerateEvent| match &event.kind {
         Some(Kind::Delta(Delta { content: Some(content), .. })) => match content {
             Content::Text(text) => text.clone(),

@@ -175,7 +175,7 @@ impl Core {
             blocked_by,
             policy_digest: policy.digest().into(),
             system_digest,
-            judge_needed: judge_needed.filter(|_| !blocks),
+            judge_needed: judge_needed.filter(|_| !blocks).map(Box::new),
         })
     }
 

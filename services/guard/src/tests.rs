@@ -455,7 +455,7 @@ async fn an_answer_whose_subjects_cannot_be_judged_is_reported_or_never_leaves()
         let open = ScreenOpen { policy: "own".into(), ..ScreenOpen::default() };
         let delta = Delta { content: Some(Content::Text("All is calm.".into())), ..Delta::default() };
         let finished = Finished { finish_reason: FinishReason::Stop.into(), ..Finished::default() };
-        let events = [Event::Delta(delta), Event::Finished(finished)]
+        let events = [Event::Delta(delta), Event::Finished(finished.into())]
             .map(|kind| GenerateEvent { sequence: 0, kind: Some(kind) });
         let requests = [
             screen_request::Kind::Open(open),

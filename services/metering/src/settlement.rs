@@ -94,15 +94,7 @@ fn details(settlement: &Settlement, now: i64) -> Result<Details, Refusal> {
 
 /// What a model was chosen by, as JSON without what is empty. One that is too long is left out: the money counts all the same.
 fn route(record: &RouteRecord) -> Option<String> {
-    let serde_json::Value::Object(mut fields) = serde_json::to_value(record).ok()? else { return None };
-    fields.retain(|_, value| match value {
-        serde_json::Value::Null | serde_json::Value::Bool(false) => false,
-        serde_json::Value::String(text) => !text.is_empty(),
-        serde_json::Value::Array(items) => !items.is_empty(),
-        _ => true,
-    });
-    let text = serde_json::Value::Object(fields).to_string();
-    (text.len() <= ROUTE_BYTES).then_some(text)
+    serde_json::to_string(record).ok().filter(|text| text.len() <= ROUTE_BYTES)
 }
 
 /// When an attempt began: its price is that of this time.

@@ -193,7 +193,7 @@ struct Show {
 impl Show {
     fn event(&mut self, kind: Kind) {
         match kind {
-            Kind::Started(started) => self.started = Some(started),
+            Kind::Started(started) => self.started = Some(*started),
             Kind::Delta(delta) => {
                 self.first_ms.get_or_insert_with(|| self.begun.elapsed().as_millis());
                 if let Some(content) = delta.content {

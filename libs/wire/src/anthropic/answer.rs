@@ -319,7 +319,7 @@ impl Building {
                 _ => None,
             };
             let citation = Citation { url, title, start_byte: cites(start), end_byte: cites(end), extra };
-            self.push(index, Out::Citation(citation), None);
+            self.push(index, Out::Citation(citation.into()), None);
         }
     }
 

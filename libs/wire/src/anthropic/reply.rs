@@ -54,7 +54,7 @@ impl Reply {
 
     pub(crate) fn event(&mut self, event: Kind, out: &mut Vec<u8>) {
         match event {
-            Kind::Started(started) => self.begin(started, out),
+            Kind::Started(started) => self.begin(*started, out),
             Kind::Delta(delta) => self.delta(delta, out),
             Kind::Notice(notice) => self.extension.notice(&notice, out),
             Kind::Seam(seam) => self.extension.seam(&seam, out),
@@ -109,7 +109,7 @@ impl Reply {
             Some(Content::Refusal(words)) => self.refusal.push_str(&words),
             Some(Content::Citation(source)) => {
                 self.text(None, out);
-                self.piece(&json!({ "type": "citations_delta", "citation": citation(source) }), out);
+                self.piece(&json!({ "type": "citations_delta", "citation": citation(*source) }), out);
             }
             Some(Content::Media(media)) => self.complete(&super::said::image(&media), out),
             None => {}
@@ -252,8 +252,8 @@ pub(crate) fn reply(head: Head, mut answer: CompleteResponse) -> Bytes {
                 reply.called |= matches!(piece, Content::ToolCall(_));
                 content.push(super::said::whole(piece, extra.as_ref(), &reply.head, at).into());
             }
-            Kind::Started(started) => reply.extension.started(started),
-            Kind::Finished(finished) => last = finished,
+            Kind::Started(started) => reply.extension.started(*started),
+            Kind::Finished(finished) => last = *finished,
             event => reply.event(event, &mut unread),
         }
     }

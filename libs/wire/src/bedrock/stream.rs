@@ -305,7 +305,7 @@ impl State {
             extra: json::fields(citation.clone()).ok().flatten(),
             ..Citation::default()
         };
-        self.push(index, Out::Citation(out), Map::new());
+        self.push(index, Out::Citation(out.into()), Map::new());
     }
 
     fn finish(&mut self, word: &str) -> Result<(), ProviderError> {

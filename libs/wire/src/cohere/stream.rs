@@ -237,7 +237,7 @@ impl State {
             end_byte: end.filter(|_| cites),
             extra: json::fields(citation.clone()).ok().flatten(),
         };
-        self.push(0, Out::Citation(out), Map::new());
+        self.push(0, Out::Citation(out.into()), Map::new());
     }
 
     /// Takes why an answer ended, and what it used.

@@ -84,7 +84,7 @@ pub(crate) fn pieces(answer: CompleteResponse) -> Vec<Kind> {
                 arguments: call.arguments,
             }),
             Some(part::Kind::Image(media) | part::Kind::Audio(media) | part::Kind::File(media)) => {
-                Content::Media(media)
+                Content::Media(media.into())
             }
             Some(part::Kind::ToolResult(_)) | None => continue,
         };
@@ -101,7 +101,7 @@ pub(crate) fn pieces(answer: CompleteResponse) -> Vec<Kind> {
         {
             events.push(Kind::Delta(Delta {
                 index,
-                content: Some(Content::Citation(citation)),
+                content: Some(Content::Citation(citation.into())),
                 ..Delta::default()
             }));
         }
@@ -110,7 +110,7 @@ pub(crate) fn pieces(answer: CompleteResponse) -> Vec<Kind> {
     for citation in citations {
         events.push(Kind::Delta(Delta {
             index: 0,
-            content: Some(Content::Citation(citation)),
+            content: Some(Content::Citation(citation.into())),
             ..Delta::default()
         }));
     }

@@ -29,13 +29,13 @@ fn head() -> Head {
 
 fn started() -> Kind {
     let cache = CacheInfo { state: CacheState::Miss.into(), ..CacheInfo::default() };
-    Kind::Started(Started {
+    Kind::Started(Box::new(Started {
         request_id: "0198c0de".into(),
         model: "p/m".into(),
         cache: Some(cache),
         route: None,
         ..Started::default()
-    })
+    }))
 }
 
 fn delta(index: u32, content: Content) -> Kind {
@@ -155,7 +155,7 @@ fn complete(events: &[Kind]) -> CompleteResponse {
                 answer.logprobs.extend(logprobs);
                 let open = parts.iter_mut().rev().find(|(of, _)| *of == index).map(|(_, kind)| kind);
                 match (open, content.unwrap()) {
-                    (_, Content::Citation(citation)) => answer.citations.push(citation),
+                    (_, Content::Citation(citation)) => answer.citations.push(*citation),
                     (Some(part::Kind::Text(text)), Content::Text(more)) => text.text.push_str(&more),
                     (Some(part::Kind::Refusal(text)), Content::Refusal(more)) => text.text.push_str(&more),
                     (Some(part::Kind::Reasoning(known)), Content::Reasoning(more)) => {
@@ -228,7 +228,7 @@ prop_compose! {
                 url: Some("https://example.org/é".into()), title: Some("T".into()),
                 start_byte: Some(0), end_byte: Some(said), extra: None,
             };
-            events.push(delta(1, Content::Citation(citation)));
+            events.push(delta(1, Content::Citation(citation.into())));
         }
         let refused = refusal.is_some();
         if let Some(refusal) = refusal {
@@ -261,9 +261,9 @@ prop_compose! {
             (.., true) => FinishReason::Length,
             _ => FinishReason::Stop,
         };
-        events.push(Kind::Finished(Finished {
+        events.push(Kind::Finished(Box::new(Finished {
             finish_reason: finish.into(), usage: Some(usage), model: "p/m".into(), attempts: 1, ..Finished::default()
-        }));
+        })));
         events
     }
 }
@@ -347,12 +347,12 @@ fn seams_and_notices_are_comments_where_they_happen_and_stand_in_the_end() {
         delta(0, Content::Text("abc".into())),
         Kind::Seam(seam),
         delta(0, Content::Text("def".into())),
-        Kind::Finished(Finished {
+        Kind::Finished(Box::new(Finished {
             finish_reason: FinishReason::Stop.into(),
             usage: Some(Usage::default()),
             cost_nanousd: 1_500,
             ..Finished::default()
-        }),
+        })),
     ];
     for (door, dialect) in DOORS {
         let text = String::from_utf8(stream(door, &events)).unwrap();
@@ -375,7 +375,10 @@ fn usage_comes_in_a_chat_only_where_it_was_asked_for() {
     let events = [
         started(),
         delta(0, Content::Text("a".into())),
-        Kind::Finished(Finished { finish_reason: FinishReason::Stop.into(), ..Finished::default() }),
+        Kind::Finished(Box::new(Finished {
+            finish_reason: FinishReason::Stop.into(),
+            ..Finished::default()
+        })),
     ];
     let mut writer = Writer::new(Door::Chat, Head { include_usage: false, ..head() });
     let mut out = Vec::new();
@@ -399,11 +402,11 @@ fn another_dialects_block_is_whole_at_its_own_door_and_left_out_of_chats() {
         started(),
         Kind::Delta(Delta { index: 0, content: Some(Content::Text(String::new())), logprobs: None, extra }),
         delta(1, Content::Text("found".into())),
-        Kind::Finished(Finished {
+        Kind::Finished(Box::new(Finished {
             finish_reason: FinishReason::Stop.into(),
             usage: Some(Usage::default()),
             ..Finished::default()
-        }),
+        })),
     ];
     let read_at = |door, dialect| {
         let answer = read(dialect, &stream(door, &events), usize::MAX);

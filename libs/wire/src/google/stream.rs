@@ -158,7 +158,7 @@ impl State {
         ] {
             for citation in candidate.get(key).map(read).unwrap_or_default() {
                 if self.cited.is_new(&citation) {
-                    self.push(0, Out::Citation(citation), Map::new());
+                    self.push(0, Out::Citation(citation.into()), Map::new());
                 }
             }
         }
@@ -222,7 +222,7 @@ impl State {
         } else if let Some(call) = part.get("functionCall").and_then(Value::as_object) {
             return self.call(call, others(part, &["functionCall"]));
         } else if let Some(media) = part.get("inlineData").and_then(Value::as_object).and_then(inline) {
-            self.push(0, Out::Media(media), others(part, &["inlineData"]));
+            self.push(0, Out::Media(media.into()), others(part, &["inlineData"]));
         } else if !part.is_empty() {
             let whole = Map::from_iter([("part".to_owned(), Value::Object(part.clone()))]);
             self.push(0, Out::Text(String::new()), whole);
@@ -477,7 +477,7 @@ mod tests {
     fn sources_are_given_once() {
         let event = r#"data: {"candidates":[{"content":{"parts":[{"text":"abc"}]},"citationMetadata":{"citationSources":[{"endIndex":3,"uri":"u","license":"mit"}]}}]}"#;
         let (deltas, _) = read(&format!("{event}\n\n{event}\n\n"), 1000);
-        let cited: Vec<&Citation> = deltas
+        let cited: Vec<_> = deltas
             .iter()
             .filter_map(|d| match &d.content {
                 Some(Out::Citation(citation)) => Some(citation),

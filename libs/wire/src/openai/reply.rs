@@ -41,7 +41,7 @@ impl Reply {
 
     pub(crate) fn event(&mut self, event: Kind, out: &mut Vec<u8>) {
         match event {
-            Kind::Started(started) => self.begin(started, out),
+            Kind::Started(started) => self.begin(*started, out),
             Kind::Delta(delta) => self.delta(delta, out),
             Kind::Notice(notice) => self.extension.notice(&notice, out),
             Kind::Seam(seam) => self.extension.seam(&seam, out),
@@ -119,7 +119,7 @@ impl Reply {
             }
             Some(Content::Citation(citation)) => {
                 let words = map.get("content").and_then(Value::as_str).unwrap_or_default();
-                let annotation = annotation(citation, words);
+                let annotation = annotation(*citation, words);
                 push(map, "annotations", annotation);
             }
             Some(Content::Media(media)) => push(map, "images", image(&media)),
@@ -224,8 +224,8 @@ pub(crate) fn reply(head: Head, answer: CompleteResponse) -> Bytes {
                 }
                 reply.say(&mut message, delta.index, delta.content, delta.extra.as_ref(), true);
             }
-            Kind::Started(started) => reply.extension.started(started),
-            Kind::Finished(finished) => last = finished,
+            Kind::Started(started) => reply.extension.started(*started),
+            Kind::Finished(finished) => last = *finished,
             event => reply.event(event, &mut unread),
         }
     }

@@ -323,7 +323,7 @@ impl State {
                 end_byte: end.filter(|_| cites),
                 extra: Some(extra.clone()),
             };
-            self.push(0, Out::Citation(citation));
+            self.push(0, Out::Citation(citation.into()));
         }
     }
 
@@ -332,7 +332,7 @@ impl State {
         for image in list {
             let url = image.get("image_url").and_then(|i| i.get("url")).and_then(|u| u.as_str());
             if let Some(url) = url {
-                self.push(0, Out::Media(by_reference(url)));
+                self.push(0, Out::Media(by_reference(url).into()));
             }
         }
     }

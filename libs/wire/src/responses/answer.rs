@@ -314,7 +314,7 @@ impl State {
                     media_type: format!("image/{format}"),
                     ..Default::default()
                 };
-                self.push(at, Out::Media(media), fields(others(&item, &["result"])));
+                self.push(at, Out::Media(media.into()), fields(others(&item, &["result"])));
             }
             // xAI gives an address.
             _ => {
@@ -322,7 +322,7 @@ impl State {
                 match url {
                     Some(url) => {
                         let media = Media { content: Some(media::Content::Url(url)), ..Default::default() };
-                        self.push(at, Out::Media(media), fields(others(&item, &["result"])));
+                        self.push(at, Out::Media(media.into()), fields(others(&item, &["result"])));
                     }
                     None => self.push(at, Out::Text(String::new()), fields(item)),
                 }
@@ -402,7 +402,7 @@ impl State {
         }
         for annotation in list {
             let citation = citation(&annotation, full, start);
-            self.push(at, Out::Citation(citation), None);
+            self.push(at, Out::Citation(citation.into()), None);
         }
         Ok(())
     }
@@ -452,7 +452,7 @@ impl State {
             .flat_map(|(at, slot)| slot.citations.drain(..).map(move |(_, annotation)| (*at, annotation)))
             .collect();
         for (at, annotation) in held {
-            self.push(at, Out::Citation(citation(&annotation, "", None)), None);
+            self.push(at, Out::Citation(citation(&annotation, "", None).into()), None);
         }
     }
 

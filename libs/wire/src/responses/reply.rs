@@ -69,7 +69,7 @@ impl Reply {
 
     pub(crate) fn event(&mut self, event: Kind, out: &mut Vec<u8>) {
         match event {
-            Kind::Started(started) => self.begin(started, out),
+            Kind::Started(started) => self.begin(*started, out),
             Kind::Delta(delta) => self.delta(delta, out),
             Kind::Notice(notice) => self.extension.notice(&notice, out),
             Kind::Seam(seam) => self.extension.seam(&seam, out),
@@ -136,7 +136,7 @@ impl Reply {
             Some(Content::Refusal(words)) => self.speak(true, &words, None, None, out),
             Some(Content::Reasoning(thought)) => self.think(thought, extra, out),
             Some(Content::ToolCall(call)) => self.call(index, &call, extra, out),
-            Some(Content::Citation(citation)) => self.cite(citation, out),
+            Some(Content::Citation(citation)) => self.cite(*citation, out),
             Some(Content::Media(media)) => {
                 let id = self.id("ig");
                 self.complete(Item::Whole(said::image(&media, extra, id)), out);

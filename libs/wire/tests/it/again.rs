@@ -90,7 +90,7 @@ fn written(door: Door, answer: &Answer) -> Vec<u8> {
     let head = Head { request_id: "r".into(), include_usage: true, ..Head::default() };
     let (mut writer, mut out) = (Writer::new(door, head), Vec::new());
     let summary = answer.summary.clone();
-    writer.event(Kind::Started(Started { model: "p/m".into(), ..Started::default() }), &mut out);
+    writer.event(Kind::Started(Box::new(Started { model: "p/m".into(), ..Started::default() })), &mut out);
     for delta in answer.deltas.clone() {
         writer.event(Kind::Delta(delta), &mut out);
     }
@@ -101,7 +101,7 @@ fn written(door: Door, answer: &Answer) -> Vec<u8> {
         extra: summary.extra,
         ..Finished::default()
     };
-    writer.event(Kind::Finished(finished), &mut out);
+    writer.event(Kind::Finished(finished.into()), &mut out);
     out
 }
 

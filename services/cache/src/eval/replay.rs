@@ -111,7 +111,7 @@ async fn fill(cache: &Cache, tenant: &str, lease: &str, request: &Request) -> Op
     let text = delta::Content::Text(format!("answer {}", request.answer_id));
     let delta = Delta { content: Some(text), ..Delta::default() };
     let finished = Finished { finish_reason: FinishReason::Stop.into(), ..Finished::default() };
-    for kind in [generate_event::Kind::Delta(delta), generate_event::Kind::Finished(finished)] {
+    for kind in [generate_event::Kind::Delta(delta), generate_event::Kind::Finished(finished.into())] {
         recording.push(GenerateEvent { sequence: 0, kind: Some(kind) }).ok()?;
     }
     let answer = recording.complete(request.cost_nanousd).ok()?;

@@ -66,11 +66,11 @@ async fn the_route_comes_out_as_it_went_in() {
     let world = World::exact("").await;
     let lease = world.lookup("a", question(ASKED)).await.unwrap().result.lease.unwrap();
     let route = RouteInfo { requested: "auto".into(), policy: "cheap".into(), reason: "enough".into() };
-    let begins = generate_event::Kind::Started(Started {
+    let begins = generate_event::Kind::Started(Box::new(Started {
         model: "p/m".into(),
         route: Some(route.clone()),
         ..Started::default()
-    });
+    }));
     let answer = vec![event(begins), text("Rayleigh."), finished(FinishReason::Stop)];
     let filled = world.fill("a", vec![open(&lease.id), events(answer), commit()]).await.unwrap();
     assert!(filled.stored);

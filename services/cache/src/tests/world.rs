@@ -188,11 +188,11 @@ pub(super) fn event(kind: generate_event::Kind) -> GenerateEvent {
 }
 
 pub(super) fn started() -> GenerateEvent {
-    event(generate_event::Kind::Started(Started {
+    event(generate_event::Kind::Started(Box::new(Started {
         request_id: "first".into(),
         model: "p/m".into(),
         ..Started::default()
-    }))
+    })))
 }
 
 pub(super) fn text(text: &str) -> GenerateEvent {
@@ -202,13 +202,13 @@ pub(super) fn text(text: &str) -> GenerateEvent {
 
 pub(super) fn finished(reason: FinishReason) -> GenerateEvent {
     let usage = Usage { output_tokens: 3, source: UsageSource::Reported.into(), ..Usage::default() };
-    event(generate_event::Kind::Finished(Finished {
+    event(generate_event::Kind::Finished(Box::new(Finished {
         finish_reason: reason.into(),
         usage: Some(usage),
         cost_nanousd: 1_000,
         model: "p/m".into(),
         ..Finished::default()
-    }))
+    })))
 }
 
 pub(super) fn open(lease: &str) -> FillRequest {

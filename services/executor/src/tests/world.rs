@@ -141,7 +141,7 @@ impl Ran {
             execute_response::Kind::Attempt(attempt) => {
                 assert!(self.attempts.iter().all(|before| before.number != attempt.number));
                 assert!(self.finished.is_none());
-                return self.attempts.push(attempt);
+                return self.attempts.push(*attempt);
             }
             execute_response::Kind::Event(event) => event,
         };
@@ -150,7 +150,7 @@ impl Ran {
         assert_eq!(sequence, *last);
         assert!(self.finished.is_none(), "nothing follows the end");
         match kind.unwrap() {
-            generate_event::Kind::Started(started) => assert!(self.started.replace(started).is_none()),
+            generate_event::Kind::Started(started) => assert!(self.started.replace(*started).is_none()),
             generate_event::Kind::Delta(delta) => {
                 assert!(self.started.is_some());
                 if let Some(Content::Text(text)) = delta.content {
@@ -158,7 +158,7 @@ impl Ran {
                 }
             }
             generate_event::Kind::Notice(_) => self.notices += 1,
-            generate_event::Kind::Finished(finished) => self.finished = Some(finished),
+            generate_event::Kind::Finished(finished) => self.finished = Some(*finished),
             generate_event::Kind::Seam(seam) => self.seams.push((seam, self.text.len())),
         }
     }

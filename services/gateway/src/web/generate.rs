@@ -182,7 +182,7 @@ async fn stream(mesh: Arc<Mesh>, door: Door, head: Head, call: Arc<Call>) -> Res
     let mut events = Events::new(mesh, call);
     let request_id = head.request_id.clone();
     let mut writer = Writer::new(door, head);
-    let mut begun: (Started, Vec<Notice>) = Default::default();
+    let mut begun: (Box<Started>, Vec<Notice>) = Default::default();
     let mut first = Vec::new();
     // What was noticed before the answer follows its beginning at once, and belongs into the headers.
     let mut next = events.next().await;
@@ -213,7 +213,7 @@ async fn stream(mesh: Arc<Mesh>, door: Door, head: Head, call: Arc<Call>) -> Res
     Ok(response(&begun, Sse::new(events, writer, first, request_id)))
 }
 
-fn response(begun: &(Started, Vec<Notice>), body: Sse) -> Response {
+fn response(begun: &(Box<Started>, Vec<Notice>), body: Sse) -> Response {
     let mut response = Response::new(Body::new(body));
     let fields = response.headers_mut();
     headers::begun(fields, &begun.0, &begun.1);

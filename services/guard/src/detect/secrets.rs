@@ -168,6 +168,14 @@ pub(super) fn private_key(context: Context<'_>, at: usize, found: &mut Vec<Detec
     Some(at + close)
 }
 
+static OPEN: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(OPEN_NAMES).ok());
+static SECRET: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(SECRET_NAMES).ok());
+
+/// Whether a name holds one of many.
+fn names(name: &str, any: &Option<AhoCorasick>) -> bool {
+    any.as_ref().is_some_and(|any| any.is_match(name))
+}
+
 /// Bits a byte.
 fn entropy(bytes: &[u8]) -> f64 {
     let mut counts = [0u16; 256];
@@ -269,7 +277,7 @@ fn strength(context: Context<'_>, at: usize, value: &str) -> Option<f64> {
     }
     let (name, prose) = name_before(trimmed)?;
     let last = name.rsplit([' ', '"', '\'', '<']).next().unwrap_or_default();
-    if OPEN_NAMES.iter().any(|open| name.contains(open)) || OPEN_ENDS.iter().any(|end| last.ends_with(end)) {
+    if names(&name, &OPEN) || OPEN_ENDS.iter().any(|end| last.ends_with(end)) {
         return None;
     }
     let is_password = ["pass", "pwd", "kennwort", "contrase", "passphrase"].iter().any(|p| name.contains(p));
@@ -280,17 +288,20 @@ fn strength(context: Context<'_>, at: usize, value: &str) -> Option<f64> {
     if !random || is_path(value) || is_identifier(value) || is_alphabet(value) {
         return None;
     }
-    if SECRET_NAMES.iter().any(|secret| name.contains(secret)) && v.len() >= 8 && entropy(v) >= 2.6 {
+    if v.len() >= 8 && names(&name, &SECRET) && entropy(v) >= 2.6 {
         return Some(0.8);
     }
     if last.ends_with("key") && v.len() >= 16 && entropy(v) >= 3.3 {
         return Some(0.7);
     }
-    let provider = PROVIDERS.iter().any(|provider| {
-        (last.contains(provider) || name.ends_with(provider)) && is_word_in(&context.written(at), provider)
-    });
     let opaque = v.iter().all(|b| word(*b) || b"|:=.+/".contains(b));
-    (provider && !prose && v.len() >= 14 && opaque && entropy(v) >= 2.9).then_some(0.75)
+    let long = !prose && v.len() >= 14 && opaque && entropy(v) >= 2.9;
+    let provider = long
+        && PROVIDERS.iter().any(|provider| {
+            (last.contains(provider) || name.ends_with(provider))
+                && is_word_in(&context.written(at), provider)
+        });
+    provider.then_some(0.75)
 }
 
 /// The name that a value is given in its line, and whether by a sentence (`the password is …`) rather than by a sign.

@@ -45,7 +45,7 @@ fn screen(policy: Arc<Policy>, pieces: &[&str]) -> (String, String, ScreenClosed
         screen.take(GenerateEvent { sequence: 1, kind: Some(Kind::Delta(delta)) }, &mut out);
     }
     let finished = Finished { finish_reason: FinishReason::Stop.into(), ..Finished::default() };
-    screen.take(GenerateEvent { sequence: 2, kind: Some(Kind::Finished(finished)) }, &mut out);
+    screen.take(GenerateEvent { sequence: 2, kind: Some(Kind::Finished(finished.into())) }, &mut out);
     let text = |event: &GenerateEvent| match &event.kind {
         Some(Kind::Delta(Delta { content: Some(Content::Text(text)), .. })) => text.clone(),
         _ => String::new(),
@@ -171,7 +171,7 @@ fn the_client_is_told_once_what_passed_and_the_store_is_not() {
     let delta = Delta { content: Some(Content::Text("a@b.example c@d.example".into())), ..Delta::default() };
     screen.take(GenerateEvent { sequence: 1, kind: Some(Kind::Delta(delta)) }, &mut out);
     let finished = Finished { finish_reason: FinishReason::Stop.into(), ..Finished::default() };
-    screen.take(GenerateEvent { sequence: 2, kind: Some(Kind::Finished(finished)) }, &mut out);
+    screen.take(GenerateEvent { sequence: 2, kind: Some(Kind::Finished(finished.into())) }, &mut out);
     let notices: Vec<_> = out
         .iter()
         .filter_map(|event| match &event.client.as_ref()?.kind {

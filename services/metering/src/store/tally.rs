@@ -14,17 +14,20 @@ use crate::{
     ledger::{AttemptRecord, Details, Row},
     query::{Question, Segment, Sums},
     refusal::Refusal,
-    rollup::{Cell, CellKey, GRAINS, Grain},
+    rollup::{Cell, CellKey, Detail, GRAINS, Grain},
     subject::Subject,
 };
 
 /// Requests that are summed in memory at most.
 const MOST: usize = 4_096;
+/// What is summed in memory.
+const FINEST: Grain = Grain { daily: false, detail: Detail::Fine };
 
 /// What is to be added to roll-ups.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
-    cells: HashMap<(i64, i64, String), Cell>,
+    /// The finest, by when their hour begins and by key; the coarser follow from them.
+    cells: HashMap<(i64, String), Cell>,
     /// The requests that are in it.
     requests: Vec<String>,
     /// Whether it must be written now: something else than new requests is in it, or somebody wants to read.
@@ -114,10 +117,22 @@ impl Tally {
     }
 
     fn put(&mut self, key: &CellKey, started_unix_ms: i64, cell: &Cell) {
-        for grain in GRAINS {
-            let place = (grain.number(), grain.start(started_unix_ms), key.text(grain));
-            self.cells.entry(place).or_default().merge(cell);
+        let place = (FINEST.start(started_unix_ms), key.text(FINEST));
+        self.cells.entry(place).or_default().merge(cell);
+    }
+
+    /// The cells of all grains.
+    fn all(&self) -> Result<HashMap<(i64, i64, String), Cell>> {
+        let mut all = HashMap::<_, Cell>::new();
+        for ((at, key), cell) in &self.cells {
+            let key =
+                CellKey::read(key).ok_or_else(|| rows::damaged("the key of a roll-up is unreadable"))?;
+            for grain in GRAINS {
+                let place = (grain.number(), grain.start(*at), key.text(grain));
+                all.entry(place).or_default().merge(cell);
+            }
         }
+        Ok(all)
     }
 
     /// Adds all of it to what is stored.
@@ -126,7 +141,7 @@ impl Tally {
             connection.prepare_cached("SELECT cell FROM rollups WHERE grain = ? AND at = ? AND key = ?")?;
         let mut write = connection
             .prepare_cached("INSERT OR REPLACE INTO rollups (grain, at, key, cell) VALUES (?, ?, ?, ?)")?;
-        for ((grain, at, key), mut cell) in self.cells {
+        for ((grain, at, key), mut cell) in self.all()? {
             let stored =
                 read.query_row(params![grain, at, key], |row| row.get::<_, Vec<u8>>(0)).optional()?;
             if let Some(stored) = stored {

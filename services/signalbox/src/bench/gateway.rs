@@ -106,7 +106,7 @@ impl Client {
         if complete.finished.is_none() {
             return Err(Status::data_loss("an answer that is not finished"));
         }
-        let cached = complete.started.as_ref().is_some_and(cached);
+        let cached = complete.started.as_deref().is_some_and(cached);
         Ok(Answered { first: None, chunks: 0, cached, degraded: complete.notices.iter().any(degraded) })
     }
 

@@ -207,6 +207,13 @@ fn chunk(frame: usize, words: &str) -> String {
         (r#"{"choices":[{"index":0,"delta":{"content":""#, r#""}}],"usage":{"prompt_tokens":1}}"#),
         (r#"{"choices":[{"index":1,"delta":{"content":""#, r#""}}]}"#),
         (r#"{"choices":[{"index":0,"delta":{"content":""#, r#""}}"#),
+        (r#"{"choices":[{"index":0,"delta":{"content":""#, r#""}}],"obfuscation":"x1","usage":null}"#),
+        (r#"{"choices":[{"index":0,"delta":{"content":""#, r#""}}],"obfuscation":"Y","usage":null}"#),
+        (r#"{"choices":[{"index":0,"delta":{"content":""#, r#""}}],"obfuscation":"\"z","usage":null}"#),
+        (
+            r#"{"choices":[{"index":0,"delta":{"content":""#,
+            r#""}}],"obfuscation":"z","odd":"\"","usage":null}"#,
+        ),
     ][frame];
     format!("{before}{words}{after}")
 }
@@ -215,7 +222,7 @@ proptest! {
     /// What is not read again because it is like the chunk before says the same as if it were.
     #[test]
     fn alike_chunks_say_what_they_say_alone(
-        chunks in prop::collection::vec((0usize..9, "(|a|b c|é|\\\\n|\\\\\"|\"|\t|\",\"x\":\"y)"), 1..30),
+        chunks in prop::collection::vec((0usize..13, "(|a|b c|é|\\\\n|\\\\\"|\"|\t|\",\"x\":\"y)"), 1..30),
     ) {
         let (mut one, mut other) = (State::default(), State::default());
         for (frame, words) in chunks {
@@ -241,4 +248,15 @@ fn chunks_that_are_alike_are_read_once() {
         assert_eq!(state.alike.words(&chunk(1, "more of it")), None);
     }
     assert_eq!(state.queue.len(), 2);
+}
+
+#[test]
+fn padding_makes_no_difference() {
+    let mut state = State::default();
+    let event = sse::Event { data: Bytes::from(chunk(9, "a")), ..sse::Event::default() };
+    assert!(state.read(&event, &event.data).unwrap());
+    assert_eq!(state.alike.words(&chunk(10, "more of it")), Some("more of it"));
+    for other in [0, 11, 12] {
+        assert_eq!(state.alike.words(&chunk(other, "more of it")), None, "{other}");
+    }
 }
