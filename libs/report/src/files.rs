@@ -53,7 +53,8 @@ pub fn json_lines(data: &Path, folder: &str) -> impl Iterator<Item = Result<Line
     let mut paths: Vec<_> = fs::read_dir(data.join(folder))
         .map(|listed| listed.filter_map(|entry| Some(entry.ok()?.path())).collect())
         .unwrap_or_default();
-    paths.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl" || ending == "ndjson"));
+    let is_lines = |ending: &std::ffi::OsStr| ending == "jsonl" || ending == "ndjson";
+    paths.retain(|path| path.is_file() && path.extension().is_some_and(is_lines));
     paths.sort();
     paths.into_iter().map(move |path| {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
@@ -104,19 +105,20 @@ mod tests {
 
     #[test]
     fn files_come_by_name_and_lines_with_their_numbers() {
-        let data = std::env::temp_dir().join(format!("signalbox-report-{}", std::process::id()));
-        fs::create_dir_all(data.join("some")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        fs::create_dir_all(data.join("some/folder.jsonl")).unwrap();
         for (name, bytes) in
             [("b.ndjson", &b"x\xff\n"[..]), ("a.jsonl", "\u{feff}1\n \n3".as_bytes()), ("c.txt", b"no")]
         {
             fs::write(data.join("some").join(name), bytes).unwrap();
         }
-        let files: Vec<_> = json_lines(&data, "some").map(Result::unwrap).collect();
+        let files: Vec<_> = json_lines(data, "some").map(Result::unwrap).collect();
         let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["some/a.jsonl", "some/b.ndjson"]);
         assert_eq!(files[0].iter().collect::<Vec<_>>(), [(1, "1"), (3, "3")]);
         assert_eq!(files[1].iter().collect::<Vec<_>>(), [(1, "x\u{fffd}")]);
-        assert_eq!(json_lines(&data, "none").count(), 0);
+        assert_eq!(json_lines(data, "none").count(), 0);
 
         let path = data.join("p.jsonl");
         let mut predictions = Predictions::create(Some(&path)).unwrap();
@@ -124,10 +126,9 @@ mod tests {
         predictions.add("two").unwrap();
         predictions.finish().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "1\ntwo\n");
-        let error = Predictions::create(Some(&data)).err().unwrap();
+        let error = Predictions::create(Some(data)).err().unwrap();
         assert!(error.to_string().starts_with(&data.display().to_string()), "{error}");
         let mut nobody = Predictions::create(None).unwrap();
         nobody.add(1).and(nobody.finish()).unwrap();
-        fs::remove_dir_all(&data).unwrap();
     }
 }

@@ -185,6 +185,9 @@ impl Sketch {
 
 /// Adds buckets to a list; both are in ascending order.
 fn add_to_list(list: &mut Vec<(u32, i64)>, buckets: impl Iterator<Item = (u32, i64)>) {
+    if list.is_empty() {
+        return list.extend(buckets.filter(|(_, count)| *count != 0));
+    }
     let (mut at, mut emptied) = (0, false);
     // Buckets that the list does not have.
     let mut new = Vec::with_capacity(buckets.size_hint().0);

@@ -71,7 +71,6 @@ pub(crate) struct Fleet {
     connection: Mutex<Option<Connection>>,
     /// What the names of keys begin with.
     prefix: String,
-    key: String,
     /// Tells this replica from the others.
     me: String,
     /// The newest entry that was taken in.
@@ -95,7 +94,6 @@ impl Fleet {
         Ok(Self {
             server: Server::of(&url, patience).ok_or_else(|| Error::Config(format!("redis.url {FORMS}")))?,
             connection: Mutex::default(),
-            key: format!("{}:router:news", redis.prefix),
             prefix: format!("{}:router:", redis.prefix),
             me: format!("{:016x}", random.u64()),
             after: Mutex::new("0".into()),
@@ -134,7 +132,7 @@ impl Fleet {
     pub(crate) async fn beat(&self, stats: &Stats, learned: &Learned) -> Result<(), Away> {
         self.tell(stats, learned).await?;
         loop {
-            let entries = self.entries(&self.key, &self.after).await?;
+            let entries = self.entries(&self.key("news"), &self.after).await?;
             if entries.is_empty() {
                 return Ok(());
             }
@@ -164,11 +162,11 @@ impl Fleet {
         // Beyond so many it is as if nobody had it.
         let _open = self.asking.try_acquire().ok()?;
         let mut question = cmd("XADD");
-        question.arg(self.questions()).arg("MAXLEN").arg("~").arg(QUESTIONS).arg("*");
+        question.arg(self.key("questions")).arg("MAXLEN").arg("~").arg(QUESTIONS).arg("*");
         question.arg("r").arg(&self.me).arg("t").arg(tenant).arg("q").arg(request_id);
         self.ask::<String>(question).await.ok()?;
         let mut kept = cmd("PEXPIRE");
-        kept.arg(self.questions()).arg(KEPT_MS);
+        kept.arg(self.key("questions")).arg(KEPT_MS);
         self.ask::<i64>(kept).await.ok()?;
         let mut looks = tokio::time::interval(LOOK);
         for _ in 0..LOOKS {
@@ -184,7 +182,7 @@ impl Fleet {
 
     /// Puts down the receipts that other replicas ask for.
     pub(crate) async fn answer(&self, receipts: &Receipts) -> Result<(), Away> {
-        for (_, fields) in self.entries(&self.questions(), &self.heard).await? {
+        for (_, fields) in self.entries(&self.key("questions"), &self.heard).await? {
             let [r, replica, t, tenant, q, request_id] = fields.as_slice() else { continue };
             if r != "r" || t != "t" || q != "q" || *replica == self.me {
                 continue;
@@ -198,12 +196,12 @@ impl Fleet {
         Ok(())
     }
 
-    fn questions(&self) -> String {
-        format!("{}questions", self.prefix)
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     fn answer_key(&self, tenant: &str, request_id: &str) -> String {
-        format!("{}receipt:{}:{tenant}:{request_id}", self.prefix, tenant.len())
+        self.key(&format!("receipt:{}:{tenant}:{request_id}", tenant.len()))
     }
 
     /// Writes down what is new. What could not be written is lost to the others, and known here.
@@ -215,7 +213,7 @@ impl Fleet {
         let Ok(text) = serde_json::to_string(&news) else { return Ok(()) };
         let mut command = cmd("XADD");
         command
-            .arg(&self.key)
+            .arg(self.key("news"))
             .arg("MAXLEN")
             .arg("~")
             .arg(NEWS)
@@ -226,7 +224,7 @@ impl Fleet {
             .arg(text);
         self.ask::<String>(command).await?;
         let mut command = cmd("EXPIRE");
-        command.arg(&self.key).arg(KEPT_S);
+        command.arg(self.key("news")).arg(KEPT_S);
         self.ask::<i64>(command).await.map(drop)
     }
 

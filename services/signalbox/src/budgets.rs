@@ -11,7 +11,7 @@ use crate::{
     cost::{dollars, nanousd},
     dimension::{self, Only},
     keys::{Out, metering},
-    named::{self, List, Named, Which},
+    named::{self, List, Named, Which, own_fields},
     print, when,
 };
 
@@ -168,17 +168,7 @@ impl Period {
 impl Named for Budget {
     const KIND: &'static str = "budget";
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn tenant(&self) -> &str {
-        &self.tenant
-    }
+    own_fields!();
 
     fn json(&self) -> serde_json::Value {
         let filters: Vec<String> = self.scope.iter().chain(&self.scopes).map(dimension::show).collect();

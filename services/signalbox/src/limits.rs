@@ -11,7 +11,7 @@ use crate::{
     client::Client,
     dimension::{self, Dimension, Only},
     keys::{Out, metering},
-    named::{self, List, Named, Which},
+    named::{self, List, Named, Which, own_fields},
     print,
 };
 
@@ -162,17 +162,7 @@ impl Per {
 impl Named for Limit {
     const KIND: &'static str = "limit";
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn tenant(&self) -> &str {
-        &self.tenant
-    }
+    own_fields!();
 
     fn json(&self) -> serde_json::Value {
         let only: Vec<String> = self.scopes.iter().map(dimension::show).collect();

@@ -50,6 +50,24 @@ pub(crate) trait Named: Sized {
     async fn remove(client: &Client, id: String) -> Result<(), Status>;
 }
 
+/// What a message of metering's says of itself, within its implementation of [`Named`].
+macro_rules! own_fields {
+    () => {
+        fn id(&self) -> &str {
+            &self.id
+        }
+
+        fn name(&self) -> &str {
+            &self.name
+        }
+
+        fn tenant(&self) -> &str {
+            &self.tenant
+        }
+    };
+}
+pub(crate) use own_fields;
+
 /// Lists them.
 pub(crate) async fn list<T: Named>(args: List) -> Ended {
     let client = args.out.server.connect()?;
