@@ -84,17 +84,18 @@ impl Question {
     }
 
     /// What cells of a day must tell apart.
-    fn daily_detail(&self) -> Detail {
+    pub(crate) fn daily_detail(&self) -> Detail {
         use Dimension::{Cache, Outcome, Tenant, User};
         match self.detail() {
+            Detail::Fine if !self.asks(|d| matches!(d, User)) => Detail::Tags,
             Detail::Fine if !self.asks(|d| !matches!(d, Tenant | User | Cache | Outcome)) => Detail::Users,
             detail => detail,
         }
     }
 
-    /// What answers for which time: days where whole ones are asked for, then hours, and the ledger for the rest. From
-    /// `users_from_unix_ms` on, where a day begins, there are cells by user alone.
-    pub(crate) fn segments(&self, users_from_unix_ms: i64) -> Vec<Segment> {
+    /// What answers for which time: days where whole ones are asked for, then hours, and the ledger for the rest. Before
+    /// `from_unix_ms`, where a day begins, there are no days of [`Question::daily_detail`], only the finest.
+    pub(crate) fn segments(&self, from_unix_ms: i64) -> Vec<Segment> {
         let detail = self.detail();
         let (from, to) = (self.from_unix_ms, self.to_unix_ms);
         let aligned = |ms: i64| self.step_ms % ms == 0;
@@ -126,24 +127,23 @@ impl Question {
                 }
             }
         }
-        if self.daily_detail() == Detail::Users {
-            segments =
-                segments.into_iter().flat_map(|segment| by_user(segment, users_from_unix_ms)).collect();
+        let daily = self.daily_detail();
+        if daily != detail {
+            segments = segments.into_iter().flat_map(|days| coarser(days, daily, from_unix_ms)).collect();
         }
         segments
     }
 }
 
-/// Has days answered by the cells that tell users alone apart, where there are such.
-fn by_user(segment: Segment, from_unix_ms: i64) -> Vec<Segment> {
+/// Has days answered by cells that tell less apart, where there are such.
+fn coarser(segment: Segment, detail: Detail, from_unix_ms: i64) -> Vec<Segment> {
     if !segment.grain.is_some_and(|grain| grain.daily) {
         return vec![segment];
     }
     let between = from_unix_ms.clamp(segment.from_unix_ms, segment.to_unix_ms);
-    let users = Some(Grain { daily: true, detail: Detail::Users });
     let parts = [
         Segment { to_unix_ms: between, ..segment },
-        Segment { from_unix_ms: between, grain: users, ..segment },
+        Segment { from_unix_ms: between, grain: Some(Grain { daily: true, detail }), ..segment },
     ];
     parts.into_iter().filter(|part| part.from_unix_ms < part.to_unix_ms).collect()
 }
@@ -263,15 +263,21 @@ mod tests {
         assert_eq!(grains(&by_user), [(4, Detail::Fine), (9, Detail::Users)]);
         by_user.group_by = vec![Dimension::Model];
         assert_eq!(grains(&by_user), [(9, Detail::Fine)], "of whom and which model only the finest tells");
+        by_user.group_by = vec![Dimension::Tag("env".to_owned())];
+        assert_eq!(grains(&by_user), [(9, Detail::Fine)]);
+        let mut by_tag = Question { filters: Vec::new(), ..by_user };
+        by_tag.group_by.push(Dimension::Model);
+        assert_eq!(grains(&by_tag), [(4, Detail::Fine), (9, Detail::Tags)]);
     }
 
     proptest! {
         #[test]
         fn segments_cover_every_moment_once(
-            from in 0..5 * DAY_MS, length in 0..9 * DAY_MS, users in any::<bool>(), step in prop_oneof![Just(0), Just(60_000), Just(HOUR_MS), Just(DAY_MS)]
+            from in 0..5 * DAY_MS, length in 0..9 * DAY_MS, users in any::<bool>(), tags in any::<bool>(), step in prop_oneof![Just(0), Just(60_000), Just(HOUR_MS), Just(DAY_MS)]
         ) {
             let mut question = question(from, from + length, step);
             question.group_by.extend(users.then_some(Dimension::User));
+            question.group_by.extend(tags.then(|| Dimension::Tag("env".to_owned())));
             let mut segments = question.segments(3 * DAY_MS);
             segments.sort_by_key(|segment| segment.from_unix_ms);
             let mut at = from;

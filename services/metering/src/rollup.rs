@@ -1,8 +1,8 @@
 //! Roll-ups: what the ledger says of an hour or a day, by everything that usage is grouped by.
 //!
 //! A cell is the sum of the records that have the same values. Cells exist for hours and for days, and for both with and
-//! without the end user and the tags, which are many; for days also by user alone, because with everything else nearly each request
-//! has a cell of its own. A question reads the coarsest that can answer it. They follow
+//! without the end user and the tags, which are many; for days also by user alone and by all but the user, because with both nearly
+//! each request has a cell of its own. A question reads the coarsest that can answer it. They follow
 //! the ledger record by record, corrections included, and can always be counted again from it.
 
 use std::borrow::Cow;
@@ -44,15 +44,29 @@ pub(crate) enum Detail {
     Fine,
     /// Users alone. Only for days.
     Users,
+    /// All but users. Only for days.
+    Tags,
+}
+
+impl Detail {
+    /// The stores' name for the moment from which on there are such cells; `None`: there always were.
+    pub(crate) const fn mark(self) -> Option<&'static str> {
+        match self {
+            Self::Coarse | Self::Fine => None,
+            Self::Users => Some("users_from"),
+            Self::Tags => Some("tags_from"),
+        }
+    }
 }
 
 /// All grains.
-pub(crate) const GRAINS: [Grain; 5] = [
+pub(crate) const GRAINS: [Grain; 6] = [
     Grain { daily: false, detail: Detail::Coarse },
     Grain { daily: false, detail: Detail::Fine },
     Grain { daily: true, detail: Detail::Coarse },
     Grain { daily: true, detail: Detail::Fine },
     Grain { daily: true, detail: Detail::Users },
+    Grain { daily: true, detail: Detail::Tags },
 ];
 
 impl Grain {
@@ -67,6 +81,7 @@ impl Grain {
             Detail::Coarse => 0,
             Detail::Fine => 1,
             Detail::Users => 2,
+            Detail::Tags => 3,
         };
         i64::from(self.daily) * 2 + detail
     }
@@ -88,9 +103,9 @@ pub(crate) struct CellKey<'a> {
     pub(crate) target: Cow<'a, str>,
     pub(crate) cache: CacheState,
     pub(crate) outcome: RequestOutcome,
-    /// Empty in coarse cells.
+    /// Empty where cells do not tell users apart.
     pub(crate) user: Cow<'a, str>,
-    /// In coarse cells none.
+    /// None where they do not tell tags apart.
     pub(crate) tags: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
@@ -120,24 +135,31 @@ impl<'a> CellKey<'a> {
         }
     }
 
-    /// The stored form for a grain.
-    pub(crate) fn text(&self, grain: Grain) -> String {
-        let parts = match grain.detail {
+    /// Where in the stores a record with this key is summed: the grain, when its cell begins, and the stored form.
+    pub(crate) fn places(&self, unix_ms: i64) -> impl Iterator<Item = (Grain, i64, String)> {
+        GRAINS.into_iter().map(move |grain| (grain, grain.start(unix_ms), self.text(grain.detail)))
+    }
+
+    /// The stored form for cells of a detail.
+    pub(crate) fn text(&self, detail: Detail) -> String {
+        let parts = match detail {
             Detail::Users => [&self.tenant, "", "", "", "", ""],
-            Detail::Coarse | Detail::Fine => {
+            Detail::Coarse | Detail::Fine | Detail::Tags => {
                 [&*self.tenant, &*self.principal, &*self.team, &*self.feature, &*self.model, &*self.target]
             }
         };
         let mut text = parts.join("\u{1f}");
         text.push_str(&format!("{SEPARATOR}{}{SEPARATOR}{}", i32::from(self.cache), i32::from(self.outcome)));
-        if grain.detail != Detail::Coarse {
-            text.push(SEPARATOR);
-            text.push_str(&self.user);
-        }
-        if grain.detail == Detail::Fine {
-            for (key, value) in &self.tags {
-                text.push_str(&format!("{SEPARATOR}{key}{SEPARATOR}{value}"));
-            }
+        let (user, tags) = match detail {
+            Detail::Coarse => return text,
+            Detail::Fine => (&*self.user, &*self.tags),
+            Detail::Users => (&*self.user, [].as_slice()),
+            Detail::Tags => ("", &*self.tags),
+        };
+        text.push(SEPARATOR);
+        text.push_str(user);
+        for (key, value) in tags {
+            text.push_str(&format!("{SEPARATOR}{key}{SEPARATOR}{value}"));
         }
         text
     }
@@ -332,12 +354,14 @@ pub(crate) mod tests {
         who.user = Some("u\u{1f}x".to_owned());
         who.tags.insert("env".to_owned(), "prod".to_owned());
         let key = CellKey::of(&who, Some("lab/small"), CacheState::Miss, RequestOutcome::Ok);
-        let [coarse, fine] = [GRAINS[0], GRAINS[1]];
-        assert_eq!(CellKey::read(&key.text(fine)).as_ref(), Some(&key));
-        let text = key.text(coarse);
+        assert_eq!(CellKey::read(&key.text(Detail::Fine)).as_ref(), Some(&key));
+        let text = key.text(Detail::Coarse);
         let less = CellKey::read(&text).unwrap();
         assert_eq!((less.user.as_ref(), less.tags.len(), less.target.as_ref()), ("", 0, "lab/small"));
-        let text = key.text(GRAINS[4]);
+        let text = key.text(Detail::Tags);
+        let tags = CellKey::read(&text).unwrap();
+        assert_eq!((&*tags.user, &tags.tags, &*tags.target), ("", &key.tags, "lab/small"));
+        let text = key.text(Detail::Users);
         let users = CellKey::read(&text).unwrap();
         assert_eq!((&*users.user, &*users.tenant, &*users.model, users.tags.len()), ("u x", "acme", "", 0));
         assert_eq!(key.value(&Dimension::Tag("env".to_owned())), "prod");

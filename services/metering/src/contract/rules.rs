@@ -1,6 +1,6 @@
 //! The rules, one after the other.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use signalbox_mesh::{ManualClock, Random};
 use signalbox_proto::metering::v1::RequestOutcome;
@@ -282,7 +282,8 @@ async fn usage_is_grouped_and_the_ledger_is_read_in_pages() {
             let attempts = (0..n % 3).map(|number| attempt(number + 1, 10)).collect();
             let mut record = record(&format!("r{n}"), None, attempts, Some(RequestOutcome::Ok));
             let user = Some(format!("u{}", n % 2));
-            record.subject = Some(Arc::new(Subject { user, ..subject("acme", "k1") }));
+            let tags = BTreeMap::from([("env".to_owned(), format!("e{}", n % 2))]);
+            record.subject = Some(Arc::new(Subject { user, tags, ..subject("acme", "k1") }));
             record.details.total_ms = 100 * i64::from(n);
             world.settle(record).await.unwrap();
         }
@@ -311,7 +312,7 @@ async fn usage_is_grouped_and_the_ledger_is_read_in_pages() {
             (found, truncated),
             (vec![("u0", START, 4, 30, Some([200])), ("u1", START, 3, 30, Some([300]))], false)
         );
-        // Whole days are answered by cells by user alone, or by the finest; all say the same.
+        // Whole days are answered by cells by user alone, by all but the user, or by the finest; all say the same.
         let day = 86_400_000;
         let days = Question {
             from_unix_ms: START.div_euclid(day) * day,
@@ -320,12 +321,19 @@ async fn usage_is_grouped_and_the_ledger_is_read_in_pages() {
             ..question
         };
         let with_model = Question { group_by: vec![Dimension::User, Dimension::Model], ..days.clone() };
+        let by_tag = Question {
+            group_by: vec![Dimension::Tag("env".to_owned()), Dimension::Model],
+            filters: vec![(Dimension::Tag("env".to_owned()), "e1".to_owned())],
+            ..days.clone()
+        };
         let of = |groups: Vec<Group>| -> Vec<_> {
             groups.into_iter().map(|g| (g.values[0].clone(), g.succeeded, g.sum)).collect()
         };
         let users = of(world.backend.answer(days).await.unwrap().0);
         assert_eq!(users.iter().map(|(_, succeeded, _)| *succeeded).collect::<Vec<_>>(), [4, 3]);
         assert_eq!(users, of(world.backend.answer(with_model).await.unwrap().0));
+        let tagged = of(world.backend.answer(by_tag).await.unwrap().0);
+        assert_eq!(tagged, [("e1".to_owned(), 3, users[1].2.clone())]);
         let mut page = Page {
             tenant: "acme".to_owned(),
             from_unix_ms: START,

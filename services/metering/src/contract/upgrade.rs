@@ -11,7 +11,7 @@ use signalbox_testkit::redis::RedisServer;
 use super::world::{START, World, attempt, done, record, redis};
 use crate::{
     budget::tests::terms, fleet::stored_forms, limit::Metric, limit::Per, limit::tests::limit,
-    refusal::Refusal, subject::tests::subject,
+    refusal::Refusal, rollup::DAY_MS, subject::tests::subject,
 };
 
 const OF: &str = "signalbox:metering:{acme}:";
@@ -126,6 +126,32 @@ async fn what_the_first_form_kept_is_carried_over_and_its_releases_can_write_no_
     assert_eq!(found, [("ABANDONED", 2, 0), ("OK", 2, 210)], "dead and r1; done and open");
     other.end().await;
     world.shutdown.complete().await;
+}
+
+#[tokio::test]
+async fn days_of_less_detail_are_whole_once_all_replicas_make_them() {
+    let Some((_folder, server)) = redis(RedisServer::durable) else { return };
+    let clock = ManualClock::new(START);
+    let world = World::shared(&server.url(), &clock, false).await;
+    let mut connection = connect(&server);
+    let mut marks = || -> Vec<i64> {
+        ["users_from", "tags_from"].map(|mark| connection.get(format!("{OF}{mark}")).unwrap()).into()
+    };
+    let settle = async |id: &str| {
+        let record = record(id, None, vec![attempt(1, 5)], Some(RequestOutcome::Ok));
+        assert_eq!(world.settle(record).await, Ok((1, 0)));
+        assert_eq!(world.ledger("acme").await.len(), 1);
+    };
+    settle("first").await;
+    assert_eq!(marks(), [0, 0], "who is new has them always");
+    // As a release before leaves it, which knew users' days alone.
+    let () = connect(&server).del(format!("{OF}tags_from")).unwrap();
+    settle("second").await;
+    assert_eq!(marks(), [0, (START / DAY_MS + 2) * DAY_MS]);
+    clock.advance(Duration::from_secs(9 * 86_400));
+    settle("third").await;
+    assert_eq!(marks(), [0, (START / DAY_MS + 2) * DAY_MS], "said once");
+    world.end().await;
 }
 
 #[tokio::test]

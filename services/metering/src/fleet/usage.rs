@@ -19,7 +19,7 @@ use crate::{
     period::Window,
     query::{Dimension, Group, Question, Sums},
     refusal::Refusal,
-    rollup::{Cell, CellKey, DAY_MS, GRAINS, HOUR_MS},
+    rollup::{Cell, CellKey, DAY_MS, HOUR_MS},
     subject::{Facet, Subject},
 };
 
@@ -150,9 +150,9 @@ impl Entry {
 }
 
 fn put(cells: &mut HashMap<(String, String), Cell>, key: &CellKey, started_unix_ms: i64, cell: &Cell) {
-    for grain in GRAINS {
-        let name = format!("{}:{}", grain.number(), grain.start(started_unix_ms));
-        cells.entry((name, key.text(grain))).or_default().merge(cell);
+    for (grain, start, key) in key.places(started_unix_ms) {
+        let name = format!("{}:{start}", grain.number());
+        cells.entry((name, key)).or_default().merge(cell);
     }
 }
 
@@ -191,8 +191,8 @@ impl Fleet {
                     cell.merge(&stored);
                 }
             }
-            let users_from = (self.now().div_euclid(DAY_MS) + 2) * DAY_MS;
-            let call = self.call(tenant).with(&before).with(&last.mark).with(users_from);
+            let whole_from = (self.now().div_euclid(DAY_MS) + 2) * DAY_MS;
+            let call = self.call(tenant).with(&before).with(&last.mark).with(whole_from);
             let mut call = call.with(cells.len());
             for ((name, key), cell) in cells {
                 call = call.with(name).with(key).with(cell.to_bytes());
@@ -244,8 +244,14 @@ impl Fleet {
         self.roll(tenant).await?;
         let of = self.of(tenant);
         let names = self.command("SMEMBERS", &format!("{of}cells"), &[]).await?.texts();
-        let users_from = self.command("GET", &format!("{of}users_from"), &[]).await?.text();
-        let segments = question.segments(users_from.parse().unwrap_or(i64::MAX));
+        let from = match question.daily_detail().mark() {
+            Some(mark) => {
+                let from = self.command("GET", &format!("{of}{mark}"), &[]).await?.text();
+                from.parse().unwrap_or(i64::MAX)
+            }
+            None => 0,
+        };
+        let segments = question.segments(from);
         for name in names {
             let Some((grain, start)) = name.split_once(':') else { continue };
             let (Ok(number), Ok(start)) = (grain.parse::<i64>(), start.parse::<i64>()) else { continue };

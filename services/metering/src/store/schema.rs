@@ -16,13 +16,14 @@ const LOCK: &str = "metering.lock";
 /// Marks the file as ours: "SBMT".
 const APPLICATION_ID: i64 = 0x5342_4D54;
 /// Each brings the tables from one version to the next; `user_version` says how many were applied. Only ever added to.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
 ];
 const STATEMENTS: usize = 64;
 
@@ -124,6 +125,7 @@ pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollup::DAY_MS;
 
     #[test]
     fn a_folder_has_one_user_and_is_free_again_afterwards() {
@@ -161,6 +163,27 @@ mod tests {
             |r| r.get::<_, i64>(0),
         );
         assert_eq!((version, made), (i64::try_from(MIGRATIONS.len()).unwrap(), Ok(0)));
+    }
+
+    #[test]
+    fn days_of_less_detail_are_whole_from_the_day_after_they_were_introduced() {
+        let marks = |request: &str| -> Vec<(String, i64)> {
+            let connection = Connection::open_in_memory().unwrap();
+            MIGRATIONS[..5].iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+            connection.execute_batch(request).unwrap();
+            MIGRATIONS[5..].iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+            let mut marks = connection.prepare("SELECT name, at FROM marks ORDER BY name").unwrap();
+            let marks = marks.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            marks.map(Result::unwrap).collect()
+        };
+        let of = |at: i64| [("tags_from".to_owned(), at), ("users_from".to_owned(), at)];
+        assert_eq!(marks(""), of(0));
+        let request = "INSERT INTO requests VALUES ('r', 'acme', 'k', NULL, NULL, NULL, NULL, 'm', NULL, 1, 1, 0, 0, 0, 5, 6, 1, NULL, 1, NULL, NULL, 0, NULL)";
+        let old = marks(request);
+        let today = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap() / DAY_MS;
+        assert_eq!(old[0].1 % DAY_MS, 0);
+        // The test may run over midnight.
+        assert!([today, today + 1].contains(&(old[0].1 / DAY_MS)) && old == of(old[0].1), "{old:?}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     ledger::{AttemptRecord, Details, Row},
     query::{Question, Segment, Sums},
     refusal::Refusal,
-    rollup::{Cell, CellKey, Detail, GRAINS, Grain},
+    rollup::{Cell, CellKey, Detail, Grain},
     subject::Subject,
 };
 
@@ -117,7 +117,7 @@ impl Tally {
     }
 
     fn put(&mut self, key: &CellKey, started_unix_ms: i64, cell: &Cell) {
-        let place = (FINEST.start(started_unix_ms), key.text(FINEST));
+        let place = (FINEST.start(started_unix_ms), key.text(FINEST.detail));
         self.cells.entry(place).or_default().merge(cell);
     }
 
@@ -127,9 +127,8 @@ impl Tally {
         for ((at, key), cell) in &self.cells {
             let key =
                 CellKey::read(key).ok_or_else(|| rows::damaged("the key of a roll-up is unreadable"))?;
-            for grain in GRAINS {
-                let place = (grain.number(), grain.start(*at), key.text(grain));
-                all.entry(place).or_default().merge(cell);
+            for (grain, start, key) in key.places(*at) {
+                all.entry((grain.number(), start, key)).or_default().merge(cell);
             }
         }
         Ok(all)
@@ -164,10 +163,13 @@ pub(super) fn answer(
     question: &Question,
     sums: &mut Sums<'_>,
 ) -> Result<std::result::Result<(), Refusal>> {
-    let users_from = connection
-        .prepare_cached("SELECT at FROM marks WHERE name = 'users_from'")?
-        .query_row([], |row| row.get(0))?;
-    for segment in question.segments(users_from) {
+    let from = match question.daily_detail().mark() {
+        Some(mark) => connection
+            .prepare_cached("SELECT at FROM marks WHERE name = ?")?
+            .query_row([mark], |row| row.get(0))?,
+        None => 0,
+    };
+    for segment in question.segments(from) {
         let answered = match segment.grain {
             Some(_) => from_cells(connection, &segment, sums)?,
             None => from_ledger(connection, &segment, sums)?,
