@@ -1,16 +1,24 @@
 //! Experiments, copies beside answers, and what the command line makes of them.
 
 use serde_json::Value;
+use signalbox_mesh::RequestContext;
 use signalbox_proto::{
     common::v1::Attribution,
     gateway::v1::GenerateRequest,
     metering::v1::{QueryUsageRequest, metering_service_client::MeteringServiceClient},
+    router::v1::{ExplainRequest, PlanRequest, router_service_client::RouterServiceClient},
 };
-use signalbox_tests::sandbox::{Sandbox, Topology};
+use signalbox_tests::{
+    ask::Seen,
+    fleet::{Fleet, Lacking, Registry},
+    sandbox::{Sandbox, Topology},
+};
 
 use crate::{
     cli::{json, signalbox},
-    complete, finish, uncached,
+    complete, finish,
+    rolling::skipped,
+    uncached,
 };
 
 both!(
@@ -203,4 +211,37 @@ async fn replays_what_was_recorded_through_another_policy(topology: Topology) {
     assert!(told.contains("rule 1 names it at place 1"), "{told}");
     assert_eq!(sandbox.provider.totals().received, asked);
     finish(sandbox, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_routers_know_what_one_of_them_was_told_and_find_its_receipts() {
+    let fleet = match Fleet::start(Registry::List, 1, &[("router", 2)], &[], "").await {
+        Ok(fleet) => fleet,
+        Err(Lacking(what)) => return skipped("two routers", &what),
+    };
+    let answer = fleet.gateways().generate(uncached("sim-small", "What is the time in Rome?")).await.unwrap();
+    let seen = complete(Seen::read(answer.into_inner()).await);
+    let request_id = seen.started.unwrap().request_id;
+    let as_caller = || RequestContext::background().with_principal("local", "test");
+    for n in 0..2 {
+        let mut router = signalbox_mesh::client!(RouterServiceClient, fleet.channel("router", n));
+        let of = ExplainRequest { request_id: request_id.clone() };
+        let receipt = router.explain(as_caller().request(of)).await.unwrap().into_inner();
+        assert_eq!(receipt.requested_model, "sim-small", "router {n}");
+        // Only one of them was told how long the answer took; the other hears of it with a beat.
+        let chat = uncached("sim-small", "And in Oslo?").chat;
+        let dry = PlanRequest { chat, dry_run: true, ..PlanRequest::default() };
+        let known = async {
+            loop {
+                let plan = router.plan(as_caller().request(dry.clone())).await.unwrap().into_inner();
+                if plan.candidates[0].predicted_first_output_ms.is_some() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let patience = std::time::Duration::from_secs(60);
+        assert!(tokio::time::timeout(patience, known).await.is_ok(), "router {n} learns of it");
+    }
+    fleet.finish(async |_| {}).await;
 }
