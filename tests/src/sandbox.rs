@@ -171,12 +171,21 @@ impl Sandbox {
 
     /// Waits until each of the six has logged some words.
     pub async fn logged_by_all(&self, words: &str) {
-        let all = async {
-            while !self.logs().values().all(|log| log.contains(words)) {
+        self.logged(words, |logs| logs.values().all(|log| log.contains(words))).await;
+    }
+
+    /// Waits until one of the six has logged some words.
+    pub async fn logged_by(&self, name: &str, words: &str) {
+        self.logged(words, |logs| logs[name].contains(words)).await;
+    }
+
+    async fn logged(&self, words: &str, so: impl Fn(&BTreeMap<String, String>) -> bool) {
+        let said = async {
+            while !so(&self.logs()) {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         };
-        let said = tokio::time::timeout(std::time::Duration::from_secs(60), all).await;
+        let said = tokio::time::timeout(std::time::Duration::from_secs(60), said).await;
         assert!(said.is_ok(), "{words:?} in {:#?}", self.logs());
     }
 

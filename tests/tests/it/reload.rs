@@ -38,28 +38,19 @@ async fn a_changed_file_takes_over_and_a_faulty_one_does_not() {
 }
 
 #[tokio::test]
-async fn a_policy_that_would_fail_recent_requests_waits_and_another_routes_the_next_one() {
-    let sandbox = Sandbox::with(Topology::SixProcesses, &["pair>sim-small|sim-echo"], "").await;
+async fn what_recent_requests_would_fail_under_waits_and_another_policy_routes_the_next_one() {
+    let sandbox = Sandbox::with(Topology::SixProcesses, &["pair>sim-small|sim-echo", "sim-large"], "").await;
     let model = async || {
         let seen = complete(sandbox.ask(uncached("pair", "What is the time in Rome?")).await);
         seen.started.unwrap().model
     };
     assert_eq!(model().await, "sim/sim-small");
-    let told = async |words: &str| {
-        signalbox_tests::reached(|| sandbox.logs()["router"].contains(words)).await;
-    };
-    let policy = |rule: &str| {
-        let section = format!(
-            "\n[router]\naliases = {{ pair = 'next' }}\n[router.policies.next]\nway = 'fixed'\n{rule}\n"
-        );
-        sandbox.rewrite(|text| text.split("\n[router]").next().unwrap().to_owned() + &section);
-    };
-    policy("deny = ['sim/sim-small', 'sim/sim-echo']");
-    told("a recent request of tenant local for `pair` would fail").await;
-    assert_eq!(model().await, "sim/sim-small", "the old one stays");
-    policy("deny = ['sim/sim-small']");
-    told("of the recent requests so many would go elsewhere by the new configuration").await;
-    told("a new configuration took over").await;
+    sandbox.rewrite(|text| text.replace("window_tokens = 128000", "window_tokens = 8"));
+    sandbox.logged_by("router", "a recent request of tenant local for `pair` would fail").await;
+    let policy = "\n[router]\naliases = { pair = 'next' }\n[router.policies.next]\nway = 'fixed'\ndeny = ['sim/sim-small']\n";
+    sandbox.rewrite(|text| text.replace("window_tokens = 8", "window_tokens = 128000") + policy);
+    sandbox.logged_by("router", "of the recent requests so many would go elsewhere").await;
+    sandbox.logged_by("router", "a new configuration took over").await;
     assert_eq!(model().await, "sim/sim-echo");
-    finish(sandbox, 3).await;
+    finish(sandbox, 2).await;
 }
