@@ -11,6 +11,8 @@ use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::RequestError;
+
 /// The deepest nesting that is taken over into a `Struct`.
 ///
 /// prost refuses messages nested more than 100 deep, and one level of JSON takes up to three of them.
@@ -197,6 +199,20 @@ pub fn fields(map: serde_json::Map<String, serde_json::Value>) -> Result<Option<
         out.fields.insert(key, value(json)?);
     }
     Ok(Some(out))
+}
+
+/// Reads a request's body.
+///
+/// # Errors
+///
+/// It is no JSON object.
+pub(crate) fn root(body: &[u8]) -> Result<serde_json::Map<String, serde_json::Value>, RequestError> {
+    let root =
+        serde_json::from_slice(body).map_err(|e| RequestError::new("body", format!("not JSON: {e}")))?;
+    let serde_json::Value::Object(root) = root else {
+        return Err(RequestError::new("body", "give a JSON object"));
+    };
+    Ok(root)
 }
 
 /// Returns a field as text, if it is there and is text.

@@ -27,11 +27,7 @@ pub struct Parsed {
 ///
 /// The body is no JSON object, or a known field has the wrong form; the error names the field.
 pub fn parse(body: &[u8], model: &str, provider: Option<&str>) -> Result<Parsed, RequestError> {
-    let root: Value =
-        serde_json::from_slice(body).map_err(|e| RequestError::new("body", format!("not JSON: {e}")))?;
-    let Value::Object(root) = root else {
-        return Err(RequestError::new("body", "give a JSON object"));
-    };
+    let root = json::root(body)?;
     let mut fields = Fields::new(root, String::new());
     let mut messages = Vec::new();
     if let Some(system) = fields.take("system") {

@@ -115,11 +115,7 @@ pub struct Asked {
 ///
 /// The body is no JSON object, or a known field has the wrong form; the error names the field.
 pub fn parse(body: &[u8]) -> Result<Asked, RequestError> {
-    let root: Value =
-        serde_json::from_slice(body).map_err(|e| RequestError::new("body", format!("not JSON: {e}")))?;
-    let Value::Object(root) = root else {
-        return Err(RequestError::new("body", "give a JSON object"));
-    };
+    let root = crate::json::root(body)?;
     let mut fields = Fields::new(root, String::new());
     let model = fields.text("model")?.ok_or_else(|| RequestError::new("model", "name the model"))?;
     let wrong = || {

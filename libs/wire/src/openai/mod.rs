@@ -20,7 +20,7 @@ mod part;
 mod reply;
 mod stream;
 pub(crate) mod style;
-mod usage;
+pub(crate) mod usage;
 
 pub use encode::{Options, encode};
 pub use parse::{Parsed, parse, parse_for};

@@ -44,11 +44,7 @@ pub fn parse_for(body: &[u8], model: &str, provider: Option<&str>) -> Result<Par
 }
 
 fn read(body: &[u8], in_path: Option<&str>, provider: Option<&str>) -> Result<Parsed, RequestError> {
-    let root: Value =
-        serde_json::from_slice(body).map_err(|e| RequestError::new("body", format!("not JSON: {e}")))?;
-    let Value::Object(root) = root else {
-        return Err(RequestError::new("body", "give a JSON object"));
-    };
+    let root = json::root(body)?;
     let mut style = Style::default();
     let mut fields = Fields::new(root, String::new());
     let model = fields.text("model")?.or_else(|| in_path.map(str::to_owned));

@@ -6,7 +6,7 @@ use signalbox_proto::common::v1::{Usage, UsageSource};
 /// A count that may be absent, `null`, or written as a float.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(from = "Option<f64>")]
-struct Count(u64);
+pub(crate) struct Count(pub(crate) u64);
 
 impl From<Option<f64>> for Count {
     #[expect(

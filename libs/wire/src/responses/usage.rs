@@ -4,21 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use signalbox_proto::common::v1::{Usage, UsageSource};
 
-/// A count that may be absent, `null`, or written as a float.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(from = "Option<f64>")]
-struct Count(u64);
-
-impl From<Option<f64>> for Count {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates, and counts are small"
-    )]
-    fn from(value: Option<f64>) -> Self {
-        Self(value.unwrap_or_default().max(0.0) as u64)
-    }
-}
+use crate::openai::usage::Count;
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
