@@ -1,7 +1,8 @@
 //! How far an answer is paid for, where only a first slice of its output was reserved.
 //!
 //! What passes is counted: a piece has at least one token, and a token has four bytes, as a cut attempt is billed. More is asked for
-//! when half of the newest slice has passed, as much again each time, so that long answers ask seldom and seldom wait. What is
+//! when an eighth of the newest slice is left, as much again each time, so that long answers ask seldom and seldom wait, and those
+//! that are as long as most never ask: metering grants them more than that beyond their length. What is
 //! refused is asked for again by halves, until little is left; then the answer goes on to the end of what is paid for.
 
 use signalbox_proto::{
@@ -12,7 +13,7 @@ use tonic::Status;
 
 use crate::bill::{output_bytes, tokens};
 
-/// Less is not asked for: about a line of text.
+/// Less is not asked for: about a line of text. Nor is less left when more is asked for: it passes while metering answers.
 const LEAST: u64 = 16;
 
 /// An answer's output, seen and paid for.
@@ -76,7 +77,8 @@ impl Slice {
     /// How much more to ask for now.
     pub(crate) fn wants(&self) -> Option<u64> {
         let open = self.refused.is_none() && self.paid < self.most;
-        (open && self.passed() >= self.paid - self.newest / 2).then_some(self.next)
+        let ahead = (self.newest / 8).max(LEAST).min(self.newest / 2);
+        (open && self.passed() >= self.paid - ahead).then_some(self.next)
     }
 
     /// Whether nothing more may pass.
@@ -134,7 +136,7 @@ mod tests {
     #[test]
     fn more_is_asked_for_ahead_and_as_much_again_each_time() {
         let mut slice = slice(100, 1_000);
-        pass(&mut slice, 49);
+        pass(&mut slice, 83);
         assert_eq!(slice.wants(), None);
         pass(&mut slice, 1);
         let mut asked = Vec::new();
@@ -153,13 +155,13 @@ mod tests {
     #[test]
     fn what_is_refused_is_asked_for_by_halves_and_then_the_answer_ends_with_what_is_paid() {
         let mut slice = slice(100, 1_000);
-        pass(&mut slice, 50);
+        pass(&mut slice, 84);
         let mut asked = Vec::new();
         while let Some(tokens) = slice.wants() {
             asked.push(tokens);
             if asked == [100, 50, 25] {
                 slice.granted(tokens);
-                pass(&mut slice, 70);
+                pass(&mut slice, 36);
             } else {
                 slice.refused(tokens, Status::resource_exhausted(tokens.to_string()), false);
             }
