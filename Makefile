@@ -75,8 +75,11 @@ RELEASE_FEATURES := signalbox/qdrant-edge,signalbox-cache/qdrant-edge
 release: ## Builds what is shipped: all binaries, optimised, with the embedded Qdrant engine (minutes more than without)
 	cargo build --release --workspace --bins --features $(RELEASE_FEATURES)
 
+# Each program is linked for minutes, and a mesh in one process is one program.
+BENCH_BINS = $(if $(findstring six,$(ARGS)),--workspace --bins,--package signalbox)
+
 bench: ## Builds optimised and measures a mesh: latency, processor time, memory (ARGS="--topology six")
-	@cargo build --release --workspace --bins
+	@cargo build --release $(BENCH_BINS)
 	$(CARGO_TARGET_DIR)/release/signalbox bench $(ARGS)
 
 bench-peers: ## Builds optimised and puts one load through Signalbox and its peers: CPU per request (ARGS="--only signalbox,hyper")
