@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod paths;
+pub mod slice;
 mod usage;
 
 /// What a record's JSON leaves out.

@@ -185,7 +185,7 @@ impl Grant {
     ///
     /// Cancel safe: what was reserved and is not spent returns when the request is settled.
     pub(crate) async fn covers_another(&mut self, purpose: &str) -> bool {
-        self.covers(purpose, self.attempt_nanousd, 0).await
+        self.covers(purpose, self.attempt_nanousd, self.attempt_output_tokens).await
     }
 
     /// Reserves another attempt in the place of one whose answer is not used. As [`Grant::covers_another`].
@@ -481,7 +481,7 @@ mod tests {
         assert!(asks.try_recv().is_err(), "the first is under way");
         answer.send(Ok(Reservation::default())).unwrap();
         let (second, answer) = asks.recv().await.unwrap();
-        assert_eq!((second.extension, second.amount_nanousd), (2, 1_000));
+        assert_eq!((second.extension, second.amount_nanousd, second.output_tokens), (2, 1_000, 10));
         answer.send(Ok(Reservation::default())).unwrap();
         assert!(again.await.unwrap().0);
     }

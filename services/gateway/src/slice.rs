@@ -1,20 +1,18 @@
 //! How far an answer is paid for, where only a first slice of its output was reserved.
 //!
-//! What passes is counted: a piece has at least one token, and a token has four bytes, as a cut attempt is billed. More is asked for
-//! when an eighth of the newest slice is left, as much again each time, so that long answers ask seldom and seldom wait, and those
-//! that are as long as most never ask: metering grants them more than that beyond their length. What is
+//! What passes is counted: a piece has at least one token, and a token has four bytes, as a cut attempt is billed. Of a first slice more
+//! is asked for when little is left (`signalbox_proto::slice`), because most answers end within it; then when half of the newest one has
+//! passed, as much again each time, so that long answers ask seldom and seldom wait. What is
 //! refused is asked for again by halves, until little is left; then the answer goes on to the end of what is paid for.
 
 use signalbox_proto::{
     common::v1::{GenerateEvent, generate_event::Kind},
     metering::v1::Reservation,
+    slice::{self, LEAST},
 };
 use tonic::Status;
 
 use crate::bill::{output_bytes, tokens};
-
-/// Less is not asked for: about a line of text. Nor is less left when more is asked for: it passes while metering answers.
-const LEAST: u64 = 16;
 
 /// An answer's output, seen and paid for.
 pub(crate) struct Slice {
@@ -67,6 +65,7 @@ impl Slice {
     pub(crate) fn again(&mut self, tokens: u64) {
         self.paid = self.paid.saturating_sub(self.passed()).saturating_add(tokens).min(self.most);
         (self.pieces, self.bytes, self.newest) = (0, 0, tokens);
+        self.next = tokens.max(LEAST).min(self.most - self.paid);
     }
 
     /// Output tokens that passed.
@@ -77,8 +76,9 @@ impl Slice {
     /// How much more to ask for now.
     pub(crate) fn wants(&self) -> Option<u64> {
         let open = self.refused.is_none() && self.paid < self.most;
-        let ahead = (self.newest / 8).max(LEAST).min(self.newest / 2);
-        (open && self.passed() >= self.paid - ahead).then_some(self.next)
+        let first = self.newest == self.paid;
+        let left = if first { slice::left(self.newest) } else { self.newest / 2 };
+        (open && self.passed() >= self.paid - left).then_some(self.next)
     }
 
     /// Whether nothing more may pass.
@@ -193,6 +193,21 @@ mod tests {
         pass(&mut slice, 30);
         slice.again(100);
         assert_eq!((slice.passed(), slice.paid), (0, 170));
+    }
+
+    #[test]
+    fn an_answer_that_is_asked_for_once_more_can_be_extended_again() {
+        let mut slice = slice(100, 150);
+        pass(&mut slice, 84);
+        assert_eq!(slice.wants(), Some(50));
+        slice.granted(50);
+        pass(&mut slice, 36);
+        slice.again(100);
+        assert_eq!(slice.paid, 130);
+        pass(&mut slice, 120);
+        assert_eq!(slice.wants(), Some(20));
+        slice.granted(20);
+        assert_eq!((slice.wants(), slice.is_used_up()), (None, false), "all of it");
     }
 
     #[test]

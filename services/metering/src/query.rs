@@ -94,8 +94,8 @@ impl Question {
     }
 
     /// What answers for which time: days where whole ones are asked for, then hours, and the ledger for the rest. Before
-    /// `from_unix_ms`, where a day begins, there are no days of [`Question::daily_detail`], only the finest.
-    pub(crate) fn segments(&self, from_unix_ms: i64) -> Vec<Segment> {
+    /// `whole_from_unix_ms`, where a day begins, there are no days of [`Question::daily_detail`], only the finest.
+    pub(crate) fn segments(&self, whole_from_unix_ms: i64) -> Vec<Segment> {
         let detail = self.detail();
         let (from, to) = (self.from_unix_ms, self.to_unix_ms);
         let aligned = |ms: i64| self.step_ms % ms == 0;
@@ -129,18 +129,19 @@ impl Question {
         }
         let daily = self.daily_detail();
         if daily != detail {
-            segments = segments.into_iter().flat_map(|days| coarser(days, daily, from_unix_ms)).collect();
+            segments =
+                segments.into_iter().flat_map(|days| coarser(days, daily, whole_from_unix_ms)).collect();
         }
         segments
     }
 }
 
 /// Has days answered by cells that tell less apart, where there are such.
-fn coarser(segment: Segment, detail: Detail, from_unix_ms: i64) -> Vec<Segment> {
+fn coarser(segment: Segment, detail: Detail, whole_from_unix_ms: i64) -> Vec<Segment> {
     if !segment.grain.is_some_and(|grain| grain.daily) {
         return vec![segment];
     }
-    let between = from_unix_ms.clamp(segment.from_unix_ms, segment.to_unix_ms);
+    let between = whole_from_unix_ms.clamp(segment.from_unix_ms, segment.to_unix_ms);
     let parts = [
         Segment { to_unix_ms: between, ..segment },
         Segment { from_unix_ms: between, grain: Some(Grain { daily: true, detail }), ..segment },

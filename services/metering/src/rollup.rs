@@ -49,12 +49,12 @@ pub(crate) enum Detail {
 }
 
 impl Detail {
-    /// The stores' name for the moment from which on there are such cells; `None`: there always were.
+    /// By what name the stores remember from when on such cells are whole; `None`: they always are.
     pub(crate) const fn mark(self) -> Option<&'static str> {
         match self {
             Self::Coarse | Self::Fine => None,
-            Self::Users => Some("users_from"),
-            Self::Tags => Some("tags_from"),
+            Self::Users => Some("users"),
+            Self::Tags => Some("tags"),
         }
     }
 }
@@ -367,6 +367,12 @@ pub(crate) mod tests {
         assert_eq!(key.value(&Dimension::Tag("env".to_owned())), "prod");
         assert_eq!((key.value(&Dimension::User), key.value(&Dimension::Outcome)), ("u x", "OK"));
         assert_eq!(CellKey::read("one"), None);
+    }
+
+    #[test]
+    fn each_grain_has_a_number_of_its_own() {
+        let numbers = GRAINS.map(Grain::number);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "as the schema's comments have them");
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! First slices of grants: how long the answers to a feature usually are, learned from what was settled.
 //!
-//! A request reserves what nine of ten answers to its feature need, not its whole output limit, so that many fit into a budget at
-//! the same time; the tenth is extended while it flows. A gateway asks for more while an eighth of a slice is left (its `slice.rs`), so a
-//! slice has more than that beyond what the nine need: they cost one call. Learned by each replica for itself, and anew after a start.
+//! A request reserves somewhat more than nine of ten answers to its feature need, not its whole output limit, so that many fit into a
+//! budget at the same time; the tenth is extended while it flows. Learned by each replica for itself, and anew after a start.
 
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use signalbox_proto::common::v1::AttemptOutcome;
+use signalbox_proto::{common::v1::AttemptOutcome, slice};
 
 use crate::{ledger::AttemptRecord, subject::Subject};
 
@@ -15,8 +14,6 @@ use crate::{ledger::AttemptRecord, subject::Subject};
 const LEAST: u32 = 20;
 /// Answers that count: what is older fades, as all counts are halved when there are so many.
 const MOST: u32 = 1_000;
-/// Gateways ask for more when so many tokens are left, or an eighth of the slice.
-const LEAST_LEFT: i64 = 16;
 /// Features that are remembered, about 200 bytes each.
 const FEATURES: usize = 10_000;
 /// Lengths fall into buckets as wide as a quarter of their power of two; the last one has all from a million tokens on.
@@ -48,7 +45,7 @@ impl Default for Lengths {
 }
 
 impl Slices {
-    /// Makes an empty memory. A slice is as long as `percent` of all answers are at most; 0: there are no slices.
+    /// Makes an empty memory. A slice is what `percent` of all answers never extend; 0: there are no slices.
     pub(crate) fn new(percent: i64) -> Self {
         Self { percent: u32::try_from(percent).unwrap_or(0), known: Mutex::default() }
     }
@@ -60,7 +57,8 @@ impl Slices {
         }
         let known = self.known.lock();
         let lengths = known.get(&feature(subject)).filter(|lengths| lengths.total >= LEAST)?;
-        (lengths.unseen == 0).then(|| with_room(lengths.percentile(self.percent)))
+        let usual = u64::try_from(lengths.percentile(self.percent)).unwrap_or(0);
+        (lengths.unseen == 0).then(|| i64::try_from(slice::with_room(usual)).unwrap_or(i64::MAX))
     }
 
     /// Learns from attempts that were settled: whole answers to the request itself.
@@ -108,13 +106,6 @@ impl Lengths {
         });
         upper_end(found.unwrap_or(BUCKETS - 1))
     }
-}
-
-/// A slice whose gateway does not ask for more before so many tokens have passed: an eighth is left then, and gateways count a token
-/// for four bytes, where English has one for four and a half.
-fn with_room(tokens: i64) -> i64 {
-    let counted_too_many = tokens / 8;
-    tokens.saturating_add((tokens.saturating_mul(2) / 7).max(counted_too_many + LEAST_LEFT)).saturating_add(1)
 }
 
 fn feature(subject: &Subject) -> Feature {
@@ -167,17 +158,6 @@ mod tests {
         assert!((1_150..1_400).contains(&slice), "{slice}: five of 25 are longer than one in ten");
         assert_eq!(slices.first(&of("other")), None, "each feature has its own");
         assert_eq!(slices.first(&Subject { tenant: "else".into(), ..of("chat") }), None);
-    }
-
-    #[test]
-    fn who_needs_as_much_as_most_never_asks_for_more() {
-        for tokens in 1..20_000 {
-            let slice = with_room(tokens);
-            // As the gateway's `slice.rs` has it.
-            let left = (slice / 8).max(LEAST_LEFT).min(slice / 2);
-            assert!(tokens * 9 / 8 < slice - left, "{tokens} of {slice}");
-            assert!(slice <= tokens * 9 / 7 + 20, "{tokens} of {slice}: and little more is reserved");
-        }
     }
 
     #[test]

@@ -10,8 +10,15 @@ use signalbox_testkit::redis::RedisServer;
 
 use super::world::{START, World, attempt, done, record, redis};
 use crate::{
-    budget::tests::terms, fleet::stored_forms, limit::Metric, limit::Per, limit::tests::limit,
-    refusal::Refusal, rollup::DAY_MS, subject::tests::subject,
+    budget::tests::terms,
+    fleet::stored_forms,
+    limit::Metric,
+    limit::Per,
+    limit::tests::limit,
+    query::{Dimension, Question},
+    refusal::Refusal,
+    rollup::DAY_MS,
+    subject::tests::subject,
 };
 
 const OF: &str = "signalbox:metering:{acme}:";
@@ -142,15 +149,33 @@ async fn days_of_less_detail_are_whole_once_all_replicas_make_them() {
         assert_eq!(world.settle(record).await, Ok((1, 0)));
         assert_eq!(world.ledger("acme").await.len(), 1);
     };
+    let day = |days: i64| (START / DAY_MS + days) * DAY_MS;
     settle("first").await;
     assert_eq!(marks(), [0, 0], "who is new has them always");
-    // As a release before leaves it, which knew users' days alone.
-    let () = connect(&server).del(format!("{OF}tags_from")).unwrap();
+    // As a release before leaves it, which makes users' days alone.
+    let () = connect(&server).del(&[format!("{OF}tags_from"), format!("{OF}tags_to")]).unwrap();
     settle("second").await;
-    assert_eq!(marks(), [0, (START / DAY_MS + 2) * DAY_MS]);
+    assert_eq!(marks(), [0, day(2)]);
     clock.advance(Duration::from_secs(9 * 86_400));
     settle("third").await;
-    assert_eq!(marks(), [0, (START / DAY_MS + 2) * DAY_MS], "said once");
+    assert_eq!(marks(), [0, day(2)], "said once");
+    // A release that makes neither counted up to here: nothing is known of either, and later they begin anew.
+    let () =
+        connect(&server).mset(&[(format!("{OF}users_to"), "1-0"), (format!("{OF}tags_to"), "1-0")]).unwrap();
+    let by_tag = |from: i64| Question {
+        from_unix_ms: from,
+        to_unix_ms: day(30),
+        group_by: vec![Dimension::Tag("env".to_owned())],
+        limit: 9,
+        ..Question::default()
+    };
+    // What days by tag have is not looked at: the finest have it, too.
+    let () = connect(&server).del(format!("{OF}c:5:{}", day(9))).unwrap();
+    let requests = async |from| world.backend.answer(by_tag(from)).await.unwrap().0[0].sum.requests;
+    assert_eq!(requests(day(0)).await, 3);
+    settle("fourth").await;
+    assert_eq!(marks(), [day(11), day(11)]);
+    assert_eq!(requests(day(0)).await, 4);
     world.end().await;
 }
 

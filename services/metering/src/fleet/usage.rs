@@ -244,14 +244,11 @@ impl Fleet {
         self.roll(tenant).await?;
         let of = self.of(tenant);
         let names = self.command("SMEMBERS", &format!("{of}cells"), &[]).await?.texts();
-        let from = match question.daily_detail().mark() {
-            Some(mark) => {
-                let from = self.command("GET", &format!("{of}{mark}"), &[]).await?.text();
-                from.parse().unwrap_or(i64::MAX)
-            }
+        let whole_from = match question.daily_detail().mark() {
+            Some(mark) => self.whole_from(&of, mark).await?,
             None => 0,
         };
-        let segments = question.segments(from);
+        let segments = question.segments(whole_from);
         for name in names {
             let Some((grain, start)) = name.split_once(':') else { continue };
             let (Ok(number), Ok(start)) = (grain.parse::<i64>(), start.parse::<i64>()) else { continue };
@@ -270,6 +267,15 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    /// From when on days of less detail are whole; never, where a release that makes none counted last.
+    async fn whole_from(&self, of: &str, mark: &str) -> Result<i64, Away> {
+        let (from, to, rolled) =
+            (format!("{of}{mark}_from"), format!("{of}{mark}_to"), format!("{of}rolled"));
+        let mut known = self.command("MGET", &from, &[&to, &rolled]).await?;
+        let (from, to, rolled) = (known.text(), known.text(), known.text());
+        Ok(from.parse().ok().filter(|_| to == rolled).unwrap_or(i64::MAX))
     }
 
     /// What the ledger knows to be spent in a period by the requests that count against a budget, to whole hours.

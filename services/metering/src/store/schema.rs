@@ -178,6 +178,8 @@ mod tests {
         };
         let of = |at: i64| [("tags_from".to_owned(), at), ("users_from".to_owned(), at)];
         assert_eq!(marks(""), of(0));
+        let sums = marks("INSERT INTO rollups (grain, at, key, cell) VALUES (3, 0, 'k', x'00')");
+        assert!(sums[0].1 > 0, "sums outlive the records: {sums:?}");
         let request = "INSERT INTO requests VALUES ('r', 'acme', 'k', NULL, NULL, NULL, NULL, 'm', NULL, 1, 1, 0, 0, 0, 5, 6, 1, NULL, 1, NULL, NULL, 0, NULL)";
         let old = marks(request);
         let today = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap() / DAY_MS;

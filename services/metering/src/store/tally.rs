@@ -163,13 +163,13 @@ pub(super) fn answer(
     question: &Question,
     sums: &mut Sums<'_>,
 ) -> Result<std::result::Result<(), Refusal>> {
-    let from = match question.daily_detail().mark() {
+    let whole_from = match question.daily_detail().mark() {
         Some(mark) => connection
-            .prepare_cached("SELECT at FROM marks WHERE name = ?")?
+            .prepare_cached("SELECT at FROM marks WHERE name = ? || '_from'")?
             .query_row([mark], |row| row.get(0))?,
         None => 0,
     };
-    for segment in question.segments(from) {
+    for segment in question.segments(whole_from) {
         let answered = match segment.grain {
             Some(_) => from_cells(connection, &segment, sums)?,
             None => from_ledger(connection, &segment, sums)?,

@@ -12,7 +12,7 @@
 --   g:X      the newest allowance of a gateway and principal, its id
 --   q:ID     what is recorded of a request         ledger   a stream of rows
 --   c:G:T    cells of a grain from a time on, a hash; cells has their names, rolled how far the ledger is counted into them,
---            users_from and tags_from since when days of less detail are whole (roll.lua)
+--            users_from and tags_from since when days of less detail are whole, users_to and tags_to up to which entry (roll.lua)
 --   old      that values of the first form may be left: hashes, which are read as they are and written anew when they change
 --   v, s     of a type that the releases of the first form fail at, rather than write beside us (load.lua)
 local P, now = ARGV[1], tonumber(ARGV[2])

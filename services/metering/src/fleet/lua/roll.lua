@@ -7,9 +7,14 @@ for _ = 1, number() do
   redis.call('SADD', P .. 'cells', name)
 end
 -- Days by user alone and by all but the user are whole from here on: of who has none yet always, else from the day after all
--- replicas make them.
-for _, mark in ipairs({'users_from', 'tags_from'}) do
-  redis.call('SET', P .. mark, before == '0' and '0' or whole_from, 'NX')
+-- replicas make them. Where one counted that makes none, a release before, they are whole anew from such a day on.
+for _, days in ipairs({'users', 'tags'}) do
+  if (redis.call('GET', P .. days .. '_to') or '0') ~= before then
+    redis.call('SET', P .. days .. '_from', whole_from)
+  else
+    redis.call('SET', P .. days .. '_from', '0', 'NX')
+  end
+  redis.call('SET', P .. days .. '_to', after)
 end
 redis.call('SET', P .. 'rolled', after)
 return 1
