@@ -203,8 +203,8 @@ async fn a_first_slice_is_what_the_features_answers_needed_so_far() {
     }
     let sliced = world.admit(of("chat", "next")).await.unwrap();
     let reservation = sliced.reservation.clone().unwrap();
-    assert_eq!((reservation.granted_output_tokens, reservation.most_output_tokens), (111, 500));
-    assert_eq!((reservation.amount_nanousd, reservation.output_picousd), (14_000 + 222_000, 2_000_000));
+    assert_eq!((reservation.granted_output_tokens, reservation.most_output_tokens), (143, 500), "with room");
+    assert_eq!((reservation.amount_nanousd, reservation.output_picousd), (14_000 + 286_000, 2_000_000));
     world.settle(used("next", &sliced, 14, 100)).await.unwrap();
     let other = world.admit(of("other", "o")).await.unwrap();
     assert_eq!(other.reservation.as_ref().unwrap().most_output_tokens, 0, "nothing is known of it");
