@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::program::{free_port, program};
+use crate::program::{free_ports, program};
 
 /// A running server. Dropping it kills it and removes its folder.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ struct Ports {
 
 impl Ports {
     fn free() -> Option<Self> {
-        let [http, https, server, serf] = [free_port()?, free_port()?, free_port()?, free_port()?];
+        let [http, https, server, serf] = free_ports()?;
         Some(Self { http, https, server, serf })
     }
 }

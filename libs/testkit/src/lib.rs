@@ -7,3 +7,5 @@ pub mod consul;
 mod program;
 pub mod provider;
 pub mod redis;
+
+pub use program::{free_port, free_ports};

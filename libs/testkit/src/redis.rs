@@ -8,8 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-pub use crate::program::free_port;
-use crate::program::program;
+use crate::program::{free_port, program};
 
 /// A running server. Dropping it kills it and removes its folder.
 #[derive(Debug)]

@@ -369,7 +369,7 @@ async fn a_real_collector_takes_all_three_signals() {
         ("http", "metrics", "gen_ai.server.time_to_first_token"),
         ("http", "logs", "signalbox"),
     ] {
-        let ports = free_ports();
+        let ports = signalbox_testkit::free_ports::<2>().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut agent = Command::new(&program)
             .arg("start")
@@ -405,9 +405,4 @@ async fn a_real_collector_takes_all_three_signals() {
         sandbox.end().await;
         agent.kill().await.unwrap();
     }
-}
-
-fn free_ports() -> [u16; 2] {
-    let bound = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    bound.map(|listener| listener.local_addr().unwrap().port())
 }

@@ -1,7 +1,10 @@
 //! A cluster, and a master that sentinels look after.
 
 use signalbox_mesh::ManualClock;
-use signalbox_testkit::redis::{RedisCluster, RedisError, RedisServer, free_port};
+use signalbox_testkit::{
+    free_ports,
+    redis::{RedisCluster, RedisError, RedisServer},
+};
 
 use super::world::{START, World, ask, done};
 use crate::{budget::tests::terms, refusal::Refusal, subject::tests::subject};
@@ -40,7 +43,7 @@ async fn tenants_of_a_cluster_lie_on_all_of_its_servers_and_know_nothing_of_each
 #[tokio::test]
 async fn another_master_is_found_through_the_sentinels() {
     let folder = tempfile::tempdir().unwrap();
-    let ports = [(); 3].map(|()| free_port().unwrap());
+    let ports = free_ports::<3>().unwrap();
     let start =
         |name: &str, port: u16, more: &[&str]| RedisServer::on_port(&folder.path().join(name), port, more);
     let mut master = match start("master", ports[0], &["--appendonly", "no"]) {
