@@ -18,12 +18,16 @@ pub mod prometheus;
 pub mod sandbox;
 
 /// Waits until something is so; a bound on a hang, not on the work.
-pub async fn reached(mut so: impl FnMut() -> bool) {
-    let reached = async {
+pub async fn reached(so: impl FnMut() -> bool) {
+    assert!(comes_true(so).await, "it comes to be so");
+}
+
+/// Whether something comes to be so within a minute.
+pub async fn comes_true(mut so: impl FnMut() -> bool) -> bool {
+    let comes = async {
         while !so() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    let patience = std::time::Duration::from_secs(60);
-    assert!(tokio::time::timeout(patience, reached).await.is_ok(), "it comes to be so");
+    tokio::time::timeout(std::time::Duration::from_secs(60), comes).await.is_ok()
 }

@@ -180,13 +180,7 @@ impl Sandbox {
     }
 
     async fn logged(&self, words: &str, so: impl Fn(&BTreeMap<String, String>) -> bool) {
-        let said = async {
-            while !so(&self.logs()) {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        };
-        let said = tokio::time::timeout(std::time::Duration::from_secs(60), said).await;
-        assert!(said.is_ok(), "{words:?} in {:#?}", self.logs());
+        assert!(crate::comes_true(|| so(&self.logs())).await, "{words:?} in {:#?}", self.logs());
     }
 
     /// Kills one of six processes.

@@ -65,7 +65,11 @@ impl Slice {
     pub(crate) fn again(&mut self, tokens: u64) {
         self.paid = self.paid.saturating_sub(self.passed()).saturating_add(tokens).min(self.most);
         (self.pieces, self.bytes, self.newest) = (0, 0, tokens);
-        self.next = tokens.max(LEAST).min(self.most - self.paid);
+        self.ask_next(tokens);
+    }
+
+    fn ask_next(&mut self, tokens: u64) {
+        self.next = tokens.max(LEAST).min(self.most.saturating_sub(self.paid));
     }
 
     /// Output tokens that passed.
@@ -89,8 +93,7 @@ impl Slice {
     /// Notes what was granted.
     pub(crate) fn granted(&mut self, tokens: u64) {
         (self.paid, self.newest) = (self.paid.saturating_add(tokens), tokens);
-        let next = if self.short { tokens } else { self.paid };
-        self.next = next.max(LEAST).min(self.most.saturating_sub(self.paid));
+        self.ask_next(if self.short { tokens } else { self.paid });
     }
 
     /// Notes that `tokens` were refused, for good or because they were too many.

@@ -230,8 +230,8 @@ pub struct Grants {
     /// `OVERLOADED`. Default 100,000, about 60 MB. With Redis it holds for each tenant.
     pub max_reservations: usize,
     /// How much output is reserved at first: what this share of the latest answers to the feature needed, in percent, and two sevenths
-    /// more, so that these are not extended. What is longer is extended while it flows. Default 90. 0: always the whole output limit, as it is for features with fewer than 20
-    /// answers and for models that think unseen.
+    /// more, so that these are not extended. What is longer is extended while it flows. Default 90. 0: always the whole output limit,
+    /// as it is for features with fewer than 20 answers and for models that think unseen.
     pub slice_percent: i64,
 }
 
