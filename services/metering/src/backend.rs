@@ -13,7 +13,7 @@ use crate::{
     books::{Admitted, Ask, Extension},
     budget::{Budget, Origin, Terms},
     keys::{Key, KeyChange},
-    ledger::{Leaf, Page, Record, Settled},
+    ledger::{Leaf, Page, Record, Score, Settled},
     limit::{Limit, LimitTerms},
     query::{Group, Question},
     refusal::Refusal,
@@ -31,6 +31,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Records what was used. Each attempt and each request counts once. A record that is refused leaves the others alone;
     /// the refusals come with their places.
     async fn settle(&self, records: Vec<Record>) -> Result<(Settled, Vec<(usize, Refusal)>), Refusal>;
+
+    /// Keeps how good the answer to a tenant's request was, beside its records; the last word counts. The request is open or on record.
+    async fn score(&self, tenant: &str, request_id: &str, score: Score) -> Result<(), Refusal>;
 
     /// The budgets of a tenant, or of all, by tenant and name.
     async fn budgets(&self, tenant: &str) -> Result<Vec<Budget>, Refusal>;

@@ -9,6 +9,7 @@ use crate::{
     audit::Look,
     budget::{Terms, Unit},
     keys::KeyScope,
+    ledger::Score,
     limit::{LimitTerms, MOST, Metric, Per, Rate},
     network::Network,
     period::{self, Period},
@@ -58,6 +59,15 @@ fn name(field: &str, text: &str) -> Result<String, Refusal> {
     let legal = (1..=NAME_BYTES).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     if legal { Ok(text.to_owned()) } else { Err(Refusal::invalid(field, "must match [a-zA-Z0-9._-]{1,64}")) }
+}
+
+/// How good an answer was.
+pub(crate) fn score(request: &proto::ScoreRequest) -> Result<Score, Refusal> {
+    if !(-1.0..=1.0).contains(&request.score) {
+        return Err(Refusal::invalid("score", "must be between -1 and 1"));
+    }
+    let kind = request.kind.as_deref().map(|kind| name("kind", kind)).transpose()?;
+    Ok(Score { value: request.score, kind })
 }
 
 /// Who asks, as the request names them beside its key.

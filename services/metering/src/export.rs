@@ -16,7 +16,7 @@ use crate::{
 const PAGE: usize = 1_000;
 
 /// The columns. Those of the attempt are empty for a request that asked no provider.
-const COLUMNS: [&str; 40] = [
+const COLUMNS: [&str; 42] = [
     "request_id",
     "started_unix_ms",
     "tenant",
@@ -57,7 +57,12 @@ const COLUMNS: [&str; 40] = [
     "price_version",
     "http_status",
     "provider_request_id",
+    "score",
+    "score_kind",
 ];
+
+/// Columns about the answer's score; they come last.
+const SCORE: usize = 2;
 
 /// A value of a column.
 enum Cell<'a> {
@@ -65,6 +70,7 @@ enum Cell<'a> {
     Text(&'a str),
     Name(&'static str),
     Whole(i64),
+    Real(f64),
     Yes(bool),
     Json(String),
 }
@@ -162,8 +168,12 @@ fn cells(row: &Row) -> Vec<Cell<'_>> {
     ];
     match &row.attempt {
         Some(attempt) => attempt_cells(attempt, &mut cells),
-        None => cells.resize_with(COLUMNS.len(), || Cell::Nothing),
+        None => cells.resize_with(COLUMNS.len() - SCORE, || Cell::Nothing),
     }
+    cells.extend([
+        row.score.as_ref().map_or(Cell::Nothing, |score| Cell::Real(score.value)),
+        known(row.score.as_ref().and_then(|score| score.kind.as_deref())),
+    ]);
     cells
 }
 
@@ -205,6 +215,7 @@ fn csv(row: &Row, out: &mut String) {
         match cell {
             Cell::Nothing => {}
             Cell::Whole(number) => drop(write!(out, "{number}")),
+            Cell::Real(number) => drop(write!(out, "{number}")),
             Cell::Yes(yes) => out.push_str(if *yes { "true" } else { "false" }),
             Cell::Name(name) => out.push_str(name),
             Cell::Text(text) => quoted(text, out),
@@ -236,6 +247,7 @@ fn json(row: &Row, out: &mut String) {
         let value = match cell {
             Cell::Nothing => continue,
             Cell::Whole(number) => number.to_string(),
+            Cell::Real(number) => number.to_string(),
             Cell::Yes(yes) => yes.to_string(),
             Cell::Json(value) => value,
             Cell::Name(name) => format!("\"{name}\""),
@@ -268,6 +280,7 @@ mod tests {
             target: None,
             outcome: RequestOutcome::Ok,
             details,
+            score: None,
             attempt: None,
         }
     }
@@ -287,6 +300,18 @@ mod tests {
         let mut line = String::new();
         csv(&plain, &mut line);
         assert_eq!(line.trim_end().split(',').count(), COLUMNS.len());
+    }
+
+    #[test]
+    fn a_score_is_a_number_at_the_end_of_the_line() {
+        let score = Some(crate::ledger::Score { value: -0.5, kind: Some("thumbs".to_owned()) });
+        let row = Row { score, ..row() };
+        let (mut line, mut object) = (String::new(), String::new());
+        csv(&row, &mut line);
+        json(&row, &mut object);
+        assert!(line.ends_with(",,-0.5,thumbs\r\n"), "{line}");
+        let object: serde_json::Value = serde_json::from_str(&object).unwrap();
+        assert_eq!((&object["score"], &object["score_kind"]), (&(-0.5).into(), &"thumbs".into()));
     }
 
     #[test]

@@ -135,6 +135,16 @@ pub(crate) struct Settled {
     pub(crate) duplicates: u32,
 }
 
+/// How good an answer was, by those who got it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Score {
+    /// From -1 to 1.
+    pub(crate) value: f64,
+    /// The kind of signal, in a word.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) kind: Option<String>,
+}
+
 /// Asks for a piece of the ledger.
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
@@ -167,6 +177,8 @@ pub(crate) struct Row {
     pub(crate) target: Option<String>,
     pub(crate) outcome: RequestOutcome,
     pub(crate) details: Details,
+    /// How good the answer was; read with a [`Page`] alone.
+    pub(crate) score: Option<Score>,
     pub(crate) attempt: Option<AttemptRecord>,
 }
 

@@ -107,6 +107,19 @@ impl MeteringService for Metering {
         Err(partly(&settled, &refused))
     }
 
+    async fn score(
+        &self,
+        request: Request<proto::ScoreRequest>,
+    ) -> Result<Response<proto::ScoreResponse>, Status> {
+        let context = RequestContext::from_request(&request);
+        let tenant = decode::tenant("tenant", context.tenant())?;
+        let request = request.get_ref();
+        let id = decode::bounded("request_id", &request.request_id, settlement::ID_BYTES)?;
+        let score = decode::score(request)?;
+        self.backend.score(&tenant, id, score).await?;
+        Ok(Response::new(proto::ScoreResponse {}))
+    }
+
     async fn count_tokens(
         &self,
         request: Request<proto::CountTokensRequest>,

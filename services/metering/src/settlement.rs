@@ -15,7 +15,8 @@ use crate::{
     subject::Subject,
 };
 
-const ID_BYTES: usize = 128;
+/// Of the id of a request that is on record.
+pub(crate) const ID_BYTES: usize = 128;
 const TEXT_BYTES: usize = 512;
 const ATTEMPTS: usize = 256;
 /// Room for thirty-two patterns of targets.

@@ -4,6 +4,7 @@ mod alerts;
 mod crashes;
 mod random;
 mod rules;
+mod scores;
 mod seeded;
 mod topologies;
 mod upgrade;

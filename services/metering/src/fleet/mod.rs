@@ -46,7 +46,7 @@ use crate::{
     counters::Violations,
     credential::Hash,
     keys::{Key, KeyChange, Keys},
-    ledger::{Leaf, Page, Record, Settled},
+    ledger::{Leaf, Page, Record, Score, Settled},
     limit::{Limit, LimitTerms},
     query::{Group, Question},
     refusal::Refusal,
@@ -350,6 +350,10 @@ impl Backend for Fleet {
 
     async fn settle(&self, records: Vec<Record>) -> Result<(Settled, Vec<(usize, Refusal)>), Refusal> {
         self.settle_all(&records).await
+    }
+
+    async fn score(&self, tenant: &str, request_id: &str, score: Score) -> Result<(), Refusal> {
+        Self::score(self, tenant, request_id, &score).await
     }
 
     async fn budgets(&self, tenant: &str) -> Result<Vec<Budget>, Refusal> {

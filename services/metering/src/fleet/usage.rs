@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     budget::{Terms, Unit},
-    ledger::{AttemptRecord, Details, Leaf, Page, Record, Row},
+    ledger::{AttemptRecord, Details, Leaf, Page, Record, Row, Score},
     period::Window,
     query::{Dimension, Group, Question, Sums},
     refusal::Refusal,
@@ -140,6 +140,7 @@ impl Entry {
             target: self.said.target.clone(),
             outcome: self.outcome,
             details: self.said.details.clone(),
+            score: None,
             attempt,
         };
         if self.attempts.is_empty() {
@@ -147,6 +148,10 @@ impl Entry {
         }
         self.attempts.iter().map(|attempt| row(Some(attempt.clone()))).collect()
     }
+}
+
+fn score_key(of: &str, request_id: &str) -> String {
+    format!("{of}f:{request_id}")
 }
 
 fn put(cells: &mut HashMap<(String, String), Cell>, key: &CellKey, started_unix_ms: i64, cell: &Cell) {
@@ -306,6 +311,36 @@ impl Fleet {
         }))
     }
 
+    /// Keeps how good the answer to a tenant's request was, as long as the ledger keeps the request.
+    pub(super) async fn score(&self, tenant: &str, id: &str, score: &Score) -> Result<(), Refusal> {
+        let of = self.of(tenant);
+        let mut known = self.command("EXISTS", &format!("{of}q:{id}"), &[&format!("{of}r:{id}")]).await?;
+        if known.number() == 0 {
+            return Err(Refusal::NotFound { kind: "request", id: id.to_owned() });
+        }
+        let (key, text) =
+            (score_key(&of, id), serde_json::to_string(score).map_err(|_| Refusal::Unreadable)?);
+        let kept = self.0.config.retention.ledger_days.saturating_mul(DAY_MS).to_string();
+        let lasting: &[&str] =
+            if self.0.config.retention.ledger_days > 0 { &[&text, "PX", &kept] } else { &[&text] };
+        self.command("SET", &key, lasting).await?;
+        Ok(())
+    }
+
+    /// Adds the scores of requests to their rows.
+    async fn read_scores(&self, tenant: &str, rows: &mut [Row]) -> Result<(), Away> {
+        let of = self.of(tenant);
+        let keys: Vec<String> = rows.iter().map(|row| score_key(&of, &row.request_id)).collect();
+        let Some((first, others)) = keys.split_first() else { return Ok(()) };
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        let mut found = self.command("MGET", first, &others).await?;
+        for row in rows {
+            // One that somebody broke is none.
+            row.score = serde_json::from_str(&found.text()).ok();
+        }
+        Ok(())
+    }
+
     /// The next entries, tenant by tenant, by the time at which they were settled. The mark is `tenant entry`.
     pub(super) async fn page(&self, page: Page) -> Result<Leaf, Refusal> {
         let tenants = match page.tenant.as_str() {
@@ -326,7 +361,8 @@ impl Fleet {
             let wanted = |entry: &Entry| {
                 (page.from_unix_ms..page.to_unix_ms).contains(&entry.said.details.started_unix_ms)
             };
-            let rows = entries.into_iter().filter(wanted).flat_map(Entry::rows).collect();
+            let mut rows: Vec<Row> = entries.into_iter().filter(wanted).flat_map(Entry::rows).collect();
+            self.read_scores(tenant, &mut rows).await?;
             return Ok(Leaf { rows, next });
         }
         Ok(Leaf::default())

@@ -10,7 +10,7 @@ use crate::{
     books::{Admitted, Ask, Extension},
     budget::{Budget, Origin, Terms},
     keys::{Key, KeyChange},
-    ledger::{Leaf, Page, Record, Settled},
+    ledger::{Leaf, Page, Record, Score, Settled},
     limit::{Limit, LimitTerms},
     query::{Group, Question},
     refusal::Refusal,
@@ -30,6 +30,11 @@ impl Backend for Store {
 
     async fn settle(&self, records: Vec<Record>) -> Result<(Settled, Vec<(usize, Refusal)>), Refusal> {
         self.ask(move |desk| desk.settle(&records)).await
+    }
+
+    async fn score(&self, tenant: &str, request_id: &str, score: Score) -> Result<(), Refusal> {
+        let (tenant, id) = (tenant.to_owned(), request_id.to_owned());
+        self.ask(move |desk| desk.score(&tenant, &id, &score)).await
     }
 
     async fn budgets(&self, tenant: &str) -> Result<Vec<Budget>, Refusal> {

@@ -21,7 +21,7 @@ use crate::{
     config::Bounds,
     counters::Violations,
     keys::{Key, Keys},
-    ledger::{Details, Record, Settled},
+    ledger::{Details, Record, Score, Settled},
     refusal::Refusal,
     reservation::{Reservation, Told},
     subject::Subject,
@@ -157,6 +157,20 @@ impl Desk<'_> {
             "reservation_id",
             "it is another request's; give the one that admitted this request",
         ))
+    }
+
+    /// Keeps how good the answer to a tenant's request was.
+    pub(crate) fn score(&mut self, tenant: &str, id: &str, score: &Score) -> Answer<()> {
+        let open = self.books.reservation(id).filter(|r| !r.is_standing());
+        let of = match open.map(|r| r.subject.tenant.as_ref().to_owned()) {
+            // It will be on record, whatever becomes of it.
+            Some(tenant) => Some(tenant),
+            None => entries::tenant_of(self.connection, id)?,
+        };
+        if of.is_none_or(|of| of != tenant) {
+            return Ok(Err(Refusal::NotFound { kind: "request", id: id.to_owned() }));
+        }
+        entries::put_score(self.connection, id, score).map(Ok)
     }
 
     /// Takes the money from the budgets and closes what is closed.

@@ -6,7 +6,7 @@ use signalbox_proto::metering::v1::RequestOutcome;
 use super::rows;
 use crate::{
     budget::{Terms, Unit},
-    ledger::{AttemptRecord, Details},
+    ledger::{AttemptRecord, Details, Score},
     subject::{Facet, Subject},
 };
 
@@ -168,6 +168,22 @@ pub(super) fn replace_request(
     Ok(if differs { Entered::Differs } else { Entered::Again })
 }
 
+/// Whose a request on record is.
+pub(super) fn tenant_of(connection: &Connection, request: &str) -> Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT tenant FROM requests WHERE request_id = ?")?
+        .query_row([request], |row| row.get(0))
+        .optional()
+}
+
+/// Keeps a score in the place of the one before.
+pub(super) fn put_score(connection: &Connection, request: &str, score: &Score) -> Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO scores (request_id, score, kind) VALUES (?, ?, ?)")?
+        .execute(params![request, score.value, score.kind])?;
+    Ok(())
+}
+
 /// Requests that are forgotten with one commit at most.
 const FORGOTTEN: i64 = 500;
 
@@ -175,10 +191,11 @@ const FORGOTTEN: i64 = 500;
 pub(super) fn delete_before(connection: &Connection, time: i64) -> Result<()> {
     let old = "SELECT request_id FROM requests INDEXED BY requests_by_time WHERE started_unix_ms < ? \
                ORDER BY started_unix_ms LIMIT ?";
-    let attempts = format!("DELETE FROM attempts WHERE request_id IN ({old})");
-    connection.prepare_cached(&attempts)?.execute([time, FORGOTTEN])?;
-    let requests = format!("DELETE FROM requests WHERE request_id IN ({old})");
-    connection.prepare_cached(&requests)?.execute([time, FORGOTTEN])?;
+    // The requests last: they say what is old.
+    for table in ["scores", "attempts", "requests"] {
+        let delete = format!("DELETE FROM {table} WHERE request_id IN ({old})");
+        connection.prepare_cached(&delete)?.execute([time, FORGOTTEN])?;
+    }
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::{rows, schema, tally};
 use crate::{
     audit::{Change, Look},
-    ledger::{AttemptRecord, Details, Leaf, Page, Row, Tokens},
+    ledger::{AttemptRecord, Details, Leaf, Page, Row, Score, Tokens},
     query::{Group, Question, Sums},
     refusal::Refusal,
     subject::Subject,
@@ -142,10 +142,11 @@ fn leaf(connection: &Connection, page: &Page) -> rusqlite::Result<Leaf> {
     let after = time.parse().unwrap_or(i64::MIN);
     let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
     let sql = format!(
-        "SELECT {COLUMNS} FROM (SELECT * FROM requests INDEXED BY requests_by_time \
+        "SELECT {COLUMNS}, s.score, s.kind AS score_kind FROM (SELECT * FROM requests INDEXED BY requests_by_time \
          WHERE started_unix_ms >= ?1 AND started_unix_ms < ?2 AND (?3 = '' OR tenant = ?3) \
          AND (started_unix_ms, request_id) > (?4, ?5) ORDER BY started_unix_ms, request_id LIMIT ?6) r \
-         LEFT JOIN attempts a USING (request_id) ORDER BY r.started_unix_ms, r.request_id, a.number"
+         LEFT JOIN attempts a USING (request_id) LEFT JOIN scores s USING (request_id) \
+         ORDER BY r.started_unix_ms, r.request_id, a.number"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut found = statement.query(params![
@@ -158,7 +159,11 @@ fn leaf(connection: &Connection, page: &Page) -> rusqlite::Result<Leaf> {
     ])?;
     let (mut leaf, mut requests, mut last) = (Leaf::default(), 0, String::new());
     while let Some(row) = found.next()? {
-        let row = ledger_row(row)?;
+        let score = match row.get::<_, Option<f64>>("score")? {
+            Some(value) => Some(Score { value, kind: row.get("score_kind")? }),
+            None => None,
+        };
+        let row = Row { score, ..ledger_row(row)? };
         if row.request_id != last {
             requests += 1;
             last.clone_from(&row.request_id);
@@ -203,6 +208,7 @@ fn ledger_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
             on_allowance: row.get("on_allowance")?,
             route: text("route")?,
         },
+        score: None,
         attempt,
     })
 }

@@ -16,7 +16,7 @@ const LOCK: &str = "metering.lock";
 /// Marks the file as ours: "SBMT".
 const APPLICATION_ID: i64 = 0x5342_4D54;
 /// Each brings the tables from one version to the next; `user_version` says how many were applied. Only ever added to.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
@@ -24,6 +24,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
     include_str!("schema_7.sql"),
+    include_str!("schema_8.sql"),
 ];
 const STATEMENTS: usize = 64;
 

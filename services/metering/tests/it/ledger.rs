@@ -1,10 +1,11 @@
 //! What was used, and the questions about it.
 
 use futures_util::StreamExt as _;
+use signalbox_mesh::RequestContext;
 use signalbox_proto::common::v1::{Attribution, CacheState, ErrorReason, Timings};
 use signalbox_proto::metering::v1::{
-    CountTokensRequest, ExportFormat, ExportUsageRequest, QueryUsageRequest, RequestOutcome, SettleRequest,
-    Settlement, UsageDimension, UsageFilter, UsageRow, WatchAlertsRequest,
+    CountTokensRequest, ExportFormat, ExportUsageRequest, QueryUsageRequest, RequestOutcome, ScoreRequest,
+    SettleRequest, Settlement, UsageDimension, UsageFilter, UsageRow, WatchAlertsRequest,
 };
 use tonic_types::StatusExt as _;
 
@@ -158,21 +159,60 @@ async fn tokens_are_counted_without_admission() {
     world.end().await;
 }
 
+async fn export(world: &mut World, format: ExportFormat) -> String {
+    let request = ExportUsageRequest { format: format.into(), ..ExportUsageRequest::default() };
+    let mut stream = world.client.export_usage(request).await.unwrap().into_inner();
+    let mut lines = Vec::new();
+    while let Some(part) = stream.next().await {
+        lines.extend_from_slice(&part.unwrap().lines);
+    }
+    String::from_utf8(lines).unwrap()
+}
+
+async fn exported(world: &mut World) -> Vec<serde_json::Value> {
+    let lines = export(world, ExportFormat::Ndjson).await;
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_score_is_taken_from_the_requests_tenant_and_exported_with_its_attempts() {
+    let mut world = World::start("").await;
+    busy(&mut world).await;
+    let mut score = async |tenant: &str, id: &str, score: f64, kind: Option<&str>| {
+        let context = RequestContext::background().with_principal(tenant, "k");
+        let (request_id, kind) = (id.to_owned(), kind.map(str::to_owned));
+        let request = context.request(ScoreRequest { request_id, score, kind });
+        world.client.score(request).await.map_err(|status| reason(&status)).map(drop)
+    };
+    assert_eq!(score("local", "a", 1.0, Some("thumbs")).await, Ok(()));
+    assert_eq!(score("local", "a", -0.5, Some("stars")).await, Ok(()), "the last word counts");
+    assert_eq!(score("local", "b", 1.0, None).await, Ok(()));
+    for (tenant, id) in [("other", "a"), ("local", "nobody")] {
+        assert_eq!(score(tenant, id, 1.0, None).await, Err(ErrorReason::NotFound));
+    }
+    let long = "r".repeat(129);
+    for (tenant, id, value, kind) in [
+        ("", "a", 1.0, None),
+        ("local", "", 1.0, None),
+        ("local", &long, 1.0, None),
+        ("local", "a", 1.1, None),
+        ("local", "a", f64::NAN, None),
+        ("local", "a", 1.0, Some("not a word")),
+    ] {
+        assert_eq!(score(tenant, id, value, kind).await, Err(ErrorReason::InvalidRequest));
+    }
+    let rows = exported(&mut world).await;
+    let seen: Vec<_> = rows.iter().map(|row| (row["score"].as_f64(), row["score_kind"].as_str())).collect();
+    let stars = (Some(-0.5), Some("stars"));
+    assert_eq!(seen, [stars, stars, (Some(1.0), None), (None, None)]);
+    world.end().await;
+}
+
 #[tokio::test]
 async fn the_ledger_is_exported_line_by_line() {
     let mut world = World::start("").await;
     busy(&mut world).await;
-    let mut export = async |format: ExportFormat| {
-        let request = ExportUsageRequest { format: format.into(), ..ExportUsageRequest::default() };
-        let mut stream = world.client.export_usage(request).await.unwrap().into_inner();
-        let mut lines = Vec::new();
-        while let Some(part) = stream.next().await {
-            lines.extend_from_slice(&part.unwrap().lines);
-        }
-        String::from_utf8(lines).unwrap()
-    };
-    let json = export(ExportFormat::Ndjson).await;
-    let rows: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows = exported(&mut world).await;
     let seen: Vec<_> =
         rows.iter().map(|row| (row["request_id"].as_str().unwrap(), row["attempt"].as_u64())).collect();
     assert_eq!(seen, [("a", Some(1)), ("a", Some(2)), ("b", None), ("c", None)]);
@@ -181,7 +221,7 @@ async fn the_ledger_is_exported_line_by_line() {
         (Some(34_000), Some(34_000))
     );
     assert!(rows[0]["price_version"].as_str().is_some_and(|version| version != rows[1]["price_version"]));
-    let csv = export(ExportFormat::Csv).await;
+    let csv = export(&mut world, ExportFormat::Csv).await;
     assert_eq!((csv.lines().count(), csv.starts_with("request_id,started_unix_ms,tenant")), (5, true));
     world.end().await;
 }

@@ -11,6 +11,7 @@
 --   r:ID     a reservation                         open     reservations by expiry, a sorted set
 --   g:X      the newest allowance of a gateway and principal, its id
 --   q:ID     what is recorded of a request         ledger   a stream of rows
+--   f:ID     a score of its answer, in JSON; no script reads it
 --   c:G:T    cells of a grain from a time on, a hash; cells has their names, rolled how far the ledger is counted into them,
 --            users_from and tags_from since when days of less detail are whole, users_to and tags_to up to which entry (roll.lua)
 --   old      that values of the first form may be left: hashes, which are read as they are and written anew when they change
