@@ -9,7 +9,7 @@ use signalbox_proto::{
         CountTokensRequest, CountTokensResponse, EmbedRequest, EmbedResponse, Embedding, FeedbackRequest,
         FeedbackResponse, GenerateRequest, ListModelsResponse, Model,
     },
-    metering::v1::{CountTokensRequest as MeteringCount, RequestOutcome},
+    metering::v1::{CountTokensRequest as MeteringCount, RequestOutcome, ScoreRequest},
     router::v1::{ListModelsRequest as RouterList, ModelInfo, PlanRequest, Report, ReportRequest},
 };
 use tonic::{Code, Status};
@@ -18,7 +18,7 @@ use crate::{
     Mesh, Remembered,
     caller::Caller,
     inspect::Inspected,
-    parts::is_optional_loss,
+    parts::{self, is_optional_loss},
     pipeline::{self, Entry, Log},
     trail::Step,
     validate,
@@ -68,7 +68,7 @@ fn model(info: ModelInfo) -> Model {
     }
 }
 
-/// Hands a score to the cache (for a hit) and to the router.
+/// Hands a score to the ledger, to the cache (for a hit) and to the router.
 pub(crate) async fn feedback(
     mesh: &Mesh,
     caller: Caller,
@@ -82,6 +82,10 @@ pub(crate) async fn feedback(
             Status::from(error::status(Code::NotFound, ErrorReason::NotFound, message))
         })?;
     let context = caller.context.with_principal(&principal.tenant, &principal.id);
+    let (request_id, score, kind) = (request.request_id.clone(), request.score, request.kind);
+    let on_record =
+        mesh.parts.metering().score(context.request(ScoreRequest { request_id, score, kind })).await;
+    on_record.map(drop).or_else(unrecorded)?;
     if let Some(entry_id) = entry_id {
         let request_id = request.request_id.clone();
         let feedback = context.request(CacheFeedback { entry_id, request_id, score: request.score });
@@ -100,6 +104,19 @@ pub(crate) async fn feedback(
     };
     mesh.parts.report(context.request(ReportRequest { reports: vec![report] })).await?;
     Ok(FeedbackResponse {})
+}
+
+/// What it means that the ledger did not take the score of a request that is remembered here.
+fn unrecorded(status: Status) -> Result<(), Status> {
+    match status.code() {
+        // It was admitted while metering was away, and its settlement still waits to be delivered.
+        Code::NotFound => {
+            Err(parts::away("metering", "the request is not on record yet; score it again soon"))
+        }
+        // A release that keeps no scores; the others learn of it.
+        Code::Unimplemented => Ok(()),
+        _ => Err(status),
+    }
 }
 
 /// Turns texts into vectors: admitted, inspected, planned and settled like an answer.

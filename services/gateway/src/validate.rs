@@ -152,18 +152,20 @@ fn attribution(attribution: &Attribution) -> Checked {
     at_most("attribution.user", attribution.user.as_ref().map_or(0, String::len), 256)?;
     at_most("attribution.conversation_id", attribution.conversation_id.as_ref().map_or(0, String::len), 128)?;
     if let Some(feature) = &attribution.feature {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if feature.is_empty() || feature.len() > 64 || !feature.chars().all(legal) {
-            return Err(refuse(
-                "attribution.feature",
-                "must have 1 to 64 of the characters a-z A-Z 0-9 . _ -",
-            ));
-        }
+        word("attribution.feature", feature)?;
     }
     at_most("attribution.tags", attribution.tags.len(), 16)?;
     for (key, value) in &attribution.tags {
         at_most("attribution.tags (key)", key.len(), 64)?;
         at_most("attribution.tags (value)", value.len(), 256)?;
+    }
+    Ok(())
+}
+
+fn word(field: &str, text: &str) -> Checked {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if text.is_empty() || text.len() > 64 || !text.chars().all(legal) {
+        return Err(refuse(field, "must have 1 to 64 of the characters a-z A-Z 0-9 . _ -"));
     }
     Ok(())
 }
@@ -195,7 +197,7 @@ pub(crate) fn feedback(request: &FeedbackRequest) -> Checked {
     if !(-1.0..=1.0).contains(&request.score) {
         return Err(refuse("score", "must be between -1 and 1"));
     }
-    Ok(())
+    request.kind.as_ref().map_or(Ok(()), |kind| word("kind", kind))
 }
 
 #[cfg(test)]
@@ -214,6 +216,25 @@ mod tests {
     #[test]
     fn accepts_a_plain_request() {
         generate(&valid()).unwrap();
+    }
+
+    #[test]
+    fn a_score_is_bounded_and_its_kind_is_a_word() {
+        let of = |score, kind: &str| {
+            let kind = Some(kind.to_owned());
+            feedback(&FeedbackRequest { request_id: "r".into(), score, kind })
+        };
+        of(-1.0, "asked_again").unwrap();
+        let long = "x".repeat(65);
+        for (score, kind, field) in [
+            (1.5, "thumbs", "score"),
+            (f64::NAN, "thumbs", "score"),
+            (1.0, "two words", "kind"),
+            (1.0, &long, "kind"),
+        ] {
+            let status = of(score, kind).unwrap_err();
+            assert!(status.message().starts_with(&format!("{field}: ")), "{}", status.message());
+        }
     }
 
     #[test]
