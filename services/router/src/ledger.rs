@@ -30,6 +30,8 @@ pub struct Recorded {
     pub total_ms: i64,
     /// From its arrival to the first output, in milliseconds. Absent: there was none.
     pub first_output_ms: Option<i64>,
+    /// How good the answer was, -1 to 1. Absent: nobody said.
+    pub score: Option<f64>,
     /// What was tried, in order.
     pub attempts: Vec<Tried>,
     /// What its model was chosen by. Absent: none was chosen, or nobody recorded it.
@@ -102,6 +104,7 @@ struct Line {
     cache: String,
     total_ms: i64,
     first_output_ms: Option<i64>,
+    score: Option<f64>,
     route: Option<RouteRecord>,
     attempt: Option<u32>,
     attempt_kind: String,
@@ -160,6 +163,7 @@ impl Reader {
             cache: line.cache,
             total_ms: line.total_ms,
             first_output_ms: line.first_output_ms,
+            score: line.score,
             attempts: Vec::new(),
             route: line.route,
         });
@@ -190,7 +194,7 @@ mod tests {
             r#"{"request_id":"a","attempt":2,"attempt_kind":"FALLBACK","attempt_outcome":"OK","target_id":"p/y","output_tokens":5,"cost_nanousd":9}"#,
             r#"{"request_id":"a","attempt":3,"attempt_kind":"SHADOW","attempt_outcome":"OK","target_id":"p/z"}"#,
             "no json",
-            r#"{"request_id":"b","cache":"EXACT"}"#,
+            r#"{"request_id":"b","cache":"EXACT","score":-0.5}"#,
         ];
         let mut reader = Reader::default();
         let mut all: Vec<Recorded> = lines.iter().filter_map(|line| reader.line(line)).collect();
@@ -201,6 +205,7 @@ mod tests {
         assert_eq!((&*answered.target_id, answered.output_tokens), ("p/y", 5));
         let route = all[0].route.as_ref().unwrap();
         assert_eq!((&*route.policy, route.needs.len(), route.input_tokens), ("fixed", 1, 7));
+        assert_eq!((all[0].score, all[1].score), (None, Some(-0.5)));
         assert!(all[1].is_hit() && !all[0].is_hit() && all[0].tags["k"] == "v");
     }
 }

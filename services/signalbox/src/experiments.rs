@@ -1,7 +1,7 @@
 //! `signalbox experiments`: what experiments and shadow traffic showed.
 
 use serde_json::{Value, json};
-use signalbox_router::compare::{ArmReport, Compare, Compared, Estimate, ShadowReport};
+use signalbox_router::compare::{Above, ArmReport, Compare, Compared, Estimate, ShadowReport};
 
 use crate::{Ended, client::Server, ledger, print, when::When};
 
@@ -9,7 +9,8 @@ use crate::{Ended, client::Server, ledger, print, when::When};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Each figure has the interval that holds its true value with 95 % confidence. What was assigned as a whole (a user, a \
-                        conversation) counts as one, because its requests are alike. A difference whose interval holds 0 shows nothing; and who \
+                        conversation) counts as one, because its requests are alike. A score is what `Feedback` said of an answer, from -1 to 1; it is shown where \
+                        somebody said something. Who rates is not everybody: compare how many did, too. A difference whose interval holds 0 shows nothing; and who \
                         looks every day until one does not will find one by chance: fix the time before."
 )]
 pub(crate) struct Args {
@@ -62,10 +63,24 @@ fn text(compared: &Compared) -> String {
     }
     let mut parts = Vec::new();
     if !compared.arms.is_empty() {
-        let head = ["experiment", "arm", "requests", "units", "complete", "cost", "first output", "total"];
-        let right = [false, false, true, true, true, true, true, true];
-        let rows: Vec<Vec<String>> = compared.arms.iter().flat_map(rows).collect();
-        parts.push(print::table(&head, &right, &rows));
+        let head = [
+            "experiment",
+            "arm",
+            "requests",
+            "units",
+            "complete",
+            "cost",
+            "first output",
+            "total",
+            "rated",
+            "score",
+        ];
+        let right = [false, false, true, true, true, true, true, true, true, true];
+        let mut rows: Vec<Vec<String>> = compared.arms.iter().flat_map(rows).collect();
+        // Where nobody rated, nothing is said of it.
+        let columns = if compared.arms.iter().any(|arm| arm.rated > 0) { head.len() } else { head.len() - 2 };
+        rows.iter_mut().for_each(|row| row.truncate(columns));
+        parts.push(print::table(&head[..columns], &right[..columns], &rows));
     }
     if !compared.shadows.is_empty() {
         let head = ["answered by", "copied to", "copies", "failed", "paid", "cost", "first output", "total"];
@@ -87,11 +102,13 @@ fn rows(arm: &ArmReport) -> Vec<Vec<String>> {
         usd(arm.cost_nanousd, false),
         known(arm.first_output_ms, |estimate| ms(estimate, false)),
         known(arm.total_ms, |estimate| ms(estimate, false)),
+        arm.rated.to_string(),
+        known(arm.score, |estimate| score(estimate, false)),
     ];
     if arm.control {
         return vec![own];
     }
-    let [succeeded, cost, first, total] = arm.above;
+    let Above { succeeded, cost_nanousd, first_output_ms, total_ms, score: rated } = arm.above;
     let blank = || " ".to_owned();
     let above = vec![
         blank(),
@@ -99,9 +116,11 @@ fn rows(arm: &ArmReport) -> Vec<Vec<String>> {
         blank(),
         blank(),
         known(succeeded, |estimate| percent(estimate, true)),
-        known(cost, |estimate| usd(estimate, true)),
-        known(first, |estimate| ms(estimate, true)),
-        known(total, |estimate| ms(estimate, true)),
+        known(cost_nanousd, |estimate| usd(estimate, true)),
+        known(first_output_ms, |estimate| ms(estimate, true)),
+        known(total_ms, |estimate| ms(estimate, true)),
+        blank(),
+        known(rated, |estimate| score(estimate, true)),
     ];
     vec![own, above]
 }
@@ -159,6 +178,17 @@ fn ms(estimate: Estimate, signed: bool) -> String {
     format!("{unit} ms")
 }
 
+fn score(estimate: Estimate, signed: bool) -> String {
+    // Rounded to nothing it has no sign.
+    let round = |score: f64| (score * 100.0).round() / 100.0 + 0.0;
+    shown(
+        estimate,
+        |score| {
+            if signed { format!("{:+.2}", round(score)) } else { format!("{:.2}", round(score)) }
+        },
+    )
+}
+
 fn object(compared: &Compared) -> Value {
     let estimate = |one: Estimate| {
         let (low, high) = one.interval.unzip();
@@ -170,9 +200,11 @@ fn object(compared: &Compared) -> Value {
             "experiment": arm.experiment, "arm": arm.arm, "control": arm.control, "requests": arm.requests, "units": arm.units,
             "succeeded": estimate(arm.succeeded), "cost_nanousd": estimate(arm.cost_nanousd),
             "first_output_ms": maybe(arm.first_output_ms), "total_ms": maybe(arm.total_ms),
+            "rated": arm.rated, "score": maybe(arm.score),
             "above_control": {
-                "succeeded": maybe(arm.above[0]), "cost_nanousd": maybe(arm.above[1]),
-                "first_output_ms": maybe(arm.above[2]), "total_ms": maybe(arm.above[3]),
+                "succeeded": maybe(arm.above.succeeded), "cost_nanousd": maybe(arm.above.cost_nanousd),
+                "first_output_ms": maybe(arm.above.first_output_ms), "total_ms": maybe(arm.above.total_ms),
+                "score": maybe(arm.above.score),
             },
         })).collect::<Vec<_>>(),
         "shadows": compared.shadows.iter().map(|one| json!({
@@ -201,7 +233,13 @@ mod tests {
             cost_nanousd: Estimate { value: 2_000_000.0, interval: None },
             first_output_ms: None,
             total_ms: Some(Estimate { value: 120.0, interval: Some((100.0, 140.0)) }),
-            above: if control { [None; 4] } else { [Some(sure(-0.05)), None, None, None] },
+            rated: if control { 7 } else { 0 },
+            score: control.then(|| Estimate { value: -0.5, interval: Some((-0.75, -0.001)) }),
+            above: if control {
+                Above::default()
+            } else {
+                Above { succeeded: Some(sure(-0.05)), ..Above::default() }
+            },
         };
         let shadow = ShadowReport {
             beside: "p/a".into(),
@@ -213,9 +251,9 @@ mod tests {
             first_output_ms: None,
             total_ms: None,
         };
-        let compared =
+        let mut compared =
             Compared { arms: vec![arm("a", true), arm("b", false)], shadows: vec![shadow], left_out: 0 };
-        let text = text(&compared);
+        let table = text(&compared);
         for told in [
             "a (control)",
             "90.0% [85.0%, 95.0%]",
@@ -223,8 +261,9 @@ mod tests {
             "120 [100, 140] ms",
             "-5.0% [-10.0%, +0.0%]",
             "-$0.000001",
+            "7  -0.50 [-0.75, 0.00]",
         ] {
-            assert!(text.contains(told), "{told}: {text}");
+            assert!(table.contains(told), "{told}: {table}");
         }
         let object = object(&compared);
         assert_eq!(
@@ -232,5 +271,11 @@ mod tests {
             (&json!(-0.05), &json!(1))
         );
         assert_eq!(object["arms"][0]["cost_nanousd"]["low"], Value::Null);
+        assert_eq!(
+            (&object["arms"][0]["score"]["value"], &object["arms"][0]["rated"], &object["arms"][1]["score"]),
+            (&json!(-0.5), &json!(7), &Value::Null)
+        );
+        (compared.arms[0].rated, compared.arms[0].score) = (0, None);
+        assert!(!text(&compared).contains("rated"), "nobody did");
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use signalbox_mesh::RequestContext;
 use signalbox_proto::{
-    common::v1::Attribution,
-    gateway::v1::GenerateRequest,
+    common::v1::{Attribution, ErrorReason},
+    gateway::v1::{FeedbackRequest, GenerateRequest},
     metering::v1::{QueryUsageRequest, metering_service_client::MeteringServiceClient},
     router::v1::{ExplainRequest, PlanRequest, router_service_client::RouterServiceClient},
 };
@@ -27,6 +27,7 @@ both!(
     ends_a_copy_when_its_client_leaves,
     copies_nothing_that_is_not_paid_for,
     replays_what_was_recorded_through_another_policy,
+    compares_how_good_the_answers_of_arms_were,
 );
 
 const PAIR: &str = "pair>sim-small|sim-echo";
@@ -86,6 +87,62 @@ async fn splits_users_among_arms_and_copies_requests(topology: Topology) {
     let usage = json(&signalbox(&sandbox, &["usage", "--by", "target", "--json"], "").await);
     assert!(usage.iter().all(|row| row["target"] != "sim/sim-large"), "{usage:?}");
     finish(sandbox, 16).await;
+}
+
+async fn compares_how_good_the_answers_of_arms_were(topology: Topology) {
+    let config = format!(
+        "{BUDGET}[router.experiments.x]\nmodels = [\"pair\"]\nkey = \"user\"\narms = [{{ name = \"a\", weight = 1 }}, \
+         {{ name = \"b\", weight = 1, targets = [\"sim/sim-echo\"] }}]\n"
+    );
+    let sandbox = Sandbox::with(topology, &[PAIR], &config).await;
+    let score = async |id: &str, score: f64| {
+        let kind = Some("thumbs".to_owned());
+        sandbox.gateway().feedback(FeedbackRequest { request_id: id.to_owned(), score, kind }).await
+    };
+    let mut ids = std::collections::BTreeMap::new();
+    for user in 0..12 {
+        let request = by(&user.to_string(), uncached("pair", "What is the time in Rome?"));
+        let started = complete(sandbox.ask(request).await).started.unwrap();
+        let is_b = started.model == "sim/sim-echo";
+        // Its settlement may still be on its way. The last word counts.
+        score(&started.request_id, 0.0).await.unwrap();
+        score(&started.request_id, if is_b { -1.0 } else { 1.0 }).await.unwrap();
+        ids.insert(started.request_id, is_b);
+    }
+    // Nobody says anything of this one.
+    let silent = by("0", uncached("pair", "What is the time in Oslo?"));
+    let silent = complete(sandbox.ask(silent).await).started.unwrap();
+    let unknown = score("0190a0a0-0000-7000-8000-000000000000", 1.0).await.unwrap_err();
+    assert_eq!(signalbox_mesh::error::reason_of(&unknown), Some(ErrorReason::NotFound), "{unknown}");
+    settled(&sandbox, 13).await;
+
+    let arguments = ["experiments", "x", "--control", "a"];
+    let found = command(&sandbox, &[&arguments[..], &["--json"]].concat()).await;
+    let arms = found["arms"].as_array().unwrap();
+    let rated = |is_b: bool| ids.values().filter(|b| **b == is_b).count();
+    let of = |arm: &Value| (arm["rated"].clone(), arm["score"]["value"].clone());
+    assert_eq!(
+        (of(&arms[0]), of(&arms[1])),
+        ((rated(false).into(), 1.0.into()), (rated(true).into(), (-1.0).into())),
+        "{found}"
+    );
+    let above = &arms[1]["above_control"]["score"];
+    assert!(
+        above["value"] == -2.0
+            && above["low"].as_f64().unwrap() < -1.99
+            && above["high"].as_f64().unwrap() < 0.0,
+        "{found}"
+    );
+    let told = signalbox(&sandbox, &arguments, "").await;
+    assert!(told.contains("rated") && told.contains("-1.00 ["), "{told}");
+
+    let exported = json(&signalbox(&sandbox, &["usage", "export", "--from", "1d"], "").await);
+    let scores: Vec<_> =
+        exported.iter().map(|row| (row["request_id"].as_str().unwrap(), row["score"].as_f64())).collect();
+    let expected = |id: &str| ids.get(id).map(|is_b| if *is_b { -1.0 } else { 1.0 });
+    assert!(scores.len() == 13 && scores.iter().all(|(id, score)| *score == expected(id)), "{exported:?}");
+    assert!(scores.contains(&(&silent.request_id, None)));
+    finish(sandbox, 13).await;
 }
 
 async fn settles_a_request_when_its_copy_has_ended(topology: Topology) {

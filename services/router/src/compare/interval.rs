@@ -70,22 +70,48 @@ impl Mean {
     /// As a share of requests (Wilson): stays within 0 and 1, and is open even where all or none succeeded.
     pub(super) fn share(&self) -> Estimate {
         let p = self.value.clamp(0.0, 1.0);
-        // As many requests of their own as would vary so much.
-        let count = if self.variance > 0.0 && self.variance.is_finite() {
-            p * (1.0 - p) / self.variance
-        } else {
-            self.units
-        };
-        let (z2, n) = (Z * Z, count.max(1.0));
-        let middle = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
-        let half = Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt() / (1.0 + z2 / n);
-        Estimate { value: p, interval: Some(((middle - half).max(0.0), (middle + half).min(1.0))) }
+        Estimate { value: p, interval: Some(wilson(p, self.alike(p, self.variance))) }
+    }
+
+    /// As a mean of scores from -1 to 1: how far up it is, as a share. Most scores are one of the two ends (thumbs), and few answers have
+    /// any: an interval as of a measured mean would be far too narrow, and none at all where the first few agree. Few units count for less,
+    /// because how much they vary is not well known, either (Korn and Graubard).
+    pub(super) fn score(&self) -> Estimate {
+        let p = f64::midpoint(self.value, 1.0).clamp(0.0, 1.0);
+        let interval = (self.units > 1.0).then(|| {
+            let count = self.alike(p, self.variance / 4.0) * (Z / t(self.units - 1.0)).powi(2);
+            let (low, high) = wilson(p, count);
+            (2.0 * low - 1.0, 2.0 * high - 1.0)
+        });
+        Estimate { value: self.value, interval }
+    }
+
+    /// As many requests of their own as would vary so much around a share.
+    fn alike(&self, p: f64, variance: f64) -> f64 {
+        if variance > 0.0 && variance.is_finite() { p * (1.0 - p) / variance } else { self.units }
     }
 }
 
-/// By how much one share is above another (Newcombe).
+/// Wilson's interval of a share of so many.
+fn wilson(p: f64, count: f64) -> (f64, f64) {
+    let (z2, n) = (Z * Z, count.max(1.0));
+    let middle = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
+    let half = Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt() / (1.0 + z2 / n);
+    ((middle - half).max(0.0), (middle + half).min(1.0))
+}
+
+/// By how much one share is above another.
 pub(super) fn share_above(one: &Mean, other: &Mean) -> Estimate {
-    let (a, b) = (one.share(), other.share());
+    newcombe(one.share(), other.share())
+}
+
+/// By how much one mean score is above another.
+pub(super) fn score_above(one: &Mean, other: &Mean) -> Estimate {
+    newcombe(one.score(), other.score())
+}
+
+/// By how much one share is above another (Newcombe), or what is proportional to shares.
+fn newcombe(a: Estimate, b: Estimate) -> Estimate {
     let value = a.value - b.value;
     let interval = a.interval.zip(b.interval).map(|((a_low, a_high), (b_low, b_high))| {
         let below = ((a.value - a_low).powi(2) + (b_high - b.value).powi(2)).sqrt();
@@ -123,6 +149,70 @@ mod tests {
         assert!((low - 0.825).abs() < 0.002 && (high - 0.945).abs() < 0.002, "{low} {high}");
         let all = Mean::of((0..10).map(|_| (1.0, 1.0))).unwrap().share();
         assert!(all.interval.unwrap().0 < 0.75, "ten of ten is no certainty: {all:?}");
+    }
+
+    /// Thumbs of so many, of which so many are up.
+    fn thumbs(up: usize, all: usize) -> Mean {
+        Mean::of((0..all).map(|n| (if n < up { 1.0 } else { -1.0 }, 1.0))).unwrap()
+    }
+
+    #[test]
+    fn a_score_stays_within_its_bounds_and_is_open_where_all_agree() {
+        let (low, high) = thumbs(90, 100).score().interval.unwrap();
+        assert!((low - 0.64).abs() < 0.02 && (high - 0.89).abs() < 0.02, "as Wilson's share: {low} {high}");
+        let (low, high) = thumbs(5, 5).score().interval.unwrap();
+        assert!(
+            (-0.5..0.0).contains(&low) && (high - 1.0).abs() < 1e-9,
+            "five thumbs are little: {low} {high}"
+        );
+        assert_eq!(thumbs(1, 1).score(), Estimate { value: 1.0, interval: None });
+        let (low, high) = score_above(&thumbs(5, 5), &thumbs(0, 5)).interval.unwrap();
+        assert!(low > 0.0 && high <= 2.0, "{low} {high}");
+        assert_eq!(score_above(&thumbs(5, 5), &thumbs(1, 1)).interval, None);
+    }
+
+    /// How often the intervals of a mean score and of a difference that is 0 hold what is true, where so many rate.
+    fn held_scores(raters: usize, truth: f64, one: impl Fn(&Random) -> f64) -> (f64, f64) {
+        let random = Random::seeded(7);
+        let mean = || {
+            let scores: Vec<_> = (0..raters).map(|_| (one(&random), 1.0)).collect();
+            Mean::of(scores.into_iter()).unwrap()
+        };
+        let holds = |estimate: Estimate, truth: f64| {
+            let (low, high) = estimate.interval.unwrap();
+            (low - 1e-9..=high + 1e-9).contains(&truth)
+        };
+        let (mut own, mut above) = (0, 0);
+        for _ in 0..2_000 {
+            let (a, b) = (mean(), mean());
+            own += u32::from(holds(a.score(), truth));
+            above += u32::from(holds(score_above(&a, &b), 0.0));
+        }
+        (f64::from(own) / 2_000.0, f64::from(above) / 2_000.0)
+    }
+
+    #[test]
+    fn intervals_of_scores_hold_as_often_as_they_say_also_where_few_rate() {
+        for raters in [5, 10, 30, 100] {
+            for up in [0.5, 0.8, 0.95] {
+                let thumb = |random: &Random| if random.f64() < up { 1.0 } else { -1.0 };
+                let (own, above) = held_scores(raters, 2.0 * up - 1.0, thumb);
+                assert!(own > 0.92 && above > 0.92, "{raters} thumbs, {up} up: {own} {above}");
+            }
+            // Stars: each of five as often.
+            let star = |random: &Random| random.below(5) as f64 / 2.0 - 1.0;
+            let (own, above) = held_scores(raters, 0.0, star);
+            assert!(own > 0.92 && above > 0.92, "{raters} stars: {own} {above}");
+        }
+        // As of a measured mean they would hold far less: here where ten rate, of which nearly all are pleased.
+        let random = Random::seeded(7);
+        let holds = (0..2_000).filter(|_| {
+            let scores: Vec<_> =
+                (0..10).map(|_| (if random.f64() < 0.95 { 1.0 } else { -1.0 }, 1.0)).collect();
+            let (low, high) = Mean::of(scores.into_iter()).unwrap().estimate().interval.unwrap();
+            (low..=high).contains(&0.9)
+        });
+        assert!(holds.count() < 1_200);
     }
 
     /// How often the interval of a difference that is 0 holds 0, where `units` of what was drawn are taken for units.

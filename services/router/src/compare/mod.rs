@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use signalbox_proto::common::v1::{AttemptKind, AttemptOutcome};
 
 pub use self::interval::Estimate;
-use self::interval::{Mean, share_above};
+use self::interval::{Mean, score_above, share_above};
 use crate::ledger::{Recorded, Tried};
 
 /// Units that are told apart over all experiments; further ones are left out, and that is told.
@@ -15,7 +15,7 @@ const UNITS: usize = 1_000_000;
 /// Names are bounded by the configuration; this bounds what an old ledger may bring.
 const NAMES: usize = 1_000;
 
-/// Sums of a unit: requests, complete answers, cost, and requests with times.
+/// Sums of a unit: requests, complete answers, cost, requests with times, and those with a score.
 #[derive(Debug, Clone, Copy, Default)]
 struct Unit {
     requests: f64,
@@ -25,6 +25,8 @@ struct Unit {
     total_ms: f64,
     with_output: f64,
     first_output_ms: f64,
+    rated: f64,
+    score: f64,
 }
 
 /// Collects exposures and copies, request by request.
@@ -89,8 +91,27 @@ pub struct ArmReport {
     pub first_output_ms: Option<Estimate>,
     /// Time to the end in milliseconds, of complete answers. Absent: there were none.
     pub total_ms: Option<Estimate>,
-    /// By how much it is above the control, in the same order; absent for the control and where nothing is known.
-    pub above: [Option<Estimate>; 4],
+    /// Requests that somebody scored.
+    pub rated: u64,
+    /// Their mean score, -1 to 1. Absent: nobody did.
+    pub score: Option<Estimate>,
+    /// The same beside the control.
+    pub above: Above,
+}
+
+/// By how much an arm is above the control; absent for the control and where nothing is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Above {
+    /// In its share of complete answers.
+    pub succeeded: Option<Estimate>,
+    /// In cost per request, in nano-dollars.
+    pub cost_nanousd: Option<Estimate>,
+    /// In the time to the first output, in milliseconds.
+    pub first_output_ms: Option<Estimate>,
+    /// In the time to the end, in milliseconds.
+    pub total_ms: Option<Estimate>,
+    /// In its mean score.
+    pub score: Option<Estimate>,
 }
 
 /// Copies to a target beside answers of another.
@@ -159,6 +180,10 @@ impl Compare {
         let sums = units.entry(unit).or_default();
         sums.requests += 1.0;
         sums.cost_nanousd += recorded.own().map(|attempt| attempt.cost_nanousd as f64).sum::<f64>();
+        if let Some(score) = recorded.score {
+            sums.rated += 1.0;
+            sums.score += score;
+        }
         if recorded.outcome == "OK" {
             sums.succeeded += 1.0;
             sums.answered += 1.0;
@@ -232,27 +257,34 @@ struct Means {
     cost_nanousd: Mean,
     first_output_ms: Option<Mean>,
     total_ms: Option<Mean>,
+    rated: u64,
+    score: Option<Mean>,
 }
 
 impl Means {
     fn of(units: &HashMap<u64, Unit>) -> Option<Self> {
         let mean = |of: fn(&Unit) -> (f64, f64)| Mean::of(units.values().map(of));
-        let timed =
+        // Of those units alone that have any.
+        let some =
             |of: fn(&Unit) -> (f64, f64)| Mean::of(units.values().map(of).filter(|(_, count)| *count > 0.0));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-        let requests = units.values().map(|unit| unit.requests).sum::<f64>() as u64;
+        let count = |of: fn(&Unit) -> f64| units.values().map(of).sum::<f64>() as u64;
         Some(Self {
-            requests,
+            requests: count(|u| u.requests),
             units: units.len() as u64,
             succeeded: mean(|u| (u.succeeded, u.requests))?,
             cost_nanousd: mean(|u| (u.cost_nanousd, u.requests))?,
-            first_output_ms: timed(|u| (u.first_output_ms, u.with_output)),
-            total_ms: timed(|u| (u.total_ms, u.answered)),
+            first_output_ms: some(|u| (u.first_output_ms, u.with_output)),
+            total_ms: some(|u| (u.total_ms, u.answered)),
+            rated: count(|u| u.rated),
+            score: some(|u| (u.score, u.rated)),
         })
     }
 
     fn report(&self, experiment: &str, arm: &str, control: Option<&Self>) -> ArmReport {
-        let both = |own: Option<&Mean>, other: Option<&Mean>| own.zip(other).map(|(a, b)| a.above(b));
+        let both = |of: fn(&Self) -> Option<&Mean>, above: fn(&Mean, &Mean) -> Estimate| {
+            of(self).zip(control.and_then(of)).map(|(own, other)| above(own, other))
+        };
         ArmReport {
             experiment: experiment.to_owned(),
             arm: arm.to_owned(),
@@ -263,12 +295,15 @@ impl Means {
             cost_nanousd: self.cost_nanousd.estimate(),
             first_output_ms: self.first_output_ms.as_ref().map(Mean::estimate),
             total_ms: self.total_ms.as_ref().map(Mean::estimate),
-            above: [
-                control.map(|control| share_above(&self.succeeded, &control.succeeded)),
-                control.map(|control| self.cost_nanousd.above(&control.cost_nanousd)),
-                both(self.first_output_ms.as_ref(), control.and_then(|c| c.first_output_ms.as_ref())),
-                both(self.total_ms.as_ref(), control.and_then(|c| c.total_ms.as_ref())),
-            ],
+            rated: self.rated,
+            score: self.score.as_ref().map(Mean::score),
+            above: Above {
+                succeeded: both(|m| Some(&m.succeeded), share_above),
+                cost_nanousd: both(|m| Some(&m.cost_nanousd), Mean::above),
+                first_output_ms: both(|m| m.first_output_ms.as_ref(), Mean::above),
+                total_ms: both(|m| m.total_ms.as_ref(), Mean::above),
+                score: both(|m| m.score.as_ref(), score_above),
+            },
         }
     }
 }
@@ -330,12 +365,44 @@ mod tests {
             (nano.control, nano.requests, nano.units, nano.succeeded.value),
             (false, 150, 30, 2.0 / 3.0)
         );
-        let [succeeded, cost, first, total] = nano.above;
+        let Above { succeeded, cost_nanousd: cost, first_output_ms: first, total_ms: total, score } =
+            nano.above;
+        assert_eq!((nano.rated, nano.score, score), (0, None, None), "nobody rated");
         let below = |estimate: Option<Estimate>| estimate.unwrap().interval.unwrap().1 < 0.0;
         assert!(below(succeeded) && below(cost) && below(total) && first.is_none());
         assert_eq!(total.unwrap().value, -50.0);
         let (low, high) = nano.succeeded.interval.unwrap();
         assert!(high - low > 0.25, "30 users, not 150 requests: {low} to {high}");
+    }
+
+    #[test]
+    fn scores_are_those_of_who_rated() {
+        let mut compare = Compare::default();
+        let rated = |arm: &str, unit: u32, score: f64| Recorded {
+            score: Some(score),
+            ..exposed(arm, unit, 10, "OK")
+        };
+        for unit in 0..40 {
+            // Nobody rates all that was asked.
+            compare.add(&exposed("control", unit, 10, "OK"));
+            compare.add(&exposed("nano", unit, 10, "OK"));
+            compare.add(&rated("control", unit, if unit % 4 == 0 { -1.0 } else { 1.0 }));
+            if unit < 20 {
+                compare.add(&rated("nano", unit, if unit % 4 == 0 { 1.0 } else { -1.0 }));
+            }
+        }
+        compare.add(&rated("alone", 1, 0.5));
+        // What failed may be rated, too.
+        compare.add(&Recorded { score: Some(-1.0), ..exposed("control", 0, 10, "FAILED") });
+        let arms = compare.end(Some("control")).arms;
+        let (control, nano, alone) = (&arms[0], &arms[1], &arms[2]);
+        assert_eq!((control.requests, control.rated, nano.rated, alone.rated), (81, 41, 20, 1));
+        assert_eq!((control.score.unwrap().value, control.above.score), (19.0 / 41.0, None));
+        assert_eq!(nano.score.unwrap().value, -0.5);
+        let (low, high) = nano.above.score.unwrap().interval.unwrap();
+        assert!(low < -0.96 && -0.97 < high && high < -0.3, "{low} to {high}");
+        assert_eq!(alone.score.unwrap(), Estimate { value: 0.5, interval: None });
+        assert_eq!(alone.above.score.unwrap().interval, None);
     }
 
     #[test]
