@@ -227,3 +227,18 @@ fn first_text(message: Message) -> String {
         })
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_waits_for_its_requests_settlement() {
+        let said = |code| unrecorded(Status::new(code, "no"));
+        let waits = said(Code::NotFound).unwrap_err();
+        assert_eq!(error::reason_of(&waits), Some(ErrorReason::ServiceUnavailable));
+        assert!(error::retry_after(&waits).is_some(), "it says when to come again");
+        assert!(said(Code::Unimplemented).is_ok(), "a release that keeps none");
+        assert_eq!(said(Code::Unavailable).unwrap_err().message(), "no");
+    }
+}

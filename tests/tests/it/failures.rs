@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use signalbox_mesh::error;
 use signalbox_proto::{
     common::v1::{CacheState, ErrorReason, notice},
-    gateway::v1::GenerateRequest,
+    gateway::v1::{FeedbackRequest, GenerateRequest},
 };
 use signalbox_tests::{
     ask::{Seen, question},
@@ -121,8 +122,24 @@ async fn spends_an_allowance_without_metering_and_settles_it_later() {
     complete(mesh.ask(uncached("sim-small", PROMPT)).await);
     mesh.sandbox.kill("metering").await;
     without("metering", mesh.ask(uncached("sim-small", PROMPT)).await);
-    without("metering", mesh.ask(uncached("sim-small", PROMPT)).await);
+    let seen = mesh.ask(uncached("sim-small", PROMPT)).await;
+    let request_id = seen.started.as_ref().unwrap().request_id.clone();
+    without("metering", seen);
+    let score = async |sandbox: &Sandbox| {
+        let request = FeedbackRequest { request_id: request_id.clone(), score: 1.0, kind: None };
+        let scored = sandbox.gateway().feedback(request).await;
+        scored.map(drop).map_err(|status| error::reason_of(&status))
+    };
+    let away = Err(Some(ErrorReason::ServiceUnavailable));
+    assert_eq!(score(&mesh.sandbox).await, away);
     mesh.heal("metering", uncached("sim-small", PROMPT)).await;
+    // Its settlement may wait for a while longer: until then it is told to come again.
+    let scored = tokio::time::timeout(PATIENCE, async {
+        while let Err(refused) = score(&mesh.sandbox).await {
+            assert_eq!(Err(refused), away);
+        }
+    });
+    assert!(scored.await.is_ok(), "a score is taken once its request is on record");
     mesh.finish().await;
 }
 
