@@ -18,14 +18,14 @@ pub mod prometheus;
 pub mod sandbox;
 
 /// Waits until something is so; a bound on a hang, not on the work.
-pub async fn reached(so: impl FnMut() -> bool) {
-    assert!(comes_true(so).await, "it comes to be so");
+pub async fn reached(mut so: impl FnMut() -> bool) {
+    assert!(comes_true(async || so()).await, "it comes to be so");
 }
 
 /// Whether something comes to be so within a minute.
-pub async fn comes_true(mut so: impl FnMut() -> bool) -> bool {
+pub async fn comes_true(mut so: impl AsyncFnMut() -> bool) -> bool {
     let comes = async {
-        while !so() {
+        while !so().await {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };

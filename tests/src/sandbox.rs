@@ -180,7 +180,7 @@ impl Sandbox {
     }
 
     async fn logged(&self, words: &str, so: impl Fn(&BTreeMap<String, String>) -> bool) {
-        assert!(crate::comes_true(|| so(&self.logs())).await, "{words:?} in {:#?}", self.logs());
+        assert!(crate::comes_true(async || so(&self.logs())).await, "{words:?} in {:#?}", self.logs());
     }
 
     /// Kills one of six processes.

@@ -15,7 +15,7 @@ use signalbox_proto::{
 use tonic::{Code, Status};
 
 use crate::{
-    Mesh, Remembered,
+    Mesh,
     caller::Caller,
     inspect::Inspected,
     parts::{self, is_optional_loss},
@@ -76,19 +76,16 @@ pub(crate) async fn feedback(
 ) -> Result<FeedbackResponse, Status> {
     validate::feedback(&request)?;
     let principal = caller.identify(mesh, false).await?;
-    let Remembered { entry_id, requested_model, .. } =
-        mesh.recall(&request.request_id, &principal.tenant).ok_or_else(|| {
-            let message = "no such request of this tenant is remembered; scores are taken for about an hour";
-            Status::from(error::status(Code::NotFound, ErrorReason::NotFound, message))
-        })?;
+    let remembered = mesh.recall(&request.request_id, &principal.tenant);
     let context = caller.context.with_principal(&principal.tenant, &principal.id);
-    let (request_id, score, kind) = (request.request_id.clone(), request.score, request.kind);
-    let on_record =
-        mesh.parts.metering().score(context.request(ScoreRequest { request_id, score, kind })).await;
-    on_record.map(drop).or_else(unrecorded)?;
-    if let Some(entry_id) = entry_id {
-        let request_id = request.request_id.clone();
-        let feedback = context.request(CacheFeedback { entry_id, request_id, score: request.score });
+    let FeedbackRequest { request_id, score, kind, entry_id } = request;
+    let on_record = ScoreRequest { request_id: request_id.clone(), score, kind };
+    let on_record = mesh.parts.metering().score(context.request(on_record)).await;
+    on_record.map(drop).or_else(|status| unrecorded(status, remembered.is_some()))?;
+    let (known_entry, requested_model) =
+        remembered.map(|known| (known.entry_id, known.requested_model)).unwrap_or_default();
+    if let Some(entry_id) = known_entry.or(entry_id) {
+        let feedback = context.request(CacheFeedback { entry_id, request_id: request_id.clone(), score });
         match mesh.parts.cache().feedback(feedback).await {
             // The entry may have gone in the meantime.
             Err(status) if status.code() != Code::NotFound => return Err(status),
@@ -96,9 +93,9 @@ pub(crate) async fn feedback(
         }
     }
     let report = Report {
-        request_id: request.request_id,
+        request_id,
         requested_model,
-        quality: Some(request.score),
+        quality: Some(score),
         tenant: principal.tenant,
         ..Report::default()
     };
@@ -106,15 +103,20 @@ pub(crate) async fn feedback(
     Ok(FeedbackResponse {})
 }
 
-/// What it means that the ledger did not take the score of a request that is remembered here.
-fn unrecorded(status: Status) -> Result<(), Status> {
+/// What it means that the ledger did not take a score. `remembered`: its request was answered here.
+fn unrecorded(status: Status, remembered: bool) -> Result<(), Status> {
     match status.code() {
         // It was admitted while metering was away, and its settlement still waits to be delivered.
-        Code::NotFound => {
+        Code::NotFound if remembered => {
             Err(parts::away("metering", "the request is not on record yet; score it again soon"))
         }
         // A release that keeps no scores; the others learn of it.
-        Code::Unimplemented => Ok(()),
+        Code::Unimplemented if remembered => Ok(()),
+        Code::NotFound | Code::Unimplemented => {
+            let message =
+                "no such request of this tenant is open or on record; `request_id` is the one in the answer";
+            Err(error::status(Code::NotFound, ErrorReason::NotFound, message).into())
+        }
         _ => Err(status),
     }
 }
@@ -234,11 +236,15 @@ mod tests {
 
     #[test]
     fn a_score_waits_for_its_requests_settlement() {
-        let said = |code| unrecorded(Status::new(code, "no"));
-        let waits = said(Code::NotFound).unwrap_err();
+        let said = |code, remembered| unrecorded(Status::new(code, "no"), remembered);
+        let waits = said(Code::NotFound, true).unwrap_err();
         assert_eq!(error::reason_of(&waits), Some(ErrorReason::ServiceUnavailable));
         assert!(error::retry_after(&waits).is_some(), "it says when to come again");
-        assert!(said(Code::Unimplemented).is_ok(), "a release that keeps none");
-        assert_eq!(said(Code::Unavailable).unwrap_err().message(), "no");
+        assert!(said(Code::Unimplemented, true).is_ok(), "a release that keeps none");
+        for code in [Code::NotFound, Code::Unimplemented] {
+            let unknown = said(code, false).unwrap_err();
+            assert_eq!(error::reason_of(&unknown), Some(ErrorReason::NotFound));
+        }
+        assert_eq!(said(Code::Unavailable, true).unwrap_err().message(), "no");
     }
 }

@@ -222,7 +222,7 @@ mod tests {
     fn a_score_is_bounded_and_its_kind_is_a_word() {
         let of = |score, kind: &str| {
             let kind = Some(kind.to_owned());
-            feedback(&FeedbackRequest { request_id: "r".into(), score, kind })
+            feedback(&FeedbackRequest { request_id: "r".into(), score, kind, entry_id: None })
         };
         of(-1.0, "asked_again").unwrap();
         let long = "x".repeat(65);

@@ -24,9 +24,10 @@ use tokio::{
 
 use crate::{
     error::Error,
-    learned::{Learned, Lesson},
+    learned::Lesson,
     receipts::Receipts,
-    stats::{Sample, Stats},
+    reports::{ID_BYTES, Reports, Score},
+    stats::Sample,
 };
 
 /// How often replicas tell and listen.
@@ -44,8 +45,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: usize = 25;
 /// How long questions and answers are kept, in milliseconds.
 const KEPT_MS: u64 = 10_000;
-/// Longest id of a request that is asked for, in bytes.
-const ID_BYTES: usize = 128;
 
 /// How long Redis may take.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -63,6 +62,9 @@ struct News {
     targets: BTreeMap<String, Sample>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     lessons: BTreeMap<String, Lesson>,
+    /// Of requests that another replica planned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    scores: Vec<Score>,
 }
 
 /// The way to the other replicas.
@@ -79,9 +81,6 @@ pub(crate) struct Fleet {
     heard: Mutex<String>,
     asking: Semaphore,
 }
-
-/// What a replica knows that concerns the others.
-pub(crate) type Known = (Arc<Stats>, Arc<Learned>, Arc<Receipts>);
 
 impl Fleet {
     /// Makes the way; connects when it is first used.
@@ -103,7 +102,7 @@ impl Fleet {
     }
 
     /// Keeps statistics in step, until the end.
-    pub(crate) async fn follow(self: Arc<Self>, (stats, learned, receipts): Known, end: Shutdown) {
+    pub(crate) async fn follow(self: Arc<Self>, reports: Arc<Reports>, end: Shutdown) {
         let mut beats = tokio::time::interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut well = true;
@@ -112,7 +111,7 @@ impl Fleet {
                 () = end.started() => return,
                 _ = beats.tick() => {}
             }
-            let beat = async { self.beat(&stats, &learned).await.and(self.answer(&receipts).await) };
+            let beat = async { self.beat(&reports).await.and(self.answer(&reports.receipts).await) };
             let beat = timeout(PATIENCE, beat).await.unwrap_or(Err(Away));
             if beat.is_ok() != well {
                 well = beat.is_ok();
@@ -129,15 +128,15 @@ impl Fleet {
     }
 
     /// Tells the others, and hears them, once.
-    pub(crate) async fn beat(&self, stats: &Stats, learned: &Learned) -> Result<(), Away> {
-        self.tell(stats, learned).await?;
+    pub(crate) async fn beat(&self, reports: &Reports) -> Result<(), Away> {
+        self.tell(reports).await?;
         loop {
             let entries = self.entries(&self.key("news"), &self.after).await?;
             if entries.is_empty() {
                 return Ok(());
             }
             for (id, fields) in &entries {
-                self.hear(id, fields, stats, learned);
+                self.hear(id, fields, reports);
             }
         }
     }
@@ -205,9 +204,11 @@ impl Fleet {
     }
 
     /// Writes down what is new. What could not be written is lost to the others, and known here.
-    async fn tell(&self, stats: &Stats, learned: &Learned) -> Result<(), Away> {
-        let news = News { targets: stats.take_news(), lessons: learned.take_news() };
-        if news.targets.is_empty() && news.lessons.is_empty() {
+    async fn tell(&self, reports: &Reports) -> Result<(), Away> {
+        let Reports { stats, learned, .. } = reports;
+        let news =
+            News { targets: stats.take_news(), lessons: learned.take_news(), scores: reports.take_news() };
+        if news.targets.is_empty() && news.lessons.is_empty() && news.scores.is_empty() {
             return Ok(());
         }
         let Ok(text) = serde_json::to_string(&news) else { return Ok(()) };
@@ -247,7 +248,7 @@ impl Fleet {
     }
 
     /// Takes in what another replica was told. An entry that cannot be read is one of another version.
-    fn hear(&self, id: &str, fields: &[String], stats: &Stats, learned: &Learned) {
+    fn hear(&self, id: &str, fields: &[String], reports: &Reports) {
         let [r, replica, n, text] = fields else { return };
         if r != "r" || n != "n" || *replica == self.me {
             return;
@@ -256,24 +257,33 @@ impl Fleet {
         // Redis' own time: the same for all.
         let at_ms = id.split_once('-').and_then(|(ms, _)| ms.parse().ok()).unwrap_or_default();
         for (target_id, sample) in &news.targets {
-            stats.apply(target_id, sample, at_ms);
+            reports.stats.apply(target_id, sample, at_ms);
         }
         for (key, lesson) in news.lessons {
-            learned.apply(key, &lesson);
+            reports.learned.apply(key, &lesson);
         }
+        news.scores.into_iter().for_each(|score| reports.hear(score));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use signalbox_config::{Document, Live};
+    use signalbox_mesh::ManualClock;
     use signalbox_proto::{
         common::v1::{Attempt, AttemptKind, AttemptOutcome},
-        router::v1::Candidate,
+        router::v1::{Candidate, PlanResponse, Report},
     };
     use signalbox_testkit::redis::{RedisError, RedisServer};
 
     use super::*;
-    use crate::{config::Latency, learned::Learn, receipts::Receipt};
+    use crate::{
+        config::Latency,
+        learned::{Draw, Learn, Learned},
+        receipts::Receipt,
+        setup::Setup,
+        stats::Stats,
+    };
 
     /// Starts Redis, or says why the test is skipped.
     fn redis(test: &str) -> Option<(RedisServer, Redis, tempfile::TempDir)> {
@@ -291,43 +301,55 @@ mod tests {
         }
     }
 
+    const LEARNED: &str = "[models.m]\ntargets = [{ base_url = 'http://h/v1', model = 'a', provider = 'p' }]\n\
+                           [router]\naliases = { m = 'x' }\n[router.policies.x]\nway = 'learned'\n";
+
     struct Replica {
         fleet: Fleet,
-        stats: Stats,
-        learned: Learned,
+        reports: Reports,
     }
 
     impl Replica {
         fn new(redis: &Redis, number: u64) -> Self {
             let random = Random::seeded(number);
-            Self {
-                fleet: Fleet::new(redis, &random).unwrap(),
-                stats: Stats::shared(),
-                learned: Learned::shared(random),
-            }
+            let document = Document::parse(LEARNED, "t").unwrap();
+            let config = document.section(crate::SECTION).unwrap();
+            let setup = Live::new(Setup::new(&document.shared().unwrap(), config).unwrap());
+            let fleet = Fleet::new(redis, &random).unwrap();
+            let receipts = Receipts::new(10, Duration::from_secs(60));
+            let known = (Arc::new(Stats::shared()), Arc::new(Learned::shared(random)), Arc::new(receipts));
+            Self { fleet, reports: Reports::new(setup, known, true, Arc::new(ManualClock::new(1_000))) }
         }
 
         async fn beat(&self) {
-            self.fleet.beat(&self.stats, &self.learned).await.unwrap();
+            self.fleet.beat(&self.reports).await.unwrap();
         }
 
         fn told(&self, outcome: AttemptOutcome, ms: u64) {
-            let attempt = Attempt {
-                target_id: "p/a".into(),
-                kind: AttemptKind::First.into(),
-                outcome: outcome.into(),
-                first_output_ms: Some(ms),
-                duration_ms: ms,
-                ..Attempt::default()
-            };
-            self.stats.record(&attempt, 1_000);
-            self.learned.served(&Learn::default(), ("x", "m"), &attempt, None);
+            let attempt = attempt(outcome, ms);
+            self.reports.stats.record(&attempt, 1_000);
+            self.reports.learned.served(&Learn::default(), ("x", "m"), &attempt, None);
+        }
+
+        fn drawn(&self) -> Draw {
+            let candidate = Candidate { target_id: "p/a".into(), ..Candidate::default() };
+            self.reports.learned.draw(&Learn::default(), "x", "m", &[candidate]).0.remove(0)
         }
 
         fn knows(&self) -> (Option<f64>, f64, f64) {
-            let candidate = Candidate { target_id: "p/a".into(), ..Candidate::default() };
-            let (draws, _) = self.learned.draw(&Learn::default(), "x", "m", &[candidate]);
-            (self.stats.latency_ms("p/a", Latency::FirstOutput), self.stats.errors("p/a"), draws[0].count)
+            let stats = &self.reports.stats;
+            (stats.latency_ms("p/a", Latency::FirstOutput), stats.errors("p/a"), self.drawn().count)
+        }
+    }
+
+    fn attempt(outcome: AttemptOutcome, ms: u64) -> Attempt {
+        Attempt {
+            target_id: "p/a".into(),
+            kind: AttemptKind::First.into(),
+            outcome: outcome.into(),
+            first_output_ms: Some(ms),
+            duration_ms: ms,
+            ..Attempt::default()
         }
     }
 
@@ -379,12 +401,52 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_score_finds_the_replica_that_planned() {
+        let Some((_server, redis, _folder)) = redis("scores told to another replica") else { return };
+        let (planner, other) = (Replica::new(&redis, 1), Replica::new(&redis, 2));
+        let plan = Some(PlanResponse { policy: "x".into(), ..PlanResponse::default() });
+        let explained = ExplainResponse { plan, requested_model: "m".into(), ..ExplainResponse::default() };
+        let receipt = Receipt { tenant: "acme".into(), explained: Arc::new(explained) };
+        planner.reports.receipts.keep("r1".into(), receipt);
+        let answered = vec![attempt(AttemptOutcome::Ok, 40)];
+        let report = |tenant: &str, attempts, quality| Report {
+            request_id: "r1".into(),
+            tenant: tenant.into(),
+            attempts,
+            quality,
+            ..Report::default()
+        };
+        assert!(planner.reports.take(report("acme", answered, None)));
+        let score = || planner.reports.receipts.of("acme", "r1").unwrap().report.clone().unwrap().quality;
+        let before = planner.drawn().mean;
+
+        assert!(other.reports.take(report("globex", Vec::new(), Some(-1.0))));
+        for replica in [&other, &planner, &other] {
+            replica.beat().await;
+        }
+        assert_eq!(score(), None, "it is another tenant's request");
+        // A caller that was not answered comes again.
+        for _ in 0..2 {
+            assert!(other.reports.take(report("acme", Vec::new(), Some(-1.0))));
+        }
+        for replica in [&other, &planner, &planner, &other] {
+            replica.beat().await;
+        }
+        assert_eq!(score(), Some(-1.0));
+        let (here, there) = (planner.drawn(), other.drawn());
+        assert!(here.mean < before, "{here:?}, {before}");
+        assert_eq!((here.mean, here.count), (there.mean, there.count), "all replicas know it");
+        assert!(planner.reports.take_news().is_empty(), "it told nobody of what it knew itself");
+        assert!(!planner.reports.take(report("acme", Vec::new(), Some(-1.0))), "known");
+    }
+
+    #[tokio::test]
     async fn breakers_and_lessons_without_redis_are_a_replicas_own() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("redis+unix://{}", folder.path().join("nobody").display());
         let alone = Replica::new(&Redis { url: Some(url), ..Redis::default() }, 1);
         alone.told(AttemptOutcome::Ok, 40);
-        assert_eq!(alone.fleet.beat(&alone.stats, &alone.learned).await, Err(Away));
+        assert_eq!(alone.fleet.beat(&alone.reports).await, Err(Away));
         assert_eq!(alone.knows().0, Some(40.0));
     }
 }

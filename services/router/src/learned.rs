@@ -179,6 +179,7 @@ pub(crate) struct Learned {
 }
 
 /// What a policy would do with a candidate.
+#[derive(Debug)]
 pub(crate) struct Draw {
     /// The number drawn.
     pub(crate) value: f64,

@@ -22,6 +22,7 @@ mod plan;
 mod receipts;
 mod record;
 pub mod replay;
+mod reports;
 mod rules;
 mod service;
 mod setup;
@@ -62,24 +63,22 @@ pub async fn build(
     let random = environment.random.fork();
     let present = setup.load();
     let receipts = Arc::new(receipts::Receipts::new(present.config.receipts, present.config.kept()));
-    let (known, fleet) = match &shared.load().redis {
-        Some(redis) => {
-            let fleet = Arc::new(fleet::Fleet::new(redis, &random)?);
-            let known = (Arc::new(stats::Stats::shared()), Arc::new(learned::Learned::shared(random)));
-            let told = (Arc::clone(&known.0), Arc::clone(&known.1), Arc::clone(&receipts));
-            shutdown.spawn(Arc::clone(&fleet).follow(told, shutdown.clone()));
-            (known, Some(fleet))
-        }
-        None => ((Arc::default(), Arc::new(learned::Learned::new(random))), None),
+    let fleet = match &shared.load().redis {
+        Some(redis) => Some(Arc::new(fleet::Fleet::new(redis, &random)?)),
+        None => None,
     };
-    let router = Arc::new(service::Router::new(
-        setup.clone(),
-        Arc::clone(&recent),
-        known,
-        (receipts, fleet),
-        embedder,
-        environment.clock,
-    ));
+    let (stats, learned) = match &fleet {
+        Some(_) => (stats::Stats::shared(), learned::Learned::shared(random)),
+        None => (stats::Stats::default(), learned::Learned::new(random)),
+    };
+    let known = (Arc::new(stats), Arc::new(learned), receipts);
+    let clock = environment.clock;
+    let reports = Arc::new(reports::Reports::new(setup.clone(), known, fleet.is_some(), Arc::clone(&clock)));
+    if let Some(fleet) = &fleet {
+        shutdown.spawn(Arc::clone(fleet).follow(Arc::clone(&reports), shutdown.clone()));
+    }
+    let router =
+        Arc::new(service::Router::new(setup.clone(), Arc::clone(&recent), reports, fleet, embedder, clock));
     shared.join(move |next| {
         let (setup, recent) = (setup.clone(), Arc::clone(&recent));
         async move { follow::check(&setup, &recent, &next) }

@@ -2,15 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use moka::sync::Cache;
 use signalbox_catalog::TargetInfo as Known;
 use signalbox_config::Live;
 use signalbox_embed::Embedder;
 use signalbox_mesh::{Clock, RequestContext, error};
 use signalbox_proto::{
-    common::v1::{
-        Attempt, AttemptKind, AttemptOutcome, Attribution, ChatRequest, ErrorReason, Role, Vector, part,
-    },
+    common::v1::{Attribution, ChatRequest, ErrorReason, Role, Vector, part},
     router::v1::{
         ExplainRequest, ExplainResponse, ListModelsRequest, ListModelsResponse, ModelInfo, PlanRequest,
         PlanResponse, ReportRequest, ReportResponse, TargetInfo, router_service_server::RouterService,
@@ -24,17 +21,16 @@ use crate::{
     fleet::Fleet,
     follow::Recent,
     hash::digest,
-    learned::Learned,
     measure,
     needs::Needs,
     order::Basis,
     pattern::covers,
     plan::{Chosen, Question, choose, plan},
-    receipts::{Receipt, Receipts},
+    receipts::Receipt,
     record::{self, Asked},
+    reports::Reports,
     rules::Facts,
     setup::Setup,
-    stats::Stats,
 };
 
 /// Reports taken in one call; the contract's bound.
@@ -47,13 +43,10 @@ const EMBED_TIMEOUT: Duration = Duration::from_millis(100);
 pub(crate) struct Router {
     setup: Live<Setup>,
     recent: Arc<Recent>,
-    stats: Arc<Stats>,
-    learned: Arc<Learned>,
-    receipts: Arc<Receipts>,
+    /// What is known of earlier plans and their targets.
+    reports: Arc<Reports>,
     /// The other replicas, where they can be asked.
     fleet: Option<Arc<Fleet>>,
-    /// Attempts that are known of requests which another replica planned.
-    elsewhere: Cache<String, usize>,
     embedder: Option<Embedder>,
     clock: Arc<dyn Clock>,
 }
@@ -62,16 +55,13 @@ impl Router {
     pub(crate) fn new(
         setup: Live<Setup>,
         recent: Arc<Recent>,
-        (stats, learned): (Arc<Stats>, Arc<Learned>),
-        (receipts, fleet): (Arc<Receipts>, Option<Arc<Fleet>>),
+        reports: Arc<Reports>,
+        fleet: Option<Arc<Fleet>>,
         embedder: Option<Embedder>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let present = setup.load();
-        let (most, kept) = (present.config.receipts, present.config.kept());
-        let elsewhere = Cache::builder().max_capacity(most).time_to_live(kept).build();
         let embedder = embedder.filter(|embedder| MODEL.understands(embedder.model_hash().as_bytes()));
-        Self { setup, recent, stats, learned, receipts, fleet, elsewhere, embedder, clock }
+        Self { setup, recent, reports, fleet, embedder, clock }
     }
 
     /// The probability that the large model is better, and the vector if it had to be computed. None is computed where the answer is
@@ -111,42 +101,8 @@ impl Router {
             report: None,
         };
         let receipt = Receipt { tenant: asked.tenant.as_str().into(), explained: Arc::new(explained) };
-        self.receipts.keep(asked.request_id.clone(), receipt);
+        self.reports.receipts.keep(asked.request_id.clone(), receipt);
         self.recent.add(asked);
-    }
-
-    /// Learns from attempts that were not known before, and from a score that is new.
-    fn learn(&self, explained: &ExplainResponse, attempts: &[Attempt], score: Option<f64>) {
-        let now_ms = self.clock.unix_ms();
-        attempts.iter().for_each(|attempt| self.stats.record(attempt, now_ms));
-        let Some(plan) = &explained.plan else { return };
-        let setup = self.setup.load();
-        let Some(policy) = setup.config.policies.get(&plan.policy).filter(|p| p.way == Way::Learned) else {
-            return;
-        };
-        let of = (plan.policy.as_str(), explained.requested_model.as_str());
-        let dearest = plan.candidates.iter().filter_map(|c| c.predicted_cost_nanousd).max();
-        attempts.iter().for_each(|attempt| self.learned.served(&policy.learn, of, attempt, dearest));
-        let known = explained.report.iter().flat_map(|report| &report.attempts);
-        let answered = known.chain(attempts).rfind(|a| a.outcome() == AttemptOutcome::Ok && is_own(a));
-        if let Some((score, answered)) = score.zip(answered) {
-            self.learned.scored(&policy.learn, of, &answered.target_id, score);
-        }
-    }
-}
-
-impl Router {
-    /// Takes in what became of a request that another replica planned: of its targets, not of its policy. True: it was new.
-    fn learn_elsewhere(&self, report: &signalbox_proto::router::v1::Report) -> bool {
-        let known = self.elsewhere.get(&report.request_id).unwrap_or(0);
-        let new = report.attempts.get(known..).unwrap_or_default();
-        if new.is_empty() || report.request_id.is_empty() {
-            return false;
-        }
-        let now_ms = self.clock.unix_ms();
-        new.iter().for_each(|attempt| self.stats.record(attempt, now_ms));
-        self.elsewhere.insert(report.request_id.clone(), report.attempts.len());
-        true
     }
 }
 
@@ -155,11 +111,6 @@ fn refused(error: crate::Error) -> Status {
     let status = error.into();
     measure::refused(&status);
     status
-}
-
-/// Whether an attempt was made for the answer itself: no judge, and no copy beside it.
-fn is_own(attempt: &Attempt) -> bool {
-    !matches!(attempt.kind(), AttemptKind::Shadow | AttemptKind::Judge)
 }
 
 #[tonic::async_trait]
@@ -210,7 +161,8 @@ impl RouterService for Router {
         };
         let sticky = sticky_key(&chosen, &question, chat, &attribution);
         let sticky = if sticky.is_empty() { sticky } else { digest(context.tenant(), &sticky) };
-        let basis = Basis::of(&question, &chosen, &self.stats, &self.learned, needs_large, &sticky);
+        let basis =
+            Basis::of(&question, &chosen, &self.reports.stats, &self.reports.learned, needs_large, &sticky);
         let planned = plan(&setup, &question, &chosen, &basis).map_err(refused)?;
         let mut response = PlanResponse { vector, ..planned };
         if !request.dry_run && !context.request_id().is_empty() {
@@ -239,39 +191,8 @@ impl RouterService for Router {
                 format!("has {}; at most {REPORTS} are taken", reports.len()),
             ));
         }
-        let mut accepted = 0;
-        for report in reports {
-            // A report that is known changes nothing.
-            let Some(receipt) = self.receipts.get(&report.request_id) else {
-                accepted += u32::from(self.learn_elsewhere(&report));
-                continue;
-            };
-            if *receipt.tenant != *report.tenant {
-                continue;
-            }
-            let mut explained = ExplainResponse::clone(&receipt.explained);
-            let known = explained.report.as_ref();
-            let (attempts_known, score_known) =
-                known.map_or((0, None), |known| (known.attempts.len(), known.quality));
-            let score = report.quality.filter(|score| score_known != Some(*score));
-            let new = report.attempts.get(attempts_known..).unwrap_or_default();
-            if new.is_empty() && score.is_none() {
-                continue;
-            }
-            self.learn(&explained, new, score);
-            let known = explained.report.get_or_insert_default();
-            let attempts = if report.attempts.is_empty() {
-                std::mem::take(&mut known.attempts)
-            } else {
-                report.attempts
-            };
-            let quality = report.quality.or(known.quality);
-            let request_id = report.request_id.clone();
-            *known = signalbox_proto::router::v1::Report { attempts, quality, ..report };
-            accepted += 1;
-            self.receipts.keep(request_id, Receipt { explained: Arc::new(explained), ..receipt });
-        }
-        Ok(Response::new(ReportResponse { accepted }))
+        let new = reports.into_iter().map(|report| self.reports.take(report)).filter(|new| *new).count();
+        Ok(Response::new(ReportResponse { accepted: u32::try_from(new).unwrap_or(u32::MAX) }))
     }
 
     async fn list_models(
@@ -299,7 +220,7 @@ impl RouterService for Router {
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         let context = RequestContext::from_request(&request);
         let (tenant, id) = (context.tenant(), &request.get_ref().request_id);
-        if let Some(explained) = self.receipts.of(tenant, id) {
+        if let Some(explained) = self.reports.receipts.of(tenant, id) {
             return Ok(Response::new(ExplainResponse::clone(&explained)));
         }
         let elsewhere = match &self.fleet {

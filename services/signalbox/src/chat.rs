@@ -10,7 +10,9 @@ use signalbox_proto::{
         CachePolicy, ChatRequest, FinishReason, Finished, Message, Part, Policies, Role, Seam, Started, Text,
         cache_policy, delta::Content, generate_event::Kind, part,
     },
-    gateway::v1::{GenerateRequest, ListModelsRequest, gateway_service_client::GatewayServiceClient},
+    gateway::v1::{
+        FeedbackRequest, GenerateRequest, ListModelsRequest, gateway_service_client::GatewayServiceClient,
+    },
 };
 
 use crate::{
@@ -44,7 +46,7 @@ pub(crate) struct Args {
 
 /// What may be typed in a conversation.
 const HELP: &str = "/model NAME  asks another model from here on\n/models      lists what may be asked\n/clear       forgets what was \
-                    said\n/exit        ends (as does the end of input)";
+                    said\n/good, /bad  scores the last answer, for the cache, the router and the ledger\n/exit        ends (as does the end of input)";
 
 /// Asks and prints; the last line says model, cache state, cost and time to first token.
 pub(crate) async fn run(args: Args) -> Ended {
@@ -53,6 +55,7 @@ pub(crate) async fn run(args: Args) -> Ended {
         client,
         model: args.model.clone(),
         messages: args.system.clone().map(|text| message(Role::System, text)).into_iter().collect(),
+        answered: None,
         no_cache: args.no_cache,
         json: args.json,
     };
@@ -80,8 +83,16 @@ struct Conversation {
     client: Client,
     model: String,
     messages: Vec<Message>,
+    /// The last complete answer.
+    answered: Option<Answered>,
     no_cache: bool,
     json: bool,
+}
+
+/// What a score of an answer names.
+struct Answered {
+    request_id: String,
+    entry_id: Option<String>,
 }
 
 impl Conversation {
@@ -109,6 +120,8 @@ impl Conversation {
                 "/help" => print::aside(HELP),
                 "/clear" => self.messages.retain(|message| message.role() == Role::System),
                 "/models" => self.models().await,
+                "/good" => self.score(1.0).await,
+                "/bad" => self.score(-1.0).await,
                 command if command.starts_with("/model ") => {
                     command.trim_start_matches("/model ").trim().clone_into(&mut self.model);
                     print::aside(&format!("asking {}", self.model));
@@ -133,6 +146,23 @@ impl Conversation {
         }
     }
 
+    async fn score(&self, score: f64) {
+        let Some(Answered { request_id, entry_id }) = &self.answered else {
+            return print::aside("there is no answer yet");
+        };
+        let mut gateway = signalbox_mesh::client!(GatewayServiceClient, self.client.channel);
+        let request = FeedbackRequest {
+            request_id: request_id.clone(),
+            score,
+            kind: Some("thumbs".to_owned()),
+            entry_id: entry_id.clone(),
+        };
+        match gateway.feedback(self.client.request(request)).await {
+            Ok(_) => print::aside("noted"),
+            Err(status) => print::aside(&self.client.explain(&status)),
+        }
+    }
+
     /// Asks, prints, and remembers what was said if the answer is complete.
     async fn turn(&mut self, prompt: String) -> Ended {
         let asked = message(Role::User, prompt);
@@ -147,6 +177,7 @@ impl Conversation {
             first_ms: None,
             open_line: false,
             said: String::new(),
+            answered: None,
         };
         loop {
             match events.message().await {
@@ -157,6 +188,7 @@ impl Conversation {
                 }
                 Ok(None) => {
                     self.messages.extend([asked, message(Role::Assistant, show.said)]);
+                    self.answered = show.answered;
                     return Ok(());
                 }
                 Err(status) => {
@@ -188,6 +220,7 @@ struct Show {
     open_line: bool,
     /// The answer's text.
     said: String,
+    answered: Option<Answered>,
 }
 
 impl Show {
@@ -233,6 +266,10 @@ impl Show {
         self.end_line();
         let started = self.started.take().unwrap_or_default();
         let cache = started.cache.unwrap_or_default();
+        self.answered = Some(Answered {
+            request_id: started.request_id.clone(),
+            entry_id: cache.entry_id.clone().filter(|id| !id.is_empty()),
+        });
         let state = cache.state().as_str_name().trim_start_matches("CACHE_STATE_").to_lowercase();
         let similarity = cache.similarity.map(|s| format!(" {s:.3}")).unwrap_or_default();
         let first = self.first_ms.map_or_else(|| "-".into(), |ms| format!("{ms} ms"));

@@ -64,7 +64,7 @@ async fn operators_see_targets_the_guards_verdict_and_the_cache() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_remembers_its_turns_and_changes_its_model() {
     let sandbox = Sandbox::start(Topology::OneProcess).await;
-    let input = "first words\n/model sim-small\nsecond words\n/clear\nthird words\n/nonsense\n/exit\nnever\n";
+    let input = "/good\nfirst words\n/good\n/bad\n/model sim-small\nsecond words\n/clear\nthird words\n/nonsense\n/exit\nnever\n";
     let told = signalbox(&sandbox, &["chat", "--model", "sim-echo"], input).await;
     assert!(told.contains("first words") && !told.contains("never"), "{told}");
     let asked: Vec<(String, usize)> = sandbox
@@ -75,5 +75,9 @@ async fn a_conversation_remembers_its_turns_and_changes_its_model() {
         .collect();
     let model = |name: &str| name.to_owned();
     assert_eq!(asked, [(model("sim-echo"), 1), (model("sim-small"), 3), (model("sim-small"), 1)]);
+    crate::routing::settled(&sandbox, 3).await;
+    let scores = json(&signalbox(&sandbox, &["usage", "export", "--from", "1d"], "").await);
+    let scores: Vec<_> = scores.iter().map(|row| row["score"].as_f64()).collect();
+    assert_eq!(scores, [Some(-1.0), None, None], "the last word on the first answer");
     finish(sandbox, 3).await;
 }

@@ -126,7 +126,8 @@ async fn spends_an_allowance_without_metering_and_settles_it_later() {
     let request_id = seen.started.as_ref().unwrap().request_id.clone();
     without("metering", seen);
     let score = async |sandbox: &Sandbox| {
-        let request = FeedbackRequest { request_id: request_id.clone(), score: 1.0, kind: None };
+        let request =
+            FeedbackRequest { request_id: request_id.clone(), score: 1.0, ..FeedbackRequest::default() };
         let scored = sandbox.gateway().feedback(request).await;
         scored.map(drop).map_err(|status| error::reason_of(&status))
     };

@@ -23,6 +23,7 @@ both!(
     a_seam_is_told_in_the_stream_and_the_text_is_whole,
     bad_bodies_are_refused_in_the_callers_dialect,
     who_leaves_in_mid_stream_lets_the_provider_go,
+    an_answer_is_scored_by_its_id,
 );
 
 fn chat(model: &str, stream: bool) -> Value {
@@ -190,6 +191,25 @@ async fn bad_bodies_are_refused_in_the_callers_dialect(topology: Topology) {
     let many = plain::request("GET", "/v1/models", &[("x-a", "b"); 200], b"");
     assert_eq!(exchange(at, &many).await.status, 431);
     finish(sandbox, 0).await;
+}
+
+async fn an_answer_is_scored_by_its_id(topology: Topology) {
+    let sandbox = Sandbox::start(topology).await;
+    let id = post(sandbox.address, "/v1/chat/completions", &[], &chat("sim-echo", false)).await;
+    let id = id.header("x-request-id").to_owned();
+    let score = async |body: Value| post(sandbox.address, "/v1/feedback", &[], &body).await;
+    let taken = score(json!({ "request_id": id, "score": 0.5, "kind": "stars" })).await;
+    assert_eq!((taken.status, &taken.json()["score"]), (200, &json!(0.5)), "{taken:?}");
+    for (body, status, says) in [
+        (json!({ "request_id": id, "score": 5 }), 400, "must be between -1 and 1"),
+        (json!({ "request_id": id }), 400, "missing field `score`"),
+        (json!({ "request_id": "r-0", "score": 1 }), 404, "no such request"),
+    ] {
+        let refused = score(body).await;
+        let said = refused.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(refused.status == status && said.contains(says), "{refused:?}");
+    }
+    finish(sandbox, 1).await;
 }
 
 async fn who_leaves_in_mid_stream_lets_the_provider_go(topology: Topology) {

@@ -1,6 +1,6 @@
 //! Experiments, copies beside answers, and what the command line makes of them.
 
-use serde_json::Value;
+use serde_json::{Value, json as object};
 use signalbox_mesh::RequestContext;
 use signalbox_proto::{
     common::v1::{Attribution, ErrorReason},
@@ -10,11 +10,14 @@ use signalbox_proto::{
 };
 use signalbox_tests::{
     ask::Seen,
+    comes_true,
     fleet::{Fleet, Lacking, Registry},
+    plain::post,
     sandbox::{Sandbox, Topology},
 };
 
 use crate::{
+    PROMPT,
     cli::{json, signalbox},
     complete, finish,
     rolling::skipped,
@@ -38,7 +41,7 @@ fn by(user: &str, mut request: GenerateRequest) -> GenerateRequest {
 }
 
 /// Waits until so many requests are in the ledger.
-async fn settled(sandbox: &Sandbox, requests: u64) {
+pub(crate) async fn settled(sandbox: &Sandbox, requests: u64) {
     let mut metering = signalbox_mesh::client!(MeteringServiceClient, sandbox.channel);
     loop {
         let usage = metering.query_usage(QueryUsageRequest::default()).await.unwrap().into_inner();
@@ -97,7 +100,8 @@ async fn compares_how_good_the_answers_of_arms_were(topology: Topology) {
     let sandbox = Sandbox::with(topology, &[PAIR], &config).await;
     let score = async |id: &str, score: f64| {
         let kind = Some("thumbs".to_owned());
-        sandbox.gateway().feedback(FeedbackRequest { request_id: id.to_owned(), score, kind }).await
+        let request = FeedbackRequest { request_id: id.to_owned(), score, kind, entry_id: None };
+        sandbox.gateway().feedback(request).await
     };
     let mut ids = std::collections::BTreeMap::new();
     for user in 0..12 {
@@ -300,6 +304,39 @@ async fn two_routers_know_what_one_of_them_was_told_and_find_its_receipts() {
         };
         let receipt = tokio::time::timeout(std::time::Duration::from_secs(60), knows).await;
         assert_eq!(receipt.expect("it hears of it").requested_model, "sim-small", "router {n}");
+    }
+    fleet.finish(async |_| {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_score_is_taken_by_any_gateway_and_finds_the_router_that_planned() {
+    let fleet = match Fleet::start(Registry::List, 2, &[("router", 2)], &[], "").await {
+        Ok(fleet) => fleet,
+        Err(Lacking(what)) => return skipped("two gateways and two routers", &what),
+    };
+    let doors = fleet.addresses("gateway");
+    let chat = object!({ "model": "sim-small", "messages": [{ "role": "user", "content": PROMPT }] });
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        let answer = post(doors[0], "/v1/chat/completions", &[("x-signalbox-cache", "off")], &chat).await;
+        ids.push(answer.header("x-request-id").to_owned());
+    }
+    for id in &ids {
+        let score = object!({ "request_id": id, "score": -0.5, "kind": "thumbs" });
+        // Who did not answer knows of the request when it is on record.
+        let taken =
+            comes_true(async || post(doors[1], "/v1/feedback", &[], &score).await.status == 200).await;
+        assert!(taken, "{id}");
+    }
+    let mut router = signalbox_mesh::client!(RouterServiceClient, fleet.channel("router", 0));
+    for id in ids {
+        let of = ExplainRequest { request_id: id };
+        let as_caller = RequestContext::background().with_principal("local", "test");
+        let known = comes_true(async || {
+            let receipt = router.explain(as_caller.request(of.clone())).await;
+            receipt.ok().and_then(|receipt| receipt.into_inner().report?.quality) == Some(-0.5)
+        });
+        assert!(known.await, "its receipt has the score");
     }
     fleet.finish(async |_| {}).await;
 }

@@ -6,6 +6,7 @@ mod ask;
 mod counting;
 mod embeddings;
 mod failure;
+mod feedback;
 mod generate;
 mod headers;
 mod models;
@@ -37,6 +38,7 @@ pub(crate) fn http(mesh: &Arc<Mesh>) -> Http {
         .route("/v1/messages", post(messages))
         .route("/v1/messages/count_tokens", post(counting::count))
         .route("/v1/embeddings", post(embeddings::embed))
+        .route("/v1/feedback", post(feedback::take))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(model))
         .fallback(nothing)
@@ -82,7 +84,7 @@ fn manner(request: &Parts) -> Manner {
 
 async fn nothing(headers: HeaderMap, uri: Uri) -> Response {
     let message = "nothing is served at this path; there are /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/models, \
-                   /v1/messages and /v1/messages/count_tokens; a base URL ends in /v1 for OpenAI's libraries and without it for \
+                   /v1/messages, /v1/messages/count_tokens and /v1/feedback; a base URL ends in /v1 for OpenAI's libraries and without it for \
                    Anthropic's";
     let status = error::status(Code::NotFound, ErrorReason::NotFound, message);
     refused(door(uri.path(), &headers), &status.into(), "")
