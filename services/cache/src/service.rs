@@ -209,7 +209,10 @@ impl Service {
             ),
             By::Tag(tag) if (1..=TAG_BYTES).contains(&tag.len()) => Cover::Tag(tag.into()),
             By::Tag(_) => return Err(Failure::invalid("tag", format!("give 1 to {TAG_BYTES} bytes"))),
-            By::Model(model) if (1..=MODEL_BYTES).contains(&model.len()) => Cover::Model(model.into()),
+            // A name without its provider would remove nothing, and say so as if nothing were there.
+            By::Model(model) if model.len() <= MODEL_BYTES && model.contains('/') => {
+                Cover::Model(model.into())
+            }
             By::Model(_) => return Err(Failure::invalid("model", "give it as `provider/model`")),
             By::All(true) => Cover::All,
             By::All(false) => {

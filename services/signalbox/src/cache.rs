@@ -155,6 +155,7 @@ fn told(stats: &StatsResponse) -> String {
 async fn invalidate(args: InvalidateArgs) -> Ended {
     let client = args.server.connect()?;
     let min_similarity = args.min_similarity;
+    let like = args.like.is_some();
     let by = args.entry.map(By::EntryId).or(args.tag.map(By::Tag)).or(args.model.map(By::Model));
     let by =
         by.or(args.like.map(|text| By::Like(LikeText { text, min_similarity }))).unwrap_or(By::All(args.all));
@@ -167,6 +168,9 @@ async fn invalidate(args: InvalidateArgs) -> Ended {
     } else {
         format!("{removed} entr{} removed", if removed == 1 { "y" } else { "ies" })
     });
+    if removed == 0 && like && !args.json {
+        print::aside("no question is that close; --min-similarity says how close it must be (default 0.9)");
+    }
     Ok(())
 }
 

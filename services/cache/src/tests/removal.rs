@@ -66,8 +66,13 @@ async fn entries_are_removed_by_what_names_them() {
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_with_a_removal_is_named() {
     let world = World::exact("").await;
-    let wrong =
-        [By::All(false), By::Tag(String::new()), By::EntryId("no id".into()), By::Model("x".repeat(300))];
+    let wrong = [
+        By::All(false),
+        By::Tag(String::new()),
+        By::EntryId("no id".into()),
+        By::Model("x/".repeat(300)),
+        By::Model("m".into()),
+    ];
     for by in wrong {
         let status = world.invalidate("a", by).await.unwrap_err();
         assert_eq!(reason_of(&status), Some(ErrorReason::InvalidRequest));
