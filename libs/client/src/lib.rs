@@ -22,7 +22,7 @@ use signalbox_proto::{
         ChatRequest, Finished, Message, Part, Role, Started, Text, delta::Content, generate_event::Kind, part,
     },
     gateway::v1::{
-        CompleteRequest, CompleteResponse, GenerateRequest, GenerateResponse,
+        CompleteRequest, CompleteResponse, FeedbackRequest, GenerateRequest, GenerateResponse,
         gateway_service_client::GatewayServiceClient,
     },
 };
@@ -140,6 +140,27 @@ impl Client {
             let whole = CompleteRequest { request: Some(request.clone()) };
             match self.gateway.clone().complete(self.request(whole)).await {
                 Ok(response) => return Ok(response.into_inner()),
+                Err(status) => wait(&status, &mut attempt).await?,
+            }
+        }
+    }
+
+    /// Scores an answer ([`Started::request_id`] names it), from -1 (wrong) to 1 (right): for the ledger, the cache and the router. The
+    /// last score counts. `kind` is a word for the signal, such as `thumbs`.
+    ///
+    /// # Errors
+    /// The mesh's refusal.
+    pub async fn score(&self, started: &Started, score: f64, kind: Option<&str>) -> Result<(), Status> {
+        let request = FeedbackRequest {
+            request_id: started.request_id.clone(),
+            score,
+            kind: kind.map(str::to_owned),
+            entry_id: started.cache.as_ref().and_then(|cache| cache.entry_id.clone()),
+        };
+        let mut attempt = 1;
+        loop {
+            match self.gateway.clone().feedback(self.request(request.clone())).await {
+                Ok(_) => return Ok(()),
                 Err(status) => wait(&status, &mut attempt).await?,
             }
         }

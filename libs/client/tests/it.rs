@@ -13,7 +13,9 @@ use std::{
 use signalbox_client::{
     Client,
     proto::{
-        common::v1::{Delta, Finished, GenerateEvent, Started, delta::Content, generate_event::Kind},
+        common::v1::{
+            CacheInfo, Delta, Finished, GenerateEvent, Started, delta::Content, generate_event::Kind,
+        },
         gateway::v1::{
             CompleteRequest, CompleteResponse, CountTokensRequest, CountTokensResponse, EmbedRequest,
             EmbedResponse, FeedbackRequest, FeedbackResponse, GenerateRequest, GenerateResponse,
@@ -95,8 +97,19 @@ impl GatewayService for Refusing {
         Err(Status::unimplemented(""))
     }
 
-    async fn feedback(&self, _: Request<FeedbackRequest>) -> Result<Response<FeedbackResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn feedback(
+        &self,
+        request: Request<FeedbackRequest>,
+    ) -> Result<Response<FeedbackResponse>, Status> {
+        self.admit(&request)?;
+        let expected = FeedbackRequest {
+            request_id: "r1".into(),
+            score: -1.0,
+            kind: Some("thumbs".into()),
+            entry_id: Some("e1".into()),
+        };
+        assert_eq!(request.into_inner(), expected);
+        Ok(Response::new(FeedbackResponse {}))
     }
 }
 
@@ -119,6 +132,15 @@ async fn asks_again_where_the_mesh_says_when() {
     assert_eq!(answer.finished().unwrap().cost_nanousd, 7);
     assert_eq!(asked.load(Ordering::SeqCst), 3);
     client.complete(question("auto", "Hello?")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_score_names_the_answer_and_what_it_came_from() {
+    let (client, asked) = gateway(1, true).await;
+    let cache = Some(CacheInfo { entry_id: Some("e1".into()), ..CacheInfo::default() });
+    let started = Started { request_id: "r1".into(), cache, ..Started::default() };
+    client.score(&started, -1.0, Some("thumbs")).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "it comes again");
 }
 
 #[tokio::test]
