@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".signalbox.common.v1.RouteRecord",
             "#[serde(skip_serializing_if = \"crate::is_default\")]",
         )
+        .field_attribute(".signalbox.common.v1.RouteRecord.learning", "#[serde(skip)]")
         .codec_path("crate::codec::ProstCodec")
         .compile_fds(descriptors)?;
     Ok(())

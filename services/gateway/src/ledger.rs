@@ -177,7 +177,8 @@ impl Delivery {
 }
 
 fn report(record: Settlement) -> Report {
-    let Settlement { request_id, attempts, requested_model, principal, .. } = record;
+    let Settlement { request_id, attempts, requested_model, principal, route, .. } = record;
     let tenant = principal.map(|principal| principal.tenant).unwrap_or_default();
-    Report { request_id, attempts, requested_model, quality: None, tenant }
+    let learning = route.and_then(|route| route.learning);
+    Report { request_id, attempts, requested_model, quality: None, tenant, learning }
 }

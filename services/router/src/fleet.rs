@@ -271,7 +271,7 @@ mod tests {
     use signalbox_config::{Document, Live};
     use signalbox_mesh::ManualClock;
     use signalbox_proto::{
-        common::v1::{Attempt, AttemptKind, AttemptOutcome},
+        common::v1::{Attempt, AttemptKind, AttemptOutcome, Learning},
         router::v1::{Candidate, PlanResponse, Report},
     };
     use signalbox_testkit::redis::{RedisError, RedisServer};
@@ -438,6 +438,58 @@ mod tests {
         assert_eq!((here.mean, here.count), (there.mean, there.count), "all replicas know it");
         assert!(planner.reports.take_news().is_empty(), "it told nobody of what it knew itself");
         assert!(!planner.reports.take(report("acme", Vec::new(), Some(-1.0))), "known");
+    }
+
+    #[tokio::test]
+    async fn a_policy_learns_wherever_a_report_and_a_score_come_to() {
+        let Some((_server, redis, _folder)) = redis("reports that come to another replica") else { return };
+        let replicas = [1, 2, 3].map(|number| Replica::new(&redis, number));
+        let [planner, told, third] = &replicas;
+        let plan = Some(PlanResponse { policy: "x".into(), ..PlanResponse::default() });
+        let explained = ExplainResponse { plan, requested_model: "m".into(), ..ExplainResponse::default() };
+        let receipt = Receipt { tenant: "acme".into(), explained: Arc::new(explained) };
+        planner.reports.receipts.keep("r1".into(), receipt);
+        let known = |replica: &Replica| (replica.drawn().mean, replica.drawn().count);
+        // A score is heard with one beat, what it teaches is told with the next, and heard with the third.
+        let all_beat = async || {
+            for replica in [&replicas, &replicas, &replicas].into_iter().flatten() {
+                replica.beat().await;
+            }
+        };
+        let report = Report {
+            request_id: "r1".into(),
+            tenant: "acme".into(),
+            attempts: vec![attempt(AttemptOutcome::Ok, 40)],
+            requested_model: "m".into(),
+            learning: Some(Learning { policy: "x".into(), dearest_nanousd: None }),
+            ..Report::default()
+        };
+        assert!(told.reports.take(report.clone()));
+        assert!(!told.reports.take(report), "known");
+        all_beat().await;
+        let served = known(planner);
+        assert!(served.1 == 1.0 && known(told) == served && known(third) == served, "{served:?}");
+
+        let score = Report {
+            request_id: "r1".into(),
+            tenant: "acme".into(),
+            quality: Some(-1.0),
+            ..Report::default()
+        };
+        for replica in [third, planner] {
+            assert!(replica.reports.take(score.clone()), "somebody else knows more");
+        }
+        all_beat().await;
+        let scored = known(planner);
+        assert!(
+            scored.0 < served.0 && known(told) == scored && known(third) == scored,
+            "{scored:?}, {served:?}"
+        );
+        let receipt = planner.reports.receipts.of("acme", "r1").unwrap();
+        assert_eq!(receipt.report.as_ref().unwrap().quality, Some(-1.0));
+        told.reports.take(score);
+        all_beat().await;
+        assert_eq!(known(planner), scored, "once");
     }
 
     #[tokio::test]

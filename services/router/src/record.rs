@@ -62,6 +62,7 @@ pub(crate) fn of(
         deny: kept(&wishes.deny),
         max_cost_nanousd: wishes.max_cost_nanousd,
         incomplete,
+        learning: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What became of plans: statistics of targets, lessons for policies that learn, and scores of answers.
 //!
-//! A report may come to another replica than the one that planned. Its attempts teach any replica about their targets; what they and
-//! a score say of a policy only the planner knows, which hears of scores from the others.
+//! A report may come to another replica than the one that planned. It says itself what a policy that learns has to know of the plan.
+//! A score names the request alone: who was not told of the request's attempts tells the others of the score.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use signalbox_config::Live;
 use signalbox_mesh::Clock;
 use signalbox_proto::{
-    common::v1::{Attempt, AttemptKind, AttemptOutcome},
-    router::v1::{ExplainResponse, Report},
+    common::v1::{Attempt, AttemptKind, AttemptOutcome, Learning},
+    router::v1::{Candidate, ExplainResponse, Report},
 };
 
 use crate::{
     config::Way,
-    learned::Learned,
+    learned::{Learn, Learned},
     receipts::{Receipt, Receipts},
     setup::Setup,
     stats::Stats,
@@ -30,7 +30,7 @@ const TENANT_BYTES: usize = 128;
 /// Scores that wait to be told to the other replicas; more are lost to them.
 const SCORES: usize = 500;
 
-/// How good the answer to a request was, for the replica that planned it.
+/// How good the answer to a request was, for the replicas that know of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Score {
     tenant: String,
@@ -39,15 +39,32 @@ pub(crate) struct Score {
     score: f64,
 }
 
+/// What is known of a request that another replica planned.
+#[derive(Clone)]
+struct Elsewhere {
+    tenant: Arc<str>,
+    attempts: usize,
+    /// The target whose answer a score would be of, and whom that would teach. `None`: nobody.
+    answered: Option<(Arc<str>, Arc<Learner>)>,
+    score: Option<f64>,
+}
+
+/// Who learns from a request.
+struct Learner {
+    policy: String,
+    /// What was asked for.
+    model: String,
+    dearest_nanousd: Option<i64>,
+}
+
 /// Takes in what became of plans.
 pub(crate) struct Reports {
     setup: Live<Setup>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) learned: Arc<Learned>,
     pub(crate) receipts: Arc<Receipts>,
-    /// Attempts that are known of requests which another replica planned.
-    elsewhere: Cache<String, usize>,
-    /// Scores of such requests. `None`: nobody hears of them.
+    elsewhere: Cache<String, Elsewhere>,
+    /// Scores for the other replicas. `None`: nobody hears of them.
     news: Option<Mutex<Vec<Score>>>,
     clock: Arc<dyn Clock>,
 }
@@ -71,13 +88,24 @@ impl Reports {
 
     /// Takes in a report. True: it said something new.
     pub(crate) fn take(&self, report: Report) -> bool {
-        let Some(receipt) = self.receipts.get(&report.request_id) else {
-            let scored = self.tell(&report);
-            return self.learn_elsewhere(&report) || scored;
+        let (attempts, score) = (!report.attempts.is_empty(), report.quality);
+        let told = Score {
+            tenant: report.tenant.clone(),
+            request_id: report.request_id.clone(),
+            score: score.unwrap_or_default(),
         };
-        if *receipt.tenant != *report.tenant {
-            return false;
-        }
+        let (new, knows_all) = match self.receipts.get(&report.request_id) {
+            Some(receipt) if *receipt.tenant != *report.tenant => return false,
+            Some(receipt) => self.take_own(receipt, report),
+            None if attempts => (self.take_elsewhere(report), false),
+            None => (self.score_elsewhere(&told), false),
+        };
+        let tells = score.is_some() && !knows_all && self.tell(told);
+        new || tells
+    }
+
+    /// Takes in a report on what was planned here: whether it said something new, and whether nobody else knows more of the request.
+    fn take_own(&self, receipt: Receipt, report: Report) -> (bool, bool) {
         let mut explained = ExplainResponse::clone(&receipt.explained);
         let known = explained.report.as_ref();
         let (attempts_known, score_known) =
@@ -85,17 +113,18 @@ impl Reports {
         let score = report.quality.filter(|score| score_known != Some(*score));
         let new = report.attempts.get(attempts_known..).unwrap_or_default();
         if new.is_empty() && score.is_none() {
-            return false;
+            return (false, attempts_known > 0);
         }
         self.learn(&explained, new, score);
         let known = explained.report.get_or_insert_default();
         let attempts =
             if report.attempts.is_empty() { std::mem::take(&mut known.attempts) } else { report.attempts };
+        let knows_all = !attempts.is_empty();
         let quality = report.quality.or(known.quality);
         let request_id = report.request_id.clone();
         *known = Report { attempts, quality, ..report };
         self.receipts.keep(request_id, Receipt { explained: Arc::new(explained), ..receipt });
-        true
+        (true, knows_all)
     }
 
     /// Scores that the other replicas are to hear of; given once.
@@ -103,10 +132,20 @@ impl Reports {
         self.news.as_ref().map(|news| std::mem::take(&mut *news.lock())).unwrap_or_default()
     }
 
-    /// Takes in a score that another replica was told: of a request that was planned here, else of nobody's concern.
-    pub(crate) fn hear(&self, Score { tenant, request_id, score }: Score) {
-        if (-1.0..=1.0).contains(&score) && self.receipts.of(&tenant, &request_id).is_some() {
-            self.take(Report { request_id, tenant, quality: Some(score), ..Report::default() });
+    /// Takes in a score that another replica was told. Of a request that is not known here it is of no concern.
+    pub(crate) fn hear(&self, told: Score) {
+        if !(-1.0..=1.0).contains(&told.score) {
+            return;
+        }
+        match self.receipts.get(&told.request_id).filter(|receipt| *receipt.tenant == *told.tenant) {
+            Some(receipt) => {
+                let Score { tenant, request_id, score } = told;
+                let report = Report { request_id, tenant, quality: Some(score), ..Report::default() };
+                self.take_own(receipt, report);
+            }
+            None => {
+                self.score_elsewhere(&told);
+            }
         }
     }
 
@@ -114,30 +153,77 @@ impl Reports {
     fn learn(&self, explained: &ExplainResponse, attempts: &[Attempt], score: Option<f64>) {
         self.record(attempts);
         let Some(plan) = &explained.plan else { return };
-        let setup = self.setup.load();
-        let Some(policy) = setup.config.policies.get(&plan.policy).filter(|p| p.way == Way::Learned) else {
-            return;
+        let learner = Learner {
+            policy: plan.policy.clone(),
+            model: explained.requested_model.clone(),
+            dearest_nanousd: dearest(&plan.candidates),
         };
-        let of = (plan.policy.as_str(), explained.requested_model.as_str());
-        let dearest = plan.candidates.iter().filter_map(|c| c.predicted_cost_nanousd).max();
-        attempts.iter().for_each(|attempt| self.learned.served(&policy.learn, of, attempt, dearest));
+        self.served(&learner, attempts);
         let known = explained.report.iter().flat_map(|report| &report.attempts);
-        let answered = known.chain(attempts).rfind(|a| a.outcome() == AttemptOutcome::Ok && is_own(a));
-        if let Some((score, answered)) = score.zip(answered) {
-            self.learned.scored(&policy.learn, of, &answered.target_id, score);
+        if let Some((score, answered)) = score.zip(answered(known.chain(attempts))) {
+            self.scored(&learner, &answered.target_id, score);
         }
     }
 
-    /// Learns from what became of a request that another replica planned: of its targets, not of its policy. True: it was new.
-    fn learn_elsewhere(&self, report: &Report) -> bool {
-        let known = self.elsewhere.get(&report.request_id).unwrap_or(0);
-        let new = report.attempts.get(known..).unwrap_or_default();
-        if new.is_empty() || report.request_id.is_empty() {
+    /// Takes in what became of a request that another replica planned. True: it was new.
+    fn take_elsewhere(&self, report: Report) -> bool {
+        let Report { request_id, attempts, requested_model: model, quality, tenant, learning } = report;
+        let known = self.elsewhere.get(&request_id).filter(|known| *known.tenant == *tenant);
+        let new = attempts.get(known.as_ref().map_or(0, |known| known.attempts)..).unwrap_or_default();
+        if new.is_empty() || request_id.is_empty() {
             return false;
         }
         self.record(new);
-        self.elsewhere.insert(report.request_id.clone(), report.attempts.len());
+        let learner = learning.map(|Learning { policy, dearest_nanousd }| {
+            let learner = Learner { policy, model, dearest_nanousd };
+            self.served(&learner, new);
+            Arc::new(learner)
+        });
+        let answered =
+            answered(attempts.iter()).map(|attempt| attempt.target_id.as_str().into()).zip(learner);
+        let known = Elsewhere {
+            tenant: tenant.as_str().into(),
+            attempts: attempts.len(),
+            answered,
+            score: known.and_then(|known| known.score),
+        };
+        self.elsewhere.insert(request_id.clone(), known);
+        if let Some(score) = quality {
+            self.score_elsewhere(&Score { tenant, request_id, score });
+        }
         true
+    }
+
+    /// Takes in a score of a request that another replica planned. True: it was new, and somebody learns from it.
+    fn score_elsewhere(&self, told: &Score) -> bool {
+        let known = self.elsewhere.get(&told.request_id).filter(|known| *known.tenant == *told.tenant);
+        let Some(mut known) = known.filter(|known| known.score != Some(told.score)) else { return false };
+        known.score = Some(told.score);
+        let answered = known.answered.clone();
+        self.elsewhere.insert(told.request_id.clone(), known);
+        if let Some((target_id, learner)) = &answered {
+            self.scored(learner, target_id, told.score);
+        }
+        answered.is_some()
+    }
+
+    fn served(&self, learner: &Learner, attempts: &[Attempt]) {
+        self.taught(learner, |learn, of| {
+            let dearest = learner.dearest_nanousd;
+            attempts.iter().for_each(|attempt| self.learned.served(learn, of, attempt, dearest));
+        });
+    }
+
+    fn scored(&self, learner: &Learner, target_id: &str, score: f64) {
+        self.taught(learner, |learn, of| self.learned.scored(learn, of, target_id, score));
+    }
+
+    /// Teaches a policy, if it is one that learns.
+    fn taught(&self, learner: &Learner, teach: impl FnOnce(&Learn, (&str, &str))) {
+        let setup = self.setup.load();
+        if let Some(policy) = setup.config.policies.get(&learner.policy).filter(|p| p.way == Way::Learned) {
+            teach(&policy.learn, (&learner.policy, &learner.model));
+        }
     }
 
     fn record(&self, attempts: &[Attempt]) {
@@ -145,17 +231,26 @@ impl Reports {
         attempts.iter().for_each(|attempt| self.stats.record(attempt, now_ms));
     }
 
-    /// Has the others told a report's score. True: they will be.
-    fn tell(&self, report: &Report) -> bool {
-        let Some((news, score)) = self.news.as_ref().zip(report.quality) else { return false };
-        let Report { request_id, tenant, .. } = report;
+    /// Has the others told of a score. True: they will be.
+    fn tell(&self, score: Score) -> bool {
+        let Some(news) = &self.news else { return false };
         let mut news = news.lock();
-        if news.len() >= SCORES || request_id.len() > ID_BYTES || tenant.len() > TENANT_BYTES {
+        if news.len() >= SCORES || score.request_id.len() > ID_BYTES || score.tenant.len() > TENANT_BYTES {
             return false;
         }
-        news.push(Score { tenant: tenant.clone(), request_id: request_id.clone(), score });
+        news.push(score);
         true
     }
+}
+
+/// The highest of the predicted costs.
+pub(crate) fn dearest(candidates: &[Candidate]) -> Option<i64> {
+    candidates.iter().filter_map(|candidate| candidate.predicted_cost_nanousd).max()
+}
+
+/// The attempt whose answer it was.
+fn answered<'a>(attempts: impl DoubleEndedIterator<Item = &'a Attempt>) -> Option<&'a Attempt> {
+    attempts.rev().find(|attempt| attempt.outcome() == AttemptOutcome::Ok && is_own(attempt))
 }
 
 /// Whether an attempt was made for the answer itself: no judge, and no copy beside it.

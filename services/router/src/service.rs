@@ -7,7 +7,7 @@ use signalbox_config::Live;
 use signalbox_embed::Embedder;
 use signalbox_mesh::{Clock, RequestContext, error};
 use signalbox_proto::{
-    common::v1::{Attribution, ChatRequest, ErrorReason, Role, Vector, part},
+    common::v1::{Attribution, ChatRequest, ErrorReason, Learning, Role, Vector, part},
     router::v1::{
         ExplainRequest, ExplainResponse, ListModelsRequest, ListModelsResponse, ModelInfo, PlanRequest,
         PlanResponse, ReportRequest, ReportResponse, TargetInfo, router_service_server::RouterService,
@@ -28,7 +28,7 @@ use crate::{
     plan::{Chosen, Question, choose, plan},
     receipts::Receipt,
     record::{self, Asked},
-    reports::Reports,
+    reports::{Reports, dearest},
     rules::Facts,
     setup::Setup,
 };
@@ -167,7 +167,11 @@ impl RouterService for Router {
         let mut response = PlanResponse { vector, ..planned };
         if !request.dry_run && !context.request_id().is_empty() {
             measure::planned(&chosen, &response);
-            let record = record::of(&question, &chosen, needs_large, sticky);
+            let mut record = record::of(&question, &chosen, needs_large, sticky);
+            if chosen.policy.way == Way::Learned {
+                let dearest_nanousd = dearest(&response.candidates);
+                record.learning = Some(Learning { policy: response.policy.clone(), dearest_nanousd });
+            }
             response.record = Some(record.clone());
             let asked = Asked {
                 request_id: context.request_id().to_owned(),
