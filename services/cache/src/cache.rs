@@ -492,8 +492,7 @@ impl Cache {
     ) -> Result<(), Failure> {
         let entry = self.backend.find(&tenant.name, id).await?;
         let entry = entry.ok_or(Failure::NotFound("there is no such entry, or not any more"))?;
-        let change = entry.judge(request_id, score < 0.0);
-        tenant.figures.judged(change);
+        self.judge_hit(tenant, &entry, request_id, score < 0.0).await;
         if score <= -1.0 {
             self.invalidate(tenant, Cover::Entry(id)).await?;
         } else if score < 0.0 && request_id == entry.writer {
@@ -501,6 +500,14 @@ impl Cache {
             self.forget_points(&tenant.name, &[id]).await;
         }
         Ok(())
+    }
+
+    /// Takes in, here and at the other replicas, whether a hit that an entry gave was wrong.
+    pub(crate) async fn judge_hit(&self, tenant: &Tenant, entry: &Entry, request_id: &str, wrong: bool) {
+        tenant.figures.judged(entry.judge(request_id, wrong));
+        if let Some(verdict) = entry.standing.verdict(request_id) {
+            self.backend.judged(entry, verdict).await;
+        }
     }
 
     /// Removes entries; gives their number.

@@ -47,7 +47,7 @@ impl Cache {
         };
         // The hit may have been given by another replica.
         entry.standing.hit_once(&shadow.request_id, shadow.model);
-        figures.judged(entry.judge(&shadow.request_id, wrong));
+        self.judge_hit(tenant, &entry, &shadow.request_id, wrong).await;
     }
 
     async fn compare(&self, given: &Answer, own: &Answer) -> Told {

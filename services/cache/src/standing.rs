@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 /// Hits that an entry remembers.
-const HITS: usize = 32;
+pub(crate) const HITS: usize = 32;
 /// How many outcomes the model's own estimate counts for.
 const TRUST: f64 = 8.0;
 /// What a wrong hit counts for against questions that are no closer than that one was.
@@ -25,6 +26,10 @@ struct Hit {
     /// Absent: nobody has said.
     wrong: Option<bool>,
 }
+
+/// A judgement on a hit, as replicas tell one another: request, the probability that the model saw, and whether it was wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Verdict(pub(crate) String, pub(crate) f64, pub(crate) bool);
 
 /// How a judgement changed what is known.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +75,22 @@ impl Standing {
             wrong: change,
             semantic: by_meaning * i64::from(before.is_none()),
             semantic_wrong: by_meaning * change,
+        }
+    }
+
+    /// The judgement on a request's hit, if there is one.
+    pub(crate) fn verdict(&self, request_id: &str) -> Option<Verdict> {
+        let hits = self.0.lock();
+        let hit = hits.iter().rev().find(|hit| hit.request_id == request_id)?;
+        Some(Verdict(hit.request_id.clone(), hit.probability, hit.wrong?))
+    }
+
+    /// Takes in what was judged at any replica.
+    pub(crate) fn hear(&self, Verdict(request_id, probability, wrong): Verdict) {
+        let mut hits = self.0.lock();
+        match hits.iter_mut().find(|hit| !request_id.is_empty() && hit.request_id == request_id) {
+            Some(hit) => hit.wrong = Some(wrong),
+            None => push(&mut hits, Hit { request_id, probability, wrong: Some(wrong) }),
         }
     }
 
@@ -135,6 +156,27 @@ mod tests {
         assert_eq!(standing.judge("r1", false), Change { wrong: -1, semantic: 0, semantic_wrong: -1 });
         assert!(standing.probability(0.96) > 0.96, "right ones open it");
         assert!((standing.probability(0.9) - 0.9).abs() < 1e-9, "but not for what is farther");
+    }
+
+    #[test]
+    fn a_verdict_counts_where_it_is_heard_once() {
+        let (gave, judged, other) = (Standing::default(), Standing::default(), Standing::default());
+        gave.hit("r1", 0.96);
+        assert_eq!((gave.verdict("r1"), judged.verdict("r1")), (None, None));
+        judged.judge("r1", true);
+        let verdict = judged.verdict("r1").unwrap();
+        assert_eq!(verdict, Verdict("r1".into(), 1.0, true));
+        for _ in 0..3 {
+            gave.hear(verdict.clone());
+            other.hear(verdict.clone());
+        }
+        assert!(
+            gave.probability(0.99) > 0.95 && gave.probability(0.96) < 0.7,
+            "it knows how close that one was"
+        );
+        assert!((other.probability(0.99) - judged.probability(0.99)).abs() < 1e-9);
+        gave.hear(Verdict("r1".into(), 1.0, false));
+        assert!(gave.probability(0.96) > 0.96, "the last word");
     }
 
     #[test]

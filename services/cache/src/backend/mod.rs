@@ -13,6 +13,7 @@ use crate::{
     entry::{Entry, EntryId, NoEntryId, Question},
     flight::{Flight, Follower},
     recording::Flaw,
+    standing::Verdict,
 };
 
 /// Keeps entries, gives leases, and carries answers to those who follow them.
@@ -42,6 +43,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// Notes that an entry was of use.
     fn used(&self, entry: &Entry);
+
+    /// Tells other replicas of a judgement on a hit that an entry gave; it is lost to them where that cannot be said now.
+    async fn judged(&self, _entry: &Entry, _verdict: Verdict) {}
 
     /// Gives the lease for a key, or says who has it. Cancel safe: at most a lease is given in vain, and expires.
     async fn grant(&self, wish: Wish) -> Result<Grant, Away>;

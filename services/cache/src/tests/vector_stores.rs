@@ -301,14 +301,25 @@ async fn questions_are_found_by_meaning_at_any_replica() {
     }
     let [one, two] = &worlds[..] else { panic!() };
     use signalbox_proto::{
-        cache::v1::{LikeText, invalidate_request::By},
-        common::v1::CacheState,
+        cache::v1::{FeedbackRequest, LikeText, LookupRequest, invalidate_request::By},
+        common::v1::{CachePolicy, CacheState, cache_policy::Mode},
     };
+    let reading = || CachePolicy { mode: Mode::Read.into(), ..CachePolicy::default() };
     one.ask("a", &question("Why is the sky blue?"), "Rayleigh.").await;
     let looked = two.lookup("a", question("What makes the sky blue?")).await.unwrap();
     assert_eq!((looked.state(), &*looked.text()), (CacheState::Semantic, "Rayleigh."));
     let theirs = two.lookup("b", question("What makes the sky blue?")).await.unwrap();
     assert_eq!(theirs.state(), CacheState::Miss, "another tenant");
+    // What one replica is told of a hit that another one gave, all heed, and its answer to the first question stays.
+    let entry_id = looked.result.cache.unwrap().entry_id.unwrap();
+    let wrong = FeedbackRequest { entry_id, request_id: "r9".into(), score: -0.5 };
+    one.client().feedback(context("a").request(wrong)).await.unwrap();
+    for world in [one, two] {
+        let again = LookupRequest { policy: Some(reading()), ..question("What makes the sky blue?") };
+        assert_eq!(world.lookup("a", again).await.unwrap().state(), CacheState::Miss);
+        let first = world.lookup("a", question("Why is the sky blue?")).await.unwrap();
+        assert_eq!(first.state(), CacheState::Exact);
+    }
     let like = By::Like(LikeText { text: "the sky".into(), min_similarity: None });
     assert_eq!(two.invalidate("a", like).await.unwrap(), 1);
     assert_eq!(

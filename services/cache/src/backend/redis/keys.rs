@@ -17,6 +17,11 @@ impl Keys {
         self.of(key, "entry")
     }
 
+    /// What was judged of the entry's hits.
+    pub(super) fn judged(&self, key: Digest) -> String {
+        self.of(key, "judged")
+    }
+
     pub(super) fn lease(&self, key: Digest) -> String {
         self.of(key, "lease")
     }

@@ -38,7 +38,7 @@ use crate::{
     error::Error,
     flight::Flight,
     recording::Flaw,
-    standing::Standing,
+    standing::{HITS, Standing, Verdict},
     vault::{Kind, Vault},
 };
 
@@ -128,10 +128,14 @@ impl Redis {
     }
 
     async fn read(&self, tenant: &str, key: Digest, within: Within) -> Result<Option<Arc<Entry>>, Away> {
-        let mut command = redis::cmd("GET");
-        command.arg(self.0.keys.entry(key));
-        let bytes: Option<Vec<u8>> = self.0.link.ask(&command, within).await?;
-        Ok(bytes.and_then(|bytes| self.decode(bytes, tenant, key)))
+        let mut command = redis::cmd("MGET");
+        command.arg(self.0.keys.entry(key)).arg(self.0.keys.judged(key));
+        let (bytes, judged): (Option<Vec<u8>>, Option<Vec<u8>>) = self.0.link.ask(&command, within).await?;
+        let entry = bytes.and_then(|bytes| self.decode(bytes, tenant, key));
+        if let Some((entry, judged)) = entry.as_ref().zip(judged) {
+            hear(entry, &judged);
+        }
+        Ok(entry)
     }
 
     /// A command for a flight's scripts, with the keys `lease, flight, events, watchers` and then some.
@@ -284,6 +288,20 @@ impl Backend for Redis {
 
     /// Redis counts by itself.
     fn used(&self, _: &Entry) {}
+
+    async fn judged(&self, entry: &Entry, Verdict(request_id, probability, wrong): Verdict) {
+        let keys = &self.0.keys;
+        let mut command = script(scripts::JUDGE, 2);
+        command
+            .arg(keys.entry(entry.key))
+            .arg(keys.judged(entry.key))
+            .arg(&codec::id_bytes(entry.id)[..])
+            .arg(request_id)
+            .arg(probability)
+            .arg(i32::from(wrong))
+            .arg(HITS);
+        let _kept: Result<i64, Away> = self.0.link.ask(&command, Within::Patience).await;
+    }
 
     async fn grant(&self, wish: Wish) -> Result<Grant, Away> {
         let Wish { mut pending, enough } = wish;
@@ -454,6 +472,13 @@ impl Backend for Redis {
     }
 
     async fn flush(&self) {}
+}
+
+/// Takes in what was judged of an entry's hits at any replica; what was said of an earlier entry of its key is none.
+fn hear(entry: &Entry, judged: &[u8]) {
+    let of_entry = judged.split_at_checked(16).filter(|(id, _)| codec::id(id) == Some(entry.id));
+    let verdicts = of_entry.and_then(|(_, list)| serde_json::from_slice::<Vec<Verdict>>(list).ok());
+    verdicts.into_iter().flatten().for_each(|verdict| entry.standing.hear(verdict));
 }
 
 /// An answer of a script that is a list of bytes.

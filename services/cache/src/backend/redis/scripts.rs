@@ -81,6 +81,24 @@ return {kept and 'kept' or 'invalidated', before}
 "
 );
 
+/// Keeps a judgement on a hit for as long as its entry. Keys: entry, judgements. Arguments: entry id, request, the probability that was
+/// seen, whether it was wrong, how many are kept. Gives their number.
+pub(super) const JUDGE: &str = lua!(
+    r"
+if redis.call('GETRANGE', KEYS[1], 0, 15) ~= ARGV[1] then return 0 end
+local known, kept = redis.call('GET', KEYS[2]), {}
+if known and string.sub(known, 1, 16) == ARGV[1] then
+  for _, hit in ipairs(cjson.decode(string.sub(known, 17))) do
+    if hit[1] ~= ARGV[2] then kept[#kept + 1] = hit end
+  end
+end
+kept[#kept + 1] = {ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'}
+while #kept > tonumber(ARGV[5]) do table.remove(kept, 1) end
+redis.call('SET', KEYS[2], ARGV[1] .. cjson.encode(kept), 'PX', math.max(1, redis.call('PTTL', KEYS[1])))
+return #kept
+"
+);
+
 /// Gives a lease back. Keys: lease, flight, events, watchers. Arguments: token, life of what is over, reason, whether somebody could
 /// go on, whether somebody here follows, channel, flight.
 pub(super) const RELEASE: &str = lua!(
