@@ -503,7 +503,7 @@ impl Cache {
     }
 
     /// Takes in, here and at the other replicas, whether a hit that an entry gave was wrong.
-    pub(crate) async fn judge_hit(&self, tenant: &Tenant, entry: &Entry, request_id: &str, wrong: bool) {
+    pub(crate) async fn judge_hit(&self, tenant: &Tenant, entry: &Arc<Entry>, request_id: &str, wrong: bool) {
         tenant.figures.judged(entry.judge(request_id, wrong));
         if let Some(verdict) = entry.standing.verdict(request_id) {
             self.backend.judged(entry, verdict).await;

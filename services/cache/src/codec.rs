@@ -12,7 +12,7 @@ use crate::{
     canonical::Digest,
     entry::{Entry, EntryId, Question, Usage},
     recording::Answer,
-    standing::Standing,
+    standing::{Standing, Verdict},
     vault::{Kind, Vault},
 };
 
@@ -46,6 +46,19 @@ struct StoredEntry {
     stale_ms: u64,
     #[prost(message, optional, tag = "14")]
     route: Option<RouteInfo>,
+    #[prost(message, repeated, tag = "15")]
+    verdicts: Vec<StoredVerdict>,
+}
+
+/// A judgement on a hit.
+#[derive(Clone, PartialEq, Message)]
+struct StoredVerdict {
+    #[prost(string, tag = "1")]
+    request_id: String,
+    #[prost(double, tag = "2")]
+    probability: f64,
+    #[prost(bool, tag = "3")]
+    wrong: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -110,6 +123,12 @@ pub(crate) fn entry_bytes(entry: &Entry, vault: &Vault) -> Option<Vec<u8>> {
         writer: entry.writer.clone(),
         stale_ms: entry.stale_ms,
         route: entry.answer.route.clone(),
+        verdicts: entry
+            .standing
+            .verdicts()
+            .into_iter()
+            .map(|Verdict(request_id, probability, wrong)| StoredVerdict { request_id, probability, wrong })
+            .collect(),
     };
     vault.seal(Kind::Entry, &entry.tenant, &id_bytes(entry.id), stored.encode_to_vec())
 }
@@ -123,6 +142,10 @@ pub(crate) fn entry(
 ) -> Option<Entry> {
     let stored = StoredEntry::decode(vault.open(Kind::Entry, &id_bytes(of), bytes)?).ok()?;
     let id = id(&stored.id).filter(|id| *id == of)?;
+    let standing = standing(id);
+    for StoredVerdict { request_id, probability, wrong } in stored.verdicts {
+        standing.hear(Verdict(request_id, probability, wrong));
+    }
     Some(Entry {
         id,
         tenant: stored.tenant.into(),
@@ -141,7 +164,7 @@ pub(crate) fn entry(
             None => None,
         },
         writer: stored.writer,
-        standing: standing(id),
+        standing,
         usage: Usage::default(),
         dead: AtomicBool::new(false),
     })
@@ -272,6 +295,7 @@ mod tests {
             usage: Usage::default(),
             dead: AtomicBool::new(false),
         };
+        before.standing.judge("r1", true);
         let bytes = Bytes::from(entry_bytes(&before, &vault).unwrap());
         assert!(entry(bytes.clone(), EntryId(4), &vault, |_| Arc::default()).is_none(), "another's");
         let after = entry(bytes, EntryId(3), &vault, |_| Arc::default()).unwrap();

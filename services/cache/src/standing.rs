@@ -85,7 +85,15 @@ impl Standing {
         Some(Verdict(hit.request_id.clone(), hit.probability, hit.wrong?))
     }
 
-    /// Takes in what was judged at any replica.
+    /// All judgements, the oldest first.
+    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
+        let hits = self.0.lock();
+        let judged =
+            hits.iter().filter_map(|hit| Some(Verdict(hit.request_id.clone(), hit.probability, hit.wrong?)));
+        judged.collect()
+    }
+
+    /// Takes in what was judged at any replica, or before a restart.
     pub(crate) fn hear(&self, Verdict(request_id, probability, wrong): Verdict) {
         let mut hits = self.0.lock();
         match hits.iter_mut().find(|hit| !request_id.is_empty() && hit.request_id == request_id) {

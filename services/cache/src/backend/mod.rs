@@ -44,8 +44,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Notes that an entry was of use.
     fn used(&self, entry: &Entry);
 
-    /// Tells other replicas of a judgement on a hit that an entry gave; it is lost to them where that cannot be said now.
-    async fn judged(&self, _entry: &Entry, _verdict: Verdict) {}
+    /// Keeps a judgement on a hit that an entry gave beside it, for other replicas and for the next start. It is lost to them where that
+    /// cannot be done now.
+    async fn judged(&self, entry: &Arc<Entry>, verdict: Verdict);
 
     /// Gives the lease for a key, or says who has it. Cancel safe: at most a lease is given in vain, and expires.
     async fn grant(&self, wish: Wish) -> Result<Grant, Away>;

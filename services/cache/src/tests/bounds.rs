@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use signalbox_mesh::{Environment, ManualClock};
-use signalbox_proto::common::v1::CacheState;
+use signalbox_proto::{cache::v1::FeedbackRequest, common::v1::CacheState};
 
 use super::world::*;
 use crate::{Config, Embedding, backend::embedded::Embedded, cache::Cache, vectors::ExactScan};
@@ -98,5 +98,15 @@ async fn entries_and_vectors_survive_a_restart_and_what_was_removed_stays_so() {
     assert_eq!((hit.state(), &*hit.text()), (CacheState::Semantic, "Rayleigh."));
     let gone = world.lookup("a", question("How many legs have 3 cats?")).await.unwrap();
     assert_eq!(gone.state(), CacheState::Miss);
+
+    let entry_id = hit.result.cache.unwrap().entry_id.unwrap();
+    let wrong = FeedbackRequest { entry_id, request_id: "r9".into(), score: -0.5 };
+    world.client().feedback(context("a").request(wrong)).await.unwrap();
+    world.end().await;
+    let world = start().await;
+    let doubted = world.lookup("a", question("What makes the sky blue?")).await.unwrap();
+    assert_eq!(doubted.state(), CacheState::Miss, "what was judged is known");
+    let hit = world.lookup("a", question("Why is the sky blue?")).await.unwrap();
+    assert_eq!(hit.state(), CacheState::Exact);
     world.end().await;
 }

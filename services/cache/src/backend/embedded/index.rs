@@ -187,11 +187,7 @@ impl Index {
             return None;
         }
         state.change(&entry.tenant, |tenant| tenant.add(entry));
-        if let Some(journal) = &state.journal
-            && let Some(bytes) = codec::entry_bytes(entry, &self.vault)
-        {
-            journal.put(entry.id, &bytes);
-        }
+        self.write(&state, entry);
         let mut gone = Vec::new();
         loop {
             let own = state.tenants.get(&entry.tenant);
@@ -216,6 +212,23 @@ impl Index {
         }
         state.strike(&gone);
         Some(gone)
+    }
+
+    /// Writes an entry down once more, as what is known of it has changed, if it is still there.
+    pub(super) fn write_anew(&self, entry: &Arc<Entry>) {
+        let state = self.state.lock();
+        let there = state.tenants.get(&entry.tenant).and_then(|tenant| tenant.entries.get(&entry.id));
+        if there.is_some_and(|there| Arc::ptr_eq(there, entry)) {
+            self.write(&state, entry);
+        }
+    }
+
+    fn write(&self, state: &State, entry: &Entry) {
+        if let Some(journal) = &state.journal
+            && let Some(bytes) = codec::entry_bytes(entry, &self.vault)
+        {
+            journal.put(entry.id, &bytes);
+        }
     }
 
     pub(super) fn get(&self, tenant: &str, id: EntryId) -> Option<Arc<Entry>> {

@@ -24,6 +24,7 @@ use crate::{
     flight::Flight,
     journal::Journal,
     recording::{Flaw, Recording},
+    standing::Verdict,
     vault::Vault,
 };
 
@@ -140,6 +141,10 @@ impl Backend for Embedded {
         entry.usage.note();
         // Tells moka, too.
         drop(self.exact.get(&entry.key));
+    }
+
+    async fn judged(&self, entry: &Arc<Entry>, _: Verdict) {
+        self.index.write_anew(entry);
     }
 
     async fn grant(&self, mut wish: Wish) -> Result<Grant, Away> {

@@ -289,7 +289,7 @@ impl Backend for Redis {
     /// Redis counts by itself.
     fn used(&self, _: &Entry) {}
 
-    async fn judged(&self, entry: &Entry, Verdict(request_id, probability, wrong): Verdict) {
+    async fn judged(&self, entry: &Arc<Entry>, Verdict(request_id, probability, wrong): Verdict) {
         let keys = &self.0.keys;
         let mut command = script(scripts::JUDGE, 2);
         command
