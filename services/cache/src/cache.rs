@@ -487,15 +487,24 @@ impl Cache {
         &self,
         tenant: &Tenant,
         id: EntryId,
-        request_id: &str,
+        (request_id, seen): (&str, Option<f64>),
         score: f64,
     ) -> Result<(), Failure> {
         let entry = self.backend.find(&tenant.name, id).await?;
         let entry = entry.ok_or(Failure::NotFound("there is no such entry, or not any more"))?;
-        self.judge_hit(tenant, &entry, request_id, score < 0.0).await;
+        if let Some(seen) = seen {
+            // The hit may have been given by another replica. What it stated is what the model saw and what was known there: of a wrong
+            // hit half of the doubt is left.
+            let seen = if score < 0.0 { f64::midpoint(seen, 1.0) } else { seen };
+            entry.standing.hit_once(request_id, seen);
+        }
         if score <= -1.0 {
+            tenant.figures.judged(entry.judge(request_id, true));
             self.invalidate(tenant, Cover::Entry(id)).await?;
-        } else if score < 0.0 && request_id == entry.writer {
+            return Ok(());
+        }
+        self.judge_hit(tenant, &entry, request_id, score < 0.0).await;
+        if score < 0.0 && request_id == entry.writer {
             // The answer itself is doubted, not that it was given to another question.
             self.forget_points(&tenant.name, &[id]).await;
         }
@@ -504,8 +513,9 @@ impl Cache {
 
     /// Takes in, here and at the other replicas, whether a hit that an entry gave was wrong.
     pub(crate) async fn judge_hit(&self, tenant: &Tenant, entry: &Arc<Entry>, request_id: &str, wrong: bool) {
+        let before = entry.standing.verdict(request_id);
         tenant.figures.judged(entry.judge(request_id, wrong));
-        if let Some(verdict) = entry.standing.verdict(request_id) {
+        if let Some(verdict) = entry.standing.verdict(request_id).filter(|now| before.as_ref() != Some(now)) {
             self.backend.judged(entry, verdict).await;
         }
     }

@@ -44,8 +44,10 @@ impl Held {
 
     /// Gives the lease back, unless the answer was kept.
     async fn end(mut self) {
-        if let Some(claimed) = self.claimed.take() {
+        if let Some(claimed) = &self.claimed {
+            // Its caller may leave meanwhile: then it is dropped, and given back by that.
             self.backend.give_back(claimed, self.reason).await;
+            self.claimed = None;
         }
     }
 }

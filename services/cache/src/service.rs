@@ -68,7 +68,7 @@ impl CacheService for Service {
         request: Request<FeedbackRequest>,
     ) -> Result<Response<FeedbackResponse>, Status> {
         let tenant = self.tenant(&RequestContext::from_request(&request))?;
-        let FeedbackRequest { entry_id, request_id, score } = request.into_inner();
+        let FeedbackRequest { entry_id, request_id, score, estimated_error } = request.into_inner();
         if !(-1.0..=1.0).contains(&score) {
             return Err(Failure::invalid("score", "must be between -1 (wrong) and 1 (right)").into());
         }
@@ -76,7 +76,8 @@ impl CacheService for Service {
             return Err(Failure::invalid("request_id", "is not an id that the mesh gave").into());
         }
         let id = entry_id.parse().map_err(|_| Failure::invalid("entry_id", "is not the id of an entry"))?;
-        self.0.judge(&tenant, id, &request_id, score).await?;
+        let seen = estimated_error.map(|error| 1.0 - error).filter(|seen| (0.0..1.0).contains(seen));
+        self.0.judge(&tenant, id, (&request_id, seen), score).await?;
         Ok(Response::new(FeedbackResponse {}))
     }
 

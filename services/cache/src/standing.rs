@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-/// Hits that an entry remembers.
+/// Hits that an entry remembers: of those that were judged so many, and of the others.
 pub(crate) const HITS: usize = 32;
 /// How many outcomes the model's own estimate counts for.
 const TRUST: f64 = 8.0;
@@ -120,10 +120,13 @@ impl Standing {
     }
 }
 
+/// Hits that were judged and those that were not are bounded each by itself: neither pushes the other out.
 fn push(hits: &mut VecDeque<Hit>, hit: Hit) {
-    if hits.len() == HITS {
-        let forgotten = hits.iter().position(|hit| hit.wrong.is_none()).unwrap_or(0);
-        hits.remove(forgotten);
+    let alike = |other: &Hit| other.wrong.is_some() == hit.wrong.is_some();
+    if hits.iter().filter(|other| alike(other)).count() >= HITS
+        && let Some(oldest) = hits.iter().position(alike)
+    {
+        hits.remove(oldest);
     }
     hits.push_back(hit);
 }
@@ -195,9 +198,19 @@ mod tests {
         for n in 0..1_000 {
             standing.hit(&n.to_string(), 0.99);
         }
-        assert_eq!(standing.0.lock().len(), HITS);
+        assert_eq!(standing.0.lock().len(), HITS + 1);
         assert!(standing.probability(0.95) < 0.7, "what was judged stays");
         assert_eq!(standing.judge("0", true), Change { wrong: 1, ..Change::default() }, "forgotten");
+        for n in 0..1_000 {
+            standing.hear(Verdict(format!("heard {n}"), 0.9, false));
+        }
+        assert_eq!(standing.0.lock().len(), 2 * HITS);
+        standing.judge("999", false);
+        assert_eq!(
+            standing.verdict("999"),
+            Some(Verdict("999".into(), 0.99, false)),
+            "what was heard pushes out no hit"
+        );
     }
 
     #[test]

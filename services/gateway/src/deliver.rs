@@ -133,6 +133,8 @@ struct Delivery {
     teller: Teller,
     /// The entry that the answer came from, or goes into.
     entry_id: Option<String>,
+    /// Of a hit by meaning.
+    estimated_error: Option<f64>,
 }
 
 impl Delivery {
@@ -146,6 +148,7 @@ impl Delivery {
         let Answer { source, started, fill, again, saved_nanousd } = *answer;
         let hit = started.cache.as_ref().and_then(|c| c.entry_id.clone());
         let delivery = Self {
+            estimated_error: started.cache.as_ref().and_then(|cache| cache.estimated_error),
             entry_id: hit.or_else(|| fill.as_ref().map(|fill| fill.entry_id().to_owned())),
             fill,
             again,
@@ -235,7 +238,7 @@ pub(crate) async fn deliver(
         events = Events::new(Source::Executor(stream), progress.clone(), grant, outlet.is_whole());
         corrected = true;
     };
-    let Delivery { fill, mut teller, entry_id, .. } = *delivery;
+    let Delivery { fill, mut teller, entry_id, estimated_error, .. } = *delivery;
     if closed.verdict() == Verdict::Block {
         if let Some(fill) = fill {
             fill.abort("finding");
@@ -257,7 +260,7 @@ pub(crate) async fn deliver(
             fill.abort("incomplete");
         }
     }
-    mesh.remember(call, entry, entry_id);
+    mesh.remember(call, entry, (entry_id, estimated_error));
     Ok(())
 }
 

@@ -87,10 +87,12 @@ pub(crate) struct Mesh {
 }
 
 /// What a later score needs to know of a request.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Remembered {
     tenant: Arc<str>,
     pub(crate) entry_id: Option<String>,
+    /// Of a hit by meaning, as it was stated.
+    pub(crate) estimated_error: Option<f64>,
     pub(crate) requested_model: String,
 }
 
@@ -197,10 +199,16 @@ impl Mesh {
     }
 
     /// Remembers a finished request, for a later score.
-    pub(crate) fn remember(&self, call: &Call, entry: &Entry, entry_id: Option<String>) {
+    pub(crate) fn remember(
+        &self,
+        call: &Call,
+        entry: &Entry,
+        (entry_id, estimated_error): (Option<String>, Option<f64>),
+    ) {
         let remembered = Remembered {
             tenant: entry.principal.tenant.as_str().into(),
             entry_id,
+            estimated_error,
             requested_model: call.request.chat.as_ref().map(|c| c.model.clone()).unwrap_or_default(),
         };
         self.remembered.insert(call.context.request_id().to_owned(), remembered);

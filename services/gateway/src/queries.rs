@@ -15,7 +15,7 @@ use signalbox_proto::{
 use tonic::{Code, Status};
 
 use crate::{
-    Mesh,
+    Mesh, Remembered,
     caller::Caller,
     inspect::Inspected,
     parts::{self, is_optional_loss},
@@ -82,10 +82,12 @@ pub(crate) async fn feedback(
     let on_record = ScoreRequest { request_id: request_id.clone(), score, kind };
     let on_record = mesh.parts.metering().score(context.request(on_record)).await;
     on_record.map(drop).or_else(|status| unrecorded(status, remembered.is_some()))?;
-    let (known_entry, requested_model) =
-        remembered.map(|known| (known.entry_id, known.requested_model)).unwrap_or_default();
-    if let Some(entry_id) = known_entry.or(entry_id) {
-        let feedback = context.request(CacheFeedback { entry_id, request_id: request_id.clone(), score });
+    // The caller's word counts only where nothing is known of the answer.
+    let Remembered { entry_id, estimated_error, requested_model, .. } =
+        remembered.unwrap_or(Remembered { entry_id, ..Remembered::default() });
+    if let Some(entry_id) = entry_id {
+        let request_id = request_id.clone();
+        let feedback = context.request(CacheFeedback { entry_id, request_id, score, estimated_error });
         match mesh.parts.cache().feedback(feedback).await {
             // The entry may have gone in the meantime.
             Err(status) if status.code() != Code::NotFound => return Err(status),
@@ -112,7 +114,10 @@ fn unrecorded(status: Status, remembered: bool) -> Result<(), Status> {
         }
         // A release that keeps no scores; the others learn of it.
         Code::Unimplemented if remembered => Ok(()),
-        Code::NotFound | Code::Unimplemented => {
+        Code::Unimplemented => {
+            Err(parts::away("metering", "this release of metering keeps no scores; score the answer later"))
+        }
+        Code::NotFound => {
             let message =
                 "no such request of this tenant is open or on record; `request_id` is the one in the answer";
             Err(error::status(Code::NotFound, ErrorReason::NotFound, message).into())
@@ -241,10 +246,10 @@ mod tests {
         assert_eq!(error::reason_of(&waits), Some(ErrorReason::ServiceUnavailable));
         assert!(error::retry_after(&waits).is_some(), "it says when to come again");
         assert!(said(Code::Unimplemented, true).is_ok(), "a release that keeps none");
-        for code in [Code::NotFound, Code::Unimplemented] {
-            let unknown = said(code, false).unwrap_err();
-            assert_eq!(error::reason_of(&unknown), Some(ErrorReason::NotFound));
-        }
+        let unknown = said(Code::NotFound, false).unwrap_err();
+        assert_eq!(error::reason_of(&unknown), Some(ErrorReason::NotFound));
+        let old = said(Code::Unimplemented, false).unwrap_err();
+        assert_eq!(error::reason_of(&old), Some(ErrorReason::ServiceUnavailable));
         assert_eq!(said(Code::Unavailable, true).unwrap_err().message(), "no");
     }
 }

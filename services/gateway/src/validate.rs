@@ -197,6 +197,13 @@ pub(crate) fn feedback(request: &FeedbackRequest) -> Checked {
     if !(-1.0..=1.0).contains(&request.score) {
         return Err(refuse("score", "must be between -1 and 1"));
     }
+    if request
+        .entry_id
+        .as_ref()
+        .is_some_and(|id| id.len() != 32 || !id.bytes().all(|c| c.is_ascii_hexdigit()))
+    {
+        return Err(refuse("entry_id", "is not the id of an entry; give that of the answer, or none"));
+    }
     request.kind.as_ref().map_or(Ok(()), |kind| word("kind", kind))
 }
 
@@ -235,6 +242,15 @@ mod tests {
             let status = of(score, kind).unwrap_err();
             assert!(status.message().starts_with(&format!("{field}: ")), "{}", status.message());
         }
+        let entry = |id: &str| {
+            feedback(&FeedbackRequest {
+                request_id: "r".into(),
+                entry_id: Some(id.into()),
+                ..FeedbackRequest::default()
+            })
+        };
+        entry(&"0a".repeat(16)).unwrap();
+        assert!(entry("0a").unwrap_err().message().starts_with("entry_id: "));
     }
 
     #[test]

@@ -32,8 +32,9 @@ use crate::{
 
 /// How often replicas tell and listen.
 const BEAT: Duration = Duration::from_secs(1);
-/// News that the stream keeps, about.
+/// News that the stream keeps, about, and those that are read at once.
 const NEWS: usize = 600;
+const READ: usize = 64;
 /// How long it keeps them when nobody writes any more, in seconds.
 const KEPT_S: u64 = 3_600;
 
@@ -65,6 +66,15 @@ struct News {
     /// Of requests that another replica planned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     scores: Vec<Score>,
+}
+
+/// Scores on their way out; given back where it is dropped with some left.
+struct Untold<'a>(&'a Reports, Vec<Score>);
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        self.0.untold(std::mem::take(&mut self.1));
+    }
 }
 
 /// The way to the other replicas.
@@ -145,7 +155,7 @@ impl Fleet {
     async fn entries(&self, key: &str, after: &Mutex<String>) -> Result<Vec<(String, Vec<String>)>, Away> {
         let from = format!("({}", after.lock());
         let mut command = cmd("XRANGE");
-        command.arg(key).arg(from).arg("+").arg("COUNT").arg(NEWS);
+        command.arg(key).arg(from).arg("+").arg("COUNT").arg(READ);
         let entries: Vec<(String, Vec<String>)> = self.ask(command).await?;
         if let Some((last, _)) = entries.last() {
             after.lock().clone_from(last);
@@ -203,11 +213,13 @@ impl Fleet {
         self.key(&format!("receipt:{}:{tenant}:{request_id}", tenant.len()))
     }
 
-    /// Writes down what is new. What could not be written is lost to the others, and known here.
+    /// Writes down what is new. What could not be written is lost to the others, and known here; scores, which may be of no use here, are
+    /// told later, also where this is cancelled.
     async fn tell(&self, reports: &Reports) -> Result<(), Away> {
         let Reports { stats, learned, .. } = reports;
+        let mut untold = Untold(reports, reports.take_news());
         let news =
-            News { targets: stats.take_news(), lessons: learned.take_news(), scores: reports.take_news() };
+            News { targets: stats.take_news(), lessons: learned.take_news(), scores: untold.1.clone() };
         if news.targets.is_empty() && news.lessons.is_empty() && news.scores.is_empty() {
             return Ok(());
         }
@@ -224,6 +236,7 @@ impl Fleet {
             .arg("n")
             .arg(text);
         self.ask::<String>(command).await?;
+        untold.1.clear();
         let mut command = cmd("EXPIRE");
         command.arg(self.key("news")).arg(KEPT_S);
         self.ask::<i64>(command).await.map(drop)
@@ -426,8 +439,8 @@ mod tests {
         }
         assert_eq!(score(), None, "it is another tenant's request");
         // A caller that was not answered comes again.
-        for _ in 0..2 {
-            assert!(other.reports.take(report("acme", Vec::new(), Some(-1.0))));
+        for new in [true, false] {
+            assert_eq!(other.reports.take(report("acme", Vec::new(), Some(-1.0))), new);
         }
         for replica in [&other, &planner, &planner, &other] {
             replica.beat().await;
@@ -487,9 +500,47 @@ mod tests {
         );
         let receipt = planner.reports.receipts.of("acme", "r1").unwrap();
         assert_eq!(receipt.report.as_ref().unwrap().quality, Some(-1.0));
-        told.reports.take(score);
+        let better = Report { quality: Some(1.0), ..score };
+        assert!(told.reports.take(better), "the last one is kept");
         all_beat().await;
-        assert_eq!(known(planner), scored, "once");
+        assert_eq!(known(planner), scored, "the first one taught");
+        assert_eq!(
+            planner.reports.receipts.of("acme", "r1").unwrap().report.clone().unwrap().quality,
+            Some(1.0)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_score_that_comes_before_the_report_teaches_when_that_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("redis+unix://{}", folder.path().join("nobody").display());
+        let redis = Redis { url: Some(url), ..Redis::default() };
+        let (alone, silent) = (Replica::new(&redis, 1), Replica::new(&redis, 2));
+        let plan = Some(PlanResponse { policy: "x".into(), ..PlanResponse::default() });
+        let explained = ExplainResponse { plan, requested_model: "m".into(), ..ExplainResponse::default() };
+        let receipt = Receipt { tenant: "acme".into(), explained: Arc::new(explained) };
+        for replica in [&alone, &silent] {
+            replica.reports.receipts.keep("own".into(), receipt.clone());
+        }
+        let mut apart = 0.0;
+        for id in ["own", "elsewhere"] {
+            let report = Report { request_id: id.into(), tenant: "acme".into(), ..Report::default() };
+            assert!(alone.reports.take(Report { quality: Some(-1.0), ..report.clone() }));
+            assert_eq!(silent.drawn().mean - alone.drawn().mean, apart, "nobody answered yet");
+            let report = Report {
+                attempts: vec![attempt(AttemptOutcome::Ok, 40)],
+                requested_model: "m".into(),
+                learning: Some(Learning { policy: "x".into(), dearest_nanousd: None }),
+                ..report
+            };
+            assert!(alone.reports.take(report.clone()) && silent.reports.take(report));
+            let now = silent.drawn().mean - alone.drawn().mean;
+            assert!(now > apart, "{id}: {now}, {apart}");
+            apart = now;
+        }
+        // What cannot be told now is told later.
+        assert_eq!(alone.fleet.beat(&alone.reports).await, Err(Away));
+        assert_eq!(alone.reports.take_news().len(), 2);
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
 //! What became of plans: statistics of targets, lessons for policies that learn, and scores of answers.
 //!
 //! A report may come to another replica than the one that planned. It says itself what a policy that learns has to know of the plan.
-//! A score names the request alone: who was not told of the request's attempts tells the others of the score.
+//! A score names the request alone: who was not told of the request's attempts tells the others of the score. The first score of a
+//! request teaches, so that no single request outweighs others; the last one is kept.
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ pub(crate) const ID_BYTES: usize = 128;
 /// Longest name of a tenant whose scores are told, in bytes.
 const TENANT_BYTES: usize = 128;
 /// Scores that wait to be told to the other replicas; more are lost to them.
-const SCORES: usize = 500;
+const SCORES: usize = 100;
 
 /// How good the answer to a request was, for the replicas that know of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,13 +41,23 @@ pub(crate) struct Score {
 }
 
 /// What is known of a request that another replica planned.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Elsewhere {
     tenant: Arc<str>,
     attempts: usize,
-    /// The target whose answer a score would be of, and whom that would teach. `None`: nobody.
-    answered: Option<(Arc<str>, Arc<Learner>)>,
+    /// The target that answered.
+    target: Option<Arc<str>>,
+    learner: Option<Arc<Learner>>,
     score: Option<f64>,
+}
+
+/// What was new in a report.
+#[derive(Debug, Clone, Copy, Default)]
+struct Taken {
+    attempts: bool,
+    score: bool,
+    /// Nobody else knows more of the request.
+    complete: bool,
 }
 
 /// Who learns from a request.
@@ -59,6 +70,8 @@ struct Learner {
 
 /// Takes in what became of plans.
 pub(crate) struct Reports {
+    /// What is known is read, added to and written one report at a time.
+    gate: Mutex<()>,
     setup: Live<Setup>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) learned: Arc<Learned>,
@@ -83,48 +96,21 @@ impl Reports {
             .time_to_live(present.config.kept())
             .build();
         let news = shared.then(Mutex::default);
-        Self { setup, stats, learned, receipts, elsewhere, news, clock }
+        Self { gate: Mutex::default(), setup, stats, learned, receipts, elsewhere, news, clock }
     }
 
     /// Takes in a report. True: it said something new.
     pub(crate) fn take(&self, report: Report) -> bool {
-        let (attempts, score) = (!report.attempts.is_empty(), report.quality);
-        let told = Score {
+        let told = report.quality.map(|score| Score {
             tenant: report.tenant.clone(),
             request_id: report.request_id.clone(),
-            score: score.unwrap_or_default(),
-        };
-        let (new, knows_all) = match self.receipts.get(&report.request_id) {
-            Some(receipt) if *receipt.tenant != *report.tenant => return false,
-            Some(receipt) => self.take_own(receipt, report),
-            None if attempts => (self.take_elsewhere(report), false),
-            None => (self.score_elsewhere(&told), false),
-        };
-        let tells = score.is_some() && !knows_all && self.tell(told);
-        new || tells
-    }
-
-    /// Takes in a report on what was planned here: whether it said something new, and whether nobody else knows more of the request.
-    fn take_own(&self, receipt: Receipt, report: Report) -> (bool, bool) {
-        let mut explained = ExplainResponse::clone(&receipt.explained);
-        let known = explained.report.as_ref();
-        let (attempts_known, score_known) =
-            known.map_or((0, None), |known| (known.attempts.len(), known.quality));
-        let score = report.quality.filter(|score| score_known != Some(*score));
-        let new = report.attempts.get(attempts_known..).unwrap_or_default();
-        if new.is_empty() && score.is_none() {
-            return (false, attempts_known > 0);
+            score,
+        });
+        let taken = self.apply(report);
+        if let Some(told) = told.filter(|_| taken.score && !taken.complete) {
+            self.tell(told);
         }
-        self.learn(&explained, new, score);
-        let known = explained.report.get_or_insert_default();
-        let attempts =
-            if report.attempts.is_empty() { std::mem::take(&mut known.attempts) } else { report.attempts };
-        let knows_all = !attempts.is_empty();
-        let quality = report.quality.or(known.quality);
-        let request_id = report.request_id.clone();
-        *known = Report { attempts, quality, ..report };
-        self.receipts.keep(request_id, Receipt { explained: Arc::new(explained), ..receipt });
-        (true, knows_all)
+        taken.attempts || taken.score
     }
 
     /// Scores that the other replicas are to hear of; given once.
@@ -132,79 +118,101 @@ impl Reports {
         self.news.as_ref().map(|news| std::mem::take(&mut *news.lock())).unwrap_or_default()
     }
 
-    /// Takes in a score that another replica was told. Of a request that is not known here it is of no concern.
-    pub(crate) fn hear(&self, told: Score) {
-        if !(-1.0..=1.0).contains(&told.score) {
-            return;
-        }
-        match self.receipts.get(&told.request_id).filter(|receipt| *receipt.tenant == *told.tenant) {
-            Some(receipt) => {
-                let Score { tenant, request_id, score } = told;
-                let report = Report { request_id, tenant, quality: Some(score), ..Report::default() };
-                self.take_own(receipt, report);
-            }
-            None => {
-                self.score_elsewhere(&told);
-            }
+    /// Takes back scores that could not be told, to be told later.
+    pub(crate) fn untold(&self, scores: Vec<Score>) {
+        scores.into_iter().for_each(|score| self.tell(score));
+    }
+
+    /// Takes in a score that another replica was told. Of a request that is not known here yet it waits for the attempts.
+    pub(crate) fn hear(&self, Score { tenant, request_id, score }: Score) {
+        if (-1.0..=1.0).contains(&score) {
+            self.apply(Report { request_id, tenant, quality: Some(score), ..Report::default() });
         }
     }
 
-    /// Learns from attempts that were not known before, and from a score that is new.
-    fn learn(&self, explained: &ExplainResponse, attempts: &[Attempt], score: Option<f64>) {
-        self.record(attempts);
-        let Some(plan) = &explained.plan else { return };
-        let learner = Learner {
-            policy: plan.policy.clone(),
-            model: explained.requested_model.clone(),
-            dearest_nanousd: dearest(&plan.candidates),
+    fn apply(&self, report: Report) -> Taken {
+        let _one = self.gate.lock();
+        match self.receipts.get(&report.request_id) {
+            Some(receipt) if *receipt.tenant == *report.tenant => self.apply_own(receipt, report),
+            Some(_) => Taken::default(),
+            None => self.apply_elsewhere(report),
+        }
+    }
+
+    /// Takes in a report on what was planned here.
+    fn apply_own(&self, receipt: Receipt, report: Report) -> Taken {
+        let mut explained = ExplainResponse::clone(&receipt.explained);
+        let known = explained.report.take().unwrap_or_default();
+        let new = report.attempts.get(known.attempts.len()..).unwrap_or_default();
+        let taken = Taken {
+            attempts: !new.is_empty(),
+            score: report.quality.is_some() && report.quality != known.quality,
+            complete: !known.attempts.is_empty() || !report.attempts.is_empty(),
         };
-        self.served(&learner, attempts);
-        let known = explained.report.iter().flat_map(|report| &report.attempts);
-        if let Some((score, answered)) = score.zip(answered(known.chain(attempts))) {
-            self.scored(&learner, &answered.target_id, score);
-        }
-    }
-
-    /// Takes in what became of a request that another replica planned. True: it was new.
-    fn take_elsewhere(&self, report: Report) -> bool {
-        let Report { request_id, attempts, requested_model: model, quality, tenant, learning } = report;
-        let known = self.elsewhere.get(&request_id).filter(|known| *known.tenant == *tenant);
-        let new = attempts.get(known.as_ref().map_or(0, |known| known.attempts)..).unwrap_or_default();
-        if new.is_empty() || request_id.is_empty() {
-            return false;
+        if !taken.attempts && !taken.score {
+            return taken;
         }
         self.record(new);
-        let learner = learning.map(|Learning { policy, dearest_nanousd }| {
-            let learner = Learner { policy, model, dearest_nanousd };
+        let before = answered(&known.attempts).zip(known.quality);
+        if let Some(plan) = &explained.plan {
+            let learner = Learner {
+                policy: plan.policy.clone(),
+                model: explained.requested_model.clone(),
+                dearest_nanousd: dearest(&plan.candidates),
+            };
             self.served(&learner, new);
-            Arc::new(learner)
-        });
-        let answered =
-            answered(attempts.iter()).map(|attempt| attempt.target_id.as_str().into()).zip(learner);
-        let known = Elsewhere {
-            tenant: tenant.as_str().into(),
-            attempts: attempts.len(),
-            answered,
-            score: known.and_then(|known| known.score),
-        };
-        self.elsewhere.insert(request_id.clone(), known);
-        if let Some(score) = quality {
-            self.score_elsewhere(&Score { tenant, request_id, score });
+            let answered = answered(new).or(answered(&known.attempts));
+            if let Some((answered, score)) = answered.zip(report.quality.or(known.quality))
+                && before.is_none()
+            {
+                self.scored(&learner, &answered.target_id, score);
+            }
         }
-        true
+        let attempts = if report.attempts.is_empty() { known.attempts } else { report.attempts };
+        let quality = report.quality.or(known.quality);
+        let request_id = report.request_id.clone();
+        explained.report = Some(Report { attempts, quality, ..report });
+        self.receipts.keep(request_id, Receipt { explained: Arc::new(explained), ..receipt });
+        taken
     }
 
-    /// Takes in a score of a request that another replica planned. True: it was new, and somebody learns from it.
-    fn score_elsewhere(&self, told: &Score) -> bool {
-        let known = self.elsewhere.get(&told.request_id).filter(|known| *known.tenant == *told.tenant);
-        let Some(mut known) = known.filter(|known| known.score != Some(told.score)) else { return false };
-        known.score = Some(told.score);
-        let answered = known.answered.clone();
-        self.elsewhere.insert(told.request_id.clone(), known);
-        if let Some((target_id, learner)) = &answered {
-            self.scored(learner, target_id, told.score);
+    /// Takes in a report on what another replica planned.
+    fn apply_elsewhere(&self, report: Report) -> Taken {
+        let Report { request_id, attempts, requested_model: model, quality, tenant, learning } = report;
+        if request_id.is_empty() || request_id.len() > ID_BYTES {
+            return Taken::default();
         }
-        answered.is_some()
+        let known =
+            self.elsewhere.get(&request_id).filter(|known| *known.tenant == *tenant).unwrap_or_default();
+        let new = attempts.get(known.attempts..).unwrap_or_default();
+        let taken = Taken {
+            attempts: !new.is_empty(),
+            score: quality.is_some() && quality != known.score,
+            complete: false,
+        };
+        if !taken.attempts && !taken.score {
+            return taken;
+        }
+        self.record(new);
+        let learner = known.learner.or_else(|| {
+            let Learning { policy, dearest_nanousd } = learning?;
+            Some(Arc::new(Learner { policy, model, dearest_nanousd }))
+        });
+        let before = known.target.as_ref().zip(known.score);
+        let target = answered(new).map(|attempt| attempt.target_id.as_str().into()).or(known.target.clone());
+        let score = quality.or(known.score);
+        if let Some(learner) = &learner {
+            self.served(learner, new);
+            if let Some((target, score)) = target.as_ref().zip(score)
+                && before.is_none()
+            {
+                self.scored(learner, target, score);
+            }
+        }
+        let attempts = attempts.len().max(known.attempts);
+        self.elsewhere
+            .insert(request_id, Elsewhere { tenant: tenant.into(), attempts, target, learner, score });
+        taken
     }
 
     fn served(&self, learner: &Learner, attempts: &[Attempt]) {
@@ -231,15 +239,21 @@ impl Reports {
         attempts.iter().for_each(|attempt| self.stats.record(attempt, now_ms));
     }
 
-    /// Has the others told of a score. True: they will be.
-    fn tell(&self, score: Score) -> bool {
-        let Some(news) = &self.news else { return false };
+    /// Has the others told of a score; a later one of the request takes its place.
+    fn tell(&self, score: Score) {
+        let Some(news) = &self.news else { return };
         let mut news = news.lock();
-        if news.len() >= SCORES || score.request_id.len() > ID_BYTES || score.tenant.len() > TENANT_BYTES {
-            return false;
+        let same = |known: &Score| known.request_id == score.request_id && known.tenant == score.tenant;
+        if let Some(known) = news.iter_mut().find(|known| same(known)) {
+            *known = score;
+        } else if news.len() < SCORES && score.tenant.len() <= TENANT_BYTES {
+            news.push(score);
+        } else {
+            tracing::warn!(
+                most = SCORES,
+                "more scores than the other routers are told of at a time; one is this replica's own"
+            );
         }
-        news.push(score);
-        true
     }
 }
 
@@ -249,8 +263,8 @@ pub(crate) fn dearest(candidates: &[Candidate]) -> Option<i64> {
 }
 
 /// The attempt whose answer it was.
-fn answered<'a>(attempts: impl DoubleEndedIterator<Item = &'a Attempt>) -> Option<&'a Attempt> {
-    attempts.rev().find(|attempt| attempt.outcome() == AttemptOutcome::Ok && is_own(attempt))
+fn answered(attempts: &[Attempt]) -> Option<&Attempt> {
+    attempts.iter().rfind(|attempt| attempt.outcome() == AttemptOutcome::Ok && is_own(attempt))
 }
 
 /// Whether an attempt was made for the answer itself: no judge, and no copy beside it.

@@ -51,7 +51,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Gives the lease for a key, or says who has it. Cancel safe: at most a lease is given in vain, and expires.
     async fn grant(&self, wish: Wish) -> Result<Grant, Away>;
 
-    /// Begins the fill of a lease; `None` if the tenant holds none of that name, or its fill has begun already.
+    /// Begins the fill of a lease; `None` if the tenant holds none of that name, or its fill has begun already. Cancel safe: who asks no
+    /// more gives it back.
     async fn claim(&self, tenant: &str, lease: LeaseId) -> Result<Option<Claimed>, Away>;
 
     /// Takes over from a leader that failed.
@@ -63,8 +64,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Keeps the complete answer of a lease, which ends; gives the ids of entries that had to go.
     async fn keep(&self, claimed: &Claimed, kept: Kept) -> Result<Vec<EntryId>, Stop>;
 
-    /// Gives a lease back whose answer was not kept; nothing happens where it was.
-    async fn give_back(&self, claimed: Claimed, reason: &'static str);
+    /// Gives a lease back whose answer was not kept; nothing happens where it was. Not cancel safe: dropped before its end it may not have
+    /// happened, and is to be done again by [`Self::drop_lease`].
+    async fn give_back(&self, claimed: &Claimed, reason: &'static str);
 
     /// The same, for a fill that was dropped: some time later.
     fn drop_lease(&self, claimed: Claimed, reason: &'static str);
@@ -88,6 +90,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Writes down what would be lost with the process.
     async fn flush(&self);
 }
+
+/// How long a lease waits for its fill, at most: who was given it may have gone before it was told, and others would follow nobody.
+pub(crate) const UNCLAIMED: Duration = Duration::from_secs(5);
 
 /// The backend does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

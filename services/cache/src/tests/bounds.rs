@@ -100,7 +100,8 @@ async fn entries_and_vectors_survive_a_restart_and_what_was_removed_stays_so() {
     assert_eq!(gone.state(), CacheState::Miss);
 
     let entry_id = hit.result.cache.unwrap().entry_id.unwrap();
-    let wrong = FeedbackRequest { entry_id, request_id: "r9".into(), score: -0.5 };
+    let wrong =
+        FeedbackRequest { entry_id, request_id: "r9".into(), score: -0.5, ..FeedbackRequest::default() };
     world.client().feedback(context("a").request(wrong)).await.unwrap();
     world.end().await;
     let world = start().await;

@@ -359,7 +359,12 @@ async fn a_judgement_counts_at_any_replica(stand: &Stand) {
     one.ask("a", &question(ASKED), "Rayleigh.").await;
     let id = one.lookup("a", question(ASKED)).await.unwrap().result.cache.unwrap().entry_id.unwrap();
     let judge = |tenant: &str, score| {
-        let message = FeedbackRequest { entry_id: id.clone(), request_id: "r1".into(), score };
+        let message = FeedbackRequest {
+            entry_id: id.clone(),
+            request_id: "r1".into(),
+            score,
+            ..FeedbackRequest::default()
+        };
         context(tenant).request(message)
     };
     let refused = two.client().feedback(judge("b", -1.0)).await.unwrap_err();
@@ -497,6 +502,29 @@ async fn redis_killed_paused_and_back() {
     let lease = until(&two, ASKED, |looked| looked.result.lease.is_some()).await.result.lease.unwrap();
     two.fill("a", filling(&lease.id, "Anew.")).await.unwrap();
     until(&one, ASKED, |looked| looked.text() == "Anew.").await;
+}
+
+#[tokio::test]
+async fn a_lease_is_given_back_though_its_caller_leaves_meanwhile() {
+    let Some((server, redis)) = redis("a caller that leaves", false) else { return };
+    let config = "[shared]\ndeadline_ms = 600000\npatience_ms = 600000\n[lease]\nttl_ms = 600000";
+    let one = World::replica(config, no_model(), Some(redis.clone()), 1).await;
+    let two = World::replica(config, no_model(), Some(redis), 2).await;
+    let (leader, _first) = begun_with(&one, ASKED).await;
+    leader.says("Half ").await;
+    let mut follower = Reader::ask_with(&two, "a", question(ASKED)).await;
+    follower.reads("Half ").await;
+    server.pause();
+    leader.to.send(abort("failed")).await.unwrap();
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    leader.filled.abort();
+    assert!(leader.filled.await.is_err(), "it waited for Redis");
+    server.resume();
+    // A bound on a hang: else it waits for the lease's end.
+    let handed = tokio::time::timeout(Duration::from_secs(60), follower.handed()).await;
+    assert!(handed.expect("it is handed over").lease.is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,12 @@ async fn state(world: &World, text: &str) -> CacheState {
 }
 
 async fn judge(world: &World, tenant: &str, entry: &str, request: &str, score: f64) -> Result<(), Status> {
-    let request = FeedbackRequest { entry_id: entry.into(), request_id: request.into(), score };
+    let request = FeedbackRequest {
+        entry_id: entry.into(),
+        request_id: request.into(),
+        score,
+        ..FeedbackRequest::default()
+    };
     world.client().feedback(context(tenant).request(request)).await.map(drop)
 }
 

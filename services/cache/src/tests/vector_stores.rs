@@ -311,8 +311,13 @@ async fn questions_are_found_by_meaning_at_any_replica() {
     let theirs = two.lookup("b", question("What makes the sky blue?")).await.unwrap();
     assert_eq!(theirs.state(), CacheState::Miss, "another tenant");
     // What one replica is told of a hit that another one gave, all heed, and its answer to the first question stays.
-    let entry_id = looked.result.cache.unwrap().entry_id.unwrap();
-    let wrong = FeedbackRequest { entry_id, request_id: "r9".into(), score: -0.5 };
+    let cache = looked.result.cache.unwrap();
+    let wrong = FeedbackRequest {
+        entry_id: cache.entry_id.unwrap(),
+        request_id: "r9".into(),
+        score: -0.5,
+        estimated_error: cache.estimated_error,
+    };
     one.client().feedback(context("a").request(wrong)).await.unwrap();
     for world in [one, two] {
         let again = LookupRequest { policy: Some(reading()), ..question("What makes the sky blue?") };

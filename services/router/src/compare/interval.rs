@@ -86,9 +86,9 @@ impl Mean {
         Estimate { value: self.value, interval }
     }
 
-    /// As many requests of their own as would vary so much around a share.
+    /// As many requests of their own as would vary so much around a share. What rounding leaves where all are alike is no variance.
     fn alike(&self, p: f64, variance: f64) -> f64 {
-        if variance > 0.0 && variance.is_finite() { p * (1.0 - p) / variance } else { self.units }
+        if variance > f64::EPSILON && variance.is_finite() { p * (1.0 - p) / variance } else { self.units }
     }
 }
 

@@ -7,7 +7,7 @@ use signalbox_mesh::Random;
 use tokio::time::Instant;
 
 use crate::{
-    backend::{Claimed, Grant, LeaseId, Pending, TakeOver},
+    backend::{Claimed, Grant, LeaseId, Pending, TakeOver, UNCLAIMED},
     canonical::Digest,
     entry::EntryId,
     flight::Flight,
@@ -62,6 +62,10 @@ impl Leases {
         Self { ttl, most, random, table: Mutex::default() }
     }
 
+    fn unclaimed(&self) -> Duration {
+        self.ttl.min(UNCLAIMED)
+    }
+
     /// Gives a lease for a key, to be recorded in what `recording` gives.
     pub(super) fn grant(&self, pending: Pending, recording: impl FnOnce() -> Recording) -> Grant {
         let now = Instant::now();
@@ -82,8 +86,8 @@ impl Leases {
         let slot = Slot {
             token: lease.token,
             tenant: Arc::clone(&pending.tenant),
-            expires: now + self.ttl,
-            flight: Arc::new(Flight::new(lease.key, entry_id, recording(), now + self.ttl)),
+            expires: now + self.unclaimed(),
+            flight: Arc::new(Flight::new(lease.key, entry_id, recording(), now + self.unclaimed())),
             pending: Some(Box::new(pending)),
         };
         table.slots.insert(lease.key, slot);
@@ -100,10 +104,11 @@ impl Leases {
             return TakeOver::Gone;
         };
         // Where the leader holds it still, without a sign of life, what it will need is gone with it.
-        if slot.pending.is_none() || !flight.adopt(now, now + self.ttl) {
+        let expires = now + self.unclaimed();
+        if slot.pending.is_none() || !flight.adopt(now, expires) {
             return TakeOver::Led;
         }
-        slot.expires = now + self.ttl;
+        slot.expires = expires;
         slot.token = EntryId::draw(&self.random);
         TakeOver::Given(LeaseId { key: flight.key, token: slot.token })
     }
@@ -152,14 +157,14 @@ impl Leases {
     }
 
     /// Gives a lease back.
-    pub(super) fn release(&self, claimed: Claimed, reason: &'static str) {
+    pub(super) fn release(&self, claimed: &Claimed, reason: &'static str) {
         let Claimed { lease, pending, flight } = claimed;
         let expires = Instant::now() + self.ttl;
         let mut table = self.table.lock();
-        match table.slot(lease) {
+        match table.slot(*lease) {
             // What was recorded stays for the follower who goes on.
             Some(slot) if flight.orphan(reason, expires) => {
-                slot.pending = Some(pending);
+                slot.pending = Some(pending.clone());
                 slot.expires = expires;
             }
             Some(_) => {
@@ -223,7 +228,7 @@ mod tests {
         let claimed = leases.claim("a", lease).unwrap();
         assert!(leases.claim("a", lease).is_none(), "being filled");
         assert!(grant(&leases, 1).is_none());
-        leases.release(claimed, "failed");
+        leases.release(&claimed, "failed");
         assert!(grant(&leases, 1).is_some());
     }
 
@@ -244,7 +249,7 @@ mod tests {
         tokio::time::advance(TTL).await;
         let next = grant(&leases, 1).expect("taken over");
         assert!(!leases.renew(&claimed));
-        leases.release(claimed, "failed");
+        leases.release(&claimed, "failed");
         assert!(leases.claim("a", next).is_some(), "the loser does not take the next one's lease along");
     }
 

@@ -191,12 +191,12 @@ impl Backend for Embedded {
         Ok(self.index.garbage())
     }
 
-    async fn give_back(&self, claimed: Claimed, reason: &'static str) {
+    async fn give_back(&self, claimed: &Claimed, reason: &'static str) {
         self.leases.release(claimed, reason);
     }
 
     fn drop_lease(&self, claimed: Claimed, reason: &'static str) {
-        self.leases.release(claimed, reason);
+        self.leases.release(&claimed, reason);
     }
 
     async fn invalidate(&self, tenant: &str, cover: Cover, near: &[Named]) -> Result<Vec<EntryId>, Away> {

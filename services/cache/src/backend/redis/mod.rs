@@ -29,7 +29,9 @@ use self::{
     link::{Link, Within},
     mirror::{Mirror, Mirrors, millis, script},
 };
-use super::{Away, Backend, Claimed, Cover, Grant, Kept, LeaseId, Named, Pending, Stop, TakeOver, Wish};
+use super::{
+    Away, Backend, Claimed, Cover, Grant, Kept, LeaseId, Named, Pending, Stop, TakeOver, UNCLAIMED, Wish,
+};
 use crate::{
     canonical::Digest,
     codec,
@@ -114,6 +116,11 @@ impl Redis {
         3 * millis(self.0.ttl)
     }
 
+    /// How long a lease waits for its fill.
+    fn unclaimed_ms(&self) -> u64 {
+        millis(self.0.ttl.min(UNCLAIMED))
+    }
+
     /// Names a flight to those who are woken.
     fn name_of(flight: &Flight) -> Vec<u8> {
         [&flight.key.0[..], &flight.entry_id.0.to_be_bytes()].concat()
@@ -167,7 +174,7 @@ impl Redis {
             .arg(keys.events(pending.key, pending.entry_id))
             .arg(i32::from(enough))
             .arg(Self::token(&pending.tenant, lease))
-            .arg(millis(self.0.ttl))
+            .arg(self.unclaimed_ms())
             .arg(pending.entry_id.to_string())
             .arg(about)
             .arg(self.keep_ms());
@@ -215,10 +222,11 @@ impl Redis {
         for some in gone.chunks(64) {
             let killed = join_all(some.iter().map(|named| async move {
                 let keys = &self.0.keys;
-                let mut command = script(scripts::KILL, 2);
+                let mut command = script(scripts::KILL, 3);
                 command
                     .arg(keys.entry(named.key))
                     .arg(keys.tombstone(named.key, named.id))
+                    .arg(keys.judged(named.key))
                     .arg(&codec::id_bytes(named.id)[..])
                     .arg(millis(TOMBSTONE));
                 self.0.link.ask::<i64>(&command, Within::Patience).await
@@ -226,6 +234,32 @@ impl Redis {
             killed.await.into_iter().try_for_each(|killed| killed.map(drop))?;
         }
         Ok(())
+    }
+
+    async fn claim_now(&self, tenant: &Arc<str>, lease: LeaseId) -> Result<Option<Claimed>, Away> {
+        let mut command = script(scripts::CLAIM, 2);
+        command
+            .arg(self.0.keys.lease(lease.key))
+            .arg(self.0.keys.flight(lease.key))
+            .arg(Self::token(tenant, lease))
+            .arg(millis(self.0.ttl));
+        let id: Option<String> = self.0.link.ask(&command, Within::Patience).await?;
+        let Some(id) = id.and_then(|id| id.parse().ok()) else { return Ok(None) };
+        let Some(mirror) = self.0.mirrors.lead(lease.key, id, tenant) else { return Ok(None) };
+        let read = self.read_on(&mirror, "", Within::Patience).await;
+        let pending = mirror.position().await.pending.clone();
+        let pending = pending.and_then(|bytes| codec::pending(bytes, lease.key, &self.0.vault));
+        match pending {
+            Some(pending) if read.is_ok() && *pending.tenant == **tenant => {
+                let flight = Arc::clone(&mirror.flight);
+                flight.renew(tokio::time::Instant::now() + self.0.ttl);
+                Ok(Some(Claimed { lease, pending: Box::new(pending), flight }))
+            }
+            _ => {
+                self.0.mirrors.leave(&mirror);
+                read.map(|()| None)
+            }
+        }
     }
 
     /// Takes over, for one who may stop waiting at any time.
@@ -240,7 +274,7 @@ impl Redis {
         command
             .arg(flight.entry_id.to_string())
             .arg(Self::token(&mirror.tenant, lease))
-            .arg(millis(self.0.ttl))
+            .arg(self.unclaimed_ms())
             .arg(self.keep_ms())
             .arg(self.0.keys.channel())
             .arg(Self::name_of(flight));
@@ -321,30 +355,17 @@ impl Backend for Redis {
         Ok(self.join(pending.key, flight, &pending.tenant).map_or(Grant::Full, Grant::Held))
     }
 
+    /// Not in the caller's own time: it may go while the lease becomes its own, and then nobody would give that back.
     async fn claim(&self, tenant: &str, lease: LeaseId) -> Result<Option<Claimed>, Away> {
-        let mut command = script(scripts::CLAIM, 2);
-        command
-            .arg(self.0.keys.lease(lease.key))
-            .arg(self.0.keys.flight(lease.key))
-            .arg(Self::token(tenant, lease))
-            .arg(millis(self.0.ttl));
-        let id: Option<String> = self.0.link.ask(&command, Within::Patience).await?;
-        let Some(id) = id.and_then(|id| id.parse().ok()) else { return Ok(None) };
-        let Some(mirror) = self.0.mirrors.lead(lease.key, id, &tenant.into()) else { return Ok(None) };
-        let read = self.read_on(&mirror, "", Within::Patience).await;
-        let pending = mirror.position().await.pending.clone();
-        let pending = pending.and_then(|bytes| codec::pending(bytes, lease.key, &self.0.vault));
-        match pending {
-            Some(pending) if read.is_ok() && *pending.tenant == *tenant => {
-                let flight = Arc::clone(&mirror.flight);
-                flight.renew(tokio::time::Instant::now() + self.0.ttl);
-                Ok(Some(Claimed { lease, pending: Box::new(pending), flight }))
+        let (redis, tenant) = (self.clone(), Arc::<str>::from(tenant));
+        let (tell, told) = oneshot::channel();
+        let spawned = self.0.handovers.spawn(async move {
+            let claimed = redis.claim_now(&tenant, lease).await;
+            if let Err(Ok(Some(claimed))) = tell.send(claimed) {
+                redis.give_back(&claimed, "failed").await;
             }
-            _ => {
-                self.0.mirrors.leave(&mirror);
-                read.map(|()| None)
-            }
-        }
+        });
+        if spawned { told.await.unwrap_or(Err(Away)) } else { Err(Away) }
     }
 
     /// Not in the follower's own time, who may be slow to ask for more: meanwhile nobody else could read on.
@@ -356,9 +377,9 @@ impl Backend for Redis {
             // Who wanted it is gone: the next one takes it.
             if let Err(TakeOver::Given(lease)) = tell.send(outcome)
                 && let Some(mirror) = redis.0.mirrors.get(flight.key, flight.entry_id)
-                && let Ok(Some(claimed)) = redis.claim(&mirror.tenant, lease).await
+                && let Ok(Some(claimed)) = redis.claim_now(&mirror.tenant, lease).await
             {
-                redis.give_back(claimed, "failed").await;
+                redis.give_back(&claimed, "failed").await;
             }
         });
         // Too many at once: the others go on, or it is tried again.
@@ -408,19 +429,19 @@ impl Backend for Redis {
         Ok(gone.into_iter().map(|named| named.id).collect())
     }
 
-    async fn give_back(&self, claimed: Claimed, reason: &'static str) {
+    async fn give_back(&self, claimed: &Claimed, reason: &'static str) {
         let Claimed { lease, pending, flight } = claimed;
         let mirror = self.0.mirrors.get(flight.key, flight.entry_id).filter(|mirror| mirror.is_led());
         let Some(mirror) = mirror else { return };
-        let mut command = self.flight_command(scripts::RELEASE, &flight, &[]);
+        let mut command = self.flight_command(scripts::RELEASE, flight, &[]);
         command
-            .arg(Self::token(&pending.tenant, lease))
+            .arg(Self::token(&pending.tenant, *lease))
             .arg(millis(OVER))
             .arg(reason)
             .arg(i32::from(!flight.is_over()))
             .arg(i32::from(flight.followers() > 0))
             .arg(self.0.keys.channel())
-            .arg(Self::name_of(&flight));
+            .arg(Self::name_of(flight));
         let told: Result<i64, Away> = self.0.link.ask(&command, Within::Patience).await;
         if told.is_err() || self.read_on(&mirror, "", Within::Patience).await.is_err() {
             flight.lose(reason);
@@ -430,7 +451,7 @@ impl Backend for Redis {
 
     fn drop_lease(&self, claimed: Claimed, reason: &'static str) {
         let (redis, flight) = (self.clone(), Arc::clone(&claimed.flight));
-        if !self.0.handovers.spawn(async move { redis.give_back(claimed, reason).await }) {
+        if !self.0.handovers.spawn(async move { redis.give_back(&claimed, reason).await }) {
             // The lease expires by itself.
             flight.lose(reason);
             if let Some(mirror) = self.0.mirrors.get(flight.key, flight.entry_id) {

@@ -86,10 +86,12 @@ return {kept and 'kept' or 'invalidated', before}
 pub(super) const JUDGE: &str = lua!(
     r"
 if redis.call('GETRANGE', KEYS[1], 0, 15) ~= ARGV[1] then return 0 end
-local known, kept = redis.call('GET', KEYS[2]), {}
-if known and string.sub(known, 1, 16) == ARGV[1] then
-  for _, hit in ipairs(cjson.decode(string.sub(known, 17))) do
-    if hit[1] ~= ARGV[2] then kept[#kept + 1] = hit end
+local known, kept = redis.pcall('GET', KEYS[2]), {}
+if type(known) == 'string' and string.sub(known, 1, 16) == ARGV[1] then
+  -- What nobody can read is begun anew.
+  local read, hits = pcall(cjson.decode, string.sub(known, 17))
+  for _, hit in ipairs(read and type(hits) == 'table' and hits or {}) do
+    if type(hit) == 'table' and hit[1] ~= ARGV[2] then kept[#kept + 1] = hit end
   end
 end
 kept[#kept + 1] = {ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'}
@@ -159,11 +161,11 @@ return {others, redis.call('GET', KEYS[3]) or ''}
 "
 );
 
-/// Removes an entry for good, also one that is still to come. Keys: entry, tombstone. Arguments: entry id, the tombstone's life.
+/// Removes an entry for good, also one that is still to come. Keys: entry, tombstone, judgements. Arguments: entry id, the tombstone's life.
 pub(super) const KILL: &str = lua!(
     r"
 redis.call('SET', KEYS[2], '', 'PX', ARGV[2])
-if redis.call('GETRANGE', KEYS[1], 0, 15) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+if redis.call('GETRANGE', KEYS[1], 0, 15) == ARGV[1] then redis.call('DEL', KEYS[1], KEYS[3]) end
 return 1
 "
 );
