@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     backend::{
-        Away, Backend, Cover, Grant, Kept, LeaseId, Named, Pending, Shadow, Stop, TakeOver, Wish,
+        Away, Backend, Cover, Grant, Kept, LeaseId, Named, Pending, Shadow, Stop, TakeOver, UNCLAIMED, Wish,
         embedded::Embedded,
     },
     canonical::{Canonical, Identity},
@@ -235,7 +235,9 @@ impl Cache {
                     tenant.figures.follows.fetch_add(1, Ordering::Relaxed);
                     return Ok(Found::Follow { follower });
                 }
-                Ok(Grant::Given(lease, entry_id)) => Some(self.granted(lease, entry_id)),
+                Ok(Grant::Given(lease, entry_id)) => {
+                    Some(self.granted(lease, entry_id, self.lease_ttl().min(UNCLAIMED)))
+                }
                 // Too many, or the backend is away: asked of the model, and not kept.
                 Ok(Grant::Held(_) | Grant::Full) | Err(_) => None,
             }
@@ -298,7 +300,9 @@ impl Cache {
     /// A lease for a fill beside an answer that is given at once; `None` while somebody holds it, or without room.
     async fn lease_beside(&self, wish: Wish, budget: &mut Budget) -> Option<Granted> {
         match budget.spend(self.backend.grant(wish)).await {
-            Ok(Grant::Given(lease, entry_id)) => Some(self.granted(lease, entry_id)),
+            Ok(Grant::Given(lease, entry_id)) => {
+                Some(self.granted(lease, entry_id, self.lease_ttl().min(UNCLAIMED)))
+            }
             _ => None,
         }
     }
@@ -421,17 +425,18 @@ impl Cache {
     /// Takes over from a leader that failed; gives the lease, or says that there is nothing more to wait for, or neither.
     pub(crate) async fn take_over(&self, flight: &Arc<Flight>) -> (Option<Granted>, bool) {
         match self.backend.take_over(flight).await {
-            TakeOver::Given(lease) => (Some(self.granted(lease, flight.entry_id)), true),
+            TakeOver::Given(lease) => (Some(self.granted(lease, flight.entry_id, self.lease_ttl())), true),
             TakeOver::Led => (None, false),
             TakeOver::Gone => (None, true),
         }
     }
 
-    fn granted(&self, lease: LeaseId, entry_id: EntryId) -> Granted {
-        let ttl_ms = i64::try_from(self.config.lease.ttl_ms).unwrap_or(i64::MAX);
+    /// A lease whose fill must begin within a time.
+    fn granted(&self, lease: LeaseId, entry_id: EntryId, within: Duration) -> Granted {
+        let within_ms = i64::try_from(within.as_millis()).unwrap_or(i64::MAX);
         Granted {
             id: lease.to_string(),
-            expires_unix_ms: self.clock.unix_ms().saturating_add(ttl_ms),
+            expires_unix_ms: self.clock.unix_ms().saturating_add(within_ms),
             entry_id,
         }
     }

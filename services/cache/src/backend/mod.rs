@@ -91,7 +91,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     async fn flush(&self);
 }
 
-/// How long a lease waits for its fill, at most: who was given it may have gone before it was told, and others would follow nobody.
+/// How long a lease that a lookup was given waits for its fill, at most: who asked may have gone before it was told, and others would follow
+/// nobody. One that was taken over is claimed with the first piece of the new answer, and lasts as long as any.
 pub(crate) const UNCLAIMED: Duration = Duration::from_secs(5);
 
 /// The backend does not answer.

@@ -62,10 +62,6 @@ impl Leases {
         Self { ttl, most, random, table: Mutex::default() }
     }
 
-    fn unclaimed(&self) -> Duration {
-        self.ttl.min(UNCLAIMED)
-    }
-
     /// Gives a lease for a key, to be recorded in what `recording` gives.
     pub(super) fn grant(&self, pending: Pending, recording: impl FnOnce() -> Recording) -> Grant {
         let now = Instant::now();
@@ -82,12 +78,12 @@ impl Leases {
             return Grant::Full;
         }
         let lease = LeaseId { key: pending.key, token: EntryId::draw(&self.random) };
-        let entry_id = pending.entry_id;
+        let (entry_id, expires) = (pending.entry_id, now + self.ttl.min(UNCLAIMED));
         let slot = Slot {
             token: lease.token,
             tenant: Arc::clone(&pending.tenant),
-            expires: now + self.unclaimed(),
-            flight: Arc::new(Flight::new(lease.key, entry_id, recording(), now + self.unclaimed())),
+            expires,
+            flight: Arc::new(Flight::new(lease.key, entry_id, recording(), expires)),
             pending: Some(Box::new(pending)),
         };
         table.slots.insert(lease.key, slot);
@@ -104,11 +100,10 @@ impl Leases {
             return TakeOver::Gone;
         };
         // Where the leader holds it still, without a sign of life, what it will need is gone with it.
-        let expires = now + self.unclaimed();
-        if slot.pending.is_none() || !flight.adopt(now, expires) {
+        if slot.pending.is_none() || !flight.adopt(now, now + self.ttl) {
             return TakeOver::Led;
         }
-        slot.expires = expires;
+        slot.expires = now + self.ttl;
         slot.token = EntryId::draw(&self.random);
         TakeOver::Given(LeaseId { key: flight.key, token: slot.token })
     }

@@ -116,11 +116,6 @@ impl Redis {
         3 * millis(self.0.ttl)
     }
 
-    /// How long a lease waits for its fill.
-    fn unclaimed_ms(&self) -> u64 {
-        millis(self.0.ttl.min(UNCLAIMED))
-    }
-
     /// Names a flight to those who are woken.
     fn name_of(flight: &Flight) -> Vec<u8> {
         [&flight.key.0[..], &flight.entry_id.0.to_be_bytes()].concat()
@@ -174,7 +169,7 @@ impl Redis {
             .arg(keys.events(pending.key, pending.entry_id))
             .arg(i32::from(enough))
             .arg(Self::token(&pending.tenant, lease))
-            .arg(self.unclaimed_ms())
+            .arg(millis(self.0.ttl.min(UNCLAIMED)))
             .arg(pending.entry_id.to_string())
             .arg(about)
             .arg(self.keep_ms());
@@ -274,7 +269,7 @@ impl Redis {
         command
             .arg(flight.entry_id.to_string())
             .arg(Self::token(&mirror.tenant, lease))
-            .arg(self.unclaimed_ms())
+            .arg(millis(self.0.ttl))
             .arg(self.keep_ms())
             .arg(self.0.keys.channel())
             .arg(Self::name_of(flight));
