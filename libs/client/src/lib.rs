@@ -27,7 +27,7 @@ use signalbox_proto::{
     },
 };
 use tonic::{
-    Request, Status, Streaming,
+    Request, Response, Status, Streaming,
     metadata::AsciiMetadataValue,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
@@ -108,26 +108,17 @@ impl Client {
     /// # Errors
     /// The mesh's refusal.
     pub async fn generate(&self, request: GenerateRequest) -> Result<Answer, Status> {
-        let mut attempt = 1;
-        loop {
-            let mut answer = match self.gateway.clone().generate(self.request(request.clone())).await {
-                Ok(response) => {
-                    Answer { stream: response.into_inner(), first: None, started: None, finished: None }
-                }
-                Err(status) => {
-                    wait(&status, &mut attempt).await?;
-                    continue;
-                }
-            };
-            // What fails before the first event has delivered nothing.
-            match answer.stream.message().await {
-                Ok(first) => {
-                    answer.first = first;
-                    return Ok(answer);
-                }
-                Err(status) => wait(&status, &mut attempt).await?,
+        again(|| {
+            let (mut gateway, request) = (self.gateway(), self.request(request.clone()));
+            async move {
+                let stream = gateway.generate(request).await?.into_inner();
+                let mut answer = Answer { stream, first: None, started: None, finished: None };
+                // What fails before the first event has delivered nothing.
+                answer.first = answer.stream.message().await?;
+                Ok(answer)
             }
-        }
+        })
+        .await
     }
 
     /// Sends any request, and returns the answer as a whole.
@@ -135,14 +126,12 @@ impl Client {
     /// # Errors
     /// The mesh's refusal.
     pub async fn complete(&self, request: GenerateRequest) -> Result<CompleteResponse, Status> {
-        let mut attempt = 1;
-        loop {
-            let whole = CompleteRequest { request: Some(request.clone()) };
-            match self.gateway.clone().complete(self.request(whole)).await {
-                Ok(response) => return Ok(response.into_inner()),
-                Err(status) => wait(&status, &mut attempt).await?,
-            }
-        }
+        let whole = CompleteRequest { request: Some(request) };
+        again(|| {
+            let (mut gateway, request) = (self.gateway(), self.request(whole.clone()));
+            async move { gateway.complete(request).await.map(Response::into_inner) }
+        })
+        .await
     }
 
     /// Scores an answer ([`Started::request_id`] names it), from -1 (wrong) to 1 (right): for the ledger, the cache and the router. The
@@ -157,13 +146,11 @@ impl Client {
             kind: kind.map(str::to_owned),
             entry_id: started.cache.as_ref().and_then(|cache| cache.entry_id.clone()),
         };
-        let mut attempt = 1;
-        loop {
-            match self.gateway.clone().feedback(self.request(request.clone())).await {
-                Ok(_) => return Ok(()),
-                Err(status) => wait(&status, &mut attempt).await?,
-            }
-        }
+        again(|| {
+            let (mut gateway, request) = (self.gateway(), self.request(request.clone()));
+            async move { gateway.feedback(request).await.map(drop) }
+        })
+        .await
     }
 
     /// The generated client, for the other calls; [`Client::request`] adds the key.
@@ -189,6 +176,17 @@ pub fn question(model: &str, text: &str) -> GenerateRequest {
     let message = Message { role: Role::User.into(), parts: vec![part], ..Message::default() };
     let chat = ChatRequest { model: model.to_owned(), messages: vec![message], ..ChatRequest::default() };
     GenerateRequest { chat: Some(chat), ..GenerateRequest::default() }
+}
+
+/// Asks, and comes again as often and as late as the mesh asks to.
+async fn again<T, F: Future<Output = Result<T, Status>>>(mut ask: impl FnMut() -> F) -> Result<T, Status> {
+    let mut attempt = 1;
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(status) => wait(&status, &mut attempt).await?,
+        }
+    }
 }
 
 /// Waits as the mesh asks to; the status itself where there is nothing to wait for.

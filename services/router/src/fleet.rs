@@ -334,6 +334,15 @@ mod tests {
             Self { fleet, reports: Reports::new(setup, known, true, Arc::new(ManualClock::new(1_000))) }
         }
 
+        /// Keeps the plan of a request of the tenant `acme`.
+        fn planned(&self, id: &str) {
+            let plan = Some(PlanResponse { policy: "x".into(), ..PlanResponse::default() });
+            let explained =
+                ExplainResponse { plan, requested_model: "m".into(), ..ExplainResponse::default() };
+            let receipt = Receipt { tenant: "acme".into(), explained: Arc::new(explained) };
+            self.reports.receipts.keep(id.into(), receipt);
+        }
+
         async fn beat(&self) {
             self.fleet.beat(&self.reports).await.unwrap();
         }
@@ -417,10 +426,7 @@ mod tests {
     async fn a_score_finds_the_replica_that_planned() {
         let Some((_server, redis, _folder)) = redis("scores told to another replica") else { return };
         let (planner, other) = (Replica::new(&redis, 1), Replica::new(&redis, 2));
-        let plan = Some(PlanResponse { policy: "x".into(), ..PlanResponse::default() });
-        let explained = ExplainResponse { plan, requested_model: "m".into(), ..ExplainResponse::default() };
-        let receipt = Receipt { tenant: "acme".into(), explained: Arc::new(explained) };
-        planner.reports.receipts.keep("r1".into(), receipt);
+        planner.planned("r1");
         let answered = vec![attempt(AttemptOutcome::Ok, 40)];
         let report = |tenant: &str, attempts, quality| Report {
             request_id: "r1".into(),
@@ -458,10 +464,7 @@ mod tests {
         let Some((_server, redis, _folder)) = redis("reports that come to another replica") else { return };
         let replicas = [1, 2, 3].map(|number| Replica::new(&redis, number));
         let [planner, told, third] = &replicas;
-        let plan = Some(PlanResponse { policy: "x".into(), ..PlanResponse::default() });
-        let explained = ExplainResponse { plan, requested_model: "m".into(), ..ExplainResponse::default() };
-        let receipt = Receipt { tenant: "acme".into(), explained: Arc::new(explained) };
-        planner.reports.receipts.keep("r1".into(), receipt);
+        planner.planned("r1");
         let known = |replica: &Replica| (replica.drawn().mean, replica.drawn().count);
         // A score is heard with one beat, what it teaches is told with the next, and heard with the third.
         let all_beat = async || {
@@ -516,11 +519,8 @@ mod tests {
         let url = format!("redis+unix://{}", folder.path().join("nobody").display());
         let redis = Redis { url: Some(url), ..Redis::default() };
         let (alone, silent) = (Replica::new(&redis, 1), Replica::new(&redis, 2));
-        let plan = Some(PlanResponse { policy: "x".into(), ..PlanResponse::default() });
-        let explained = ExplainResponse { plan, requested_model: "m".into(), ..ExplainResponse::default() };
-        let receipt = Receipt { tenant: "acme".into(), explained: Arc::new(explained) };
         for replica in [&alone, &silent] {
-            replica.reports.receipts.keep("own".into(), receipt.clone());
+            replica.planned("own");
         }
         let mut apart = 0.0;
         for id in ["own", "elsewhere"] {

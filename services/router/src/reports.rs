@@ -18,7 +18,7 @@ use signalbox_proto::{
 
 use crate::{
     config::Way,
-    learned::{Learn, Learned},
+    learned::Learned,
     receipts::{Receipt, Receipts},
     setup::Setup,
     stats::Stats,
@@ -153,23 +153,15 @@ impl Reports {
             return taken;
         }
         self.record(new);
-        let before = answered(&known.attempts).zip(known.quality);
+        let quality = report.quality.or(known.quality);
         if let Some(plan) = &explained.plan {
-            let learner = Learner {
-                policy: plan.policy.clone(),
-                model: explained.requested_model.clone(),
-                dearest_nanousd: dearest(&plan.candidates),
-            };
-            self.served(&learner, new);
-            let answered = answered(new).or(answered(&known.attempts));
-            if let Some((answered, score)) = answered.zip(report.quality.or(known.quality))
-                && before.is_none()
-            {
-                self.scored(&learner, &answered.target_id, score);
-            }
+            let target = |attempts| answered(attempts).map(|attempt| attempt.target_id.as_str());
+            let before = target(&known.attempts);
+            let first = target(new).or(before).zip(quality).filter(|_| before.zip(known.quality).is_none());
+            let of = (plan.policy.as_str(), explained.requested_model.as_str());
+            self.learn(of, || dearest(&plan.candidates), new, first);
         }
         let attempts = if report.attempts.is_empty() { known.attempts } else { report.attempts };
-        let quality = report.quality.or(known.quality);
         let request_id = report.request_id.clone();
         explained.report = Some(Report { attempts, quality, ..report });
         self.receipts.keep(request_id, Receipt { explained: Arc::new(explained), ..receipt });
@@ -198,16 +190,12 @@ impl Reports {
             let Learning { policy, dearest_nanousd } = learning?;
             Some(Arc::new(Learner { policy, model, dearest_nanousd }))
         });
-        let before = known.target.as_ref().zip(known.score);
-        let target = answered(new).map(|attempt| attempt.target_id.as_str().into()).or(known.target.clone());
+        let taught = known.target.as_ref().zip(known.score).is_some();
+        let target = answered(new).map(|attempt| attempt.target_id.as_str().into()).or(known.target);
         let score = quality.or(known.score);
         if let Some(learner) = &learner {
-            self.served(learner, new);
-            if let Some((target, score)) = target.as_ref().zip(score)
-                && before.is_none()
-            {
-                self.scored(learner, target, score);
-            }
+            let first = target.as_deref().zip(score).filter(|_| !taught);
+            self.learn((&learner.policy, &learner.model), || learner.dearest_nanousd, new, first);
         }
         let attempts = attempts.len().max(known.attempts);
         self.elsewhere
@@ -215,22 +203,22 @@ impl Reports {
         taken
     }
 
-    fn served(&self, learner: &Learner, attempts: &[Attempt]) {
-        self.taught(learner, |learn, of| {
-            let dearest = learner.dearest_nanousd;
-            attempts.iter().for_each(|attempt| self.learned.served(learn, of, attempt, dearest));
-        });
-    }
-
-    fn scored(&self, learner: &Learner, target_id: &str, score: f64) {
-        self.taught(learner, |learn, of| self.learned.scored(learn, of, target_id, score));
-    }
-
-    /// Teaches a policy, if it is one that learns.
-    fn taught(&self, learner: &Learner, teach: impl FnOnce(&Learn, (&str, &str))) {
+    /// Teaches a policy, if it is one that learns, by new attempts, and by the first score that an answer has.
+    fn learn(
+        &self,
+        of: (&str, &str),
+        dearest_nanousd: impl FnOnce() -> Option<i64>,
+        new: &[Attempt],
+        first: Option<(&str, f64)>,
+    ) {
         let setup = self.setup.load();
-        if let Some(policy) = setup.config.policies.get(&learner.policy).filter(|p| p.way == Way::Learned) {
-            teach(&policy.learn, (&learner.policy, &learner.model));
+        let Some(policy) = setup.config.policies.get(of.0).filter(|policy| policy.way == Way::Learned) else {
+            return;
+        };
+        let dearest = dearest_nanousd();
+        new.iter().for_each(|attempt| self.learned.served(&policy.learn, of, attempt, dearest));
+        if let Some((target_id, score)) = first {
+            self.learned.scored(&policy.learn, of, target_id, score);
         }
     }
 
