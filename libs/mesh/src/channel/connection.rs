@@ -24,6 +24,7 @@ enum State {
     Ready(Sender),
     /// Refused lately: left alone until then.
     Resting {
+        since: Instant,
         until: Instant,
         why: Arc<str>,
     },
@@ -101,6 +102,17 @@ impl Connection {
         }
     }
 
+    /// Forgets a refusal that is older; true if nothing keeps a call from trying.
+    pub(crate) fn forgive(&self, before: Instant) -> bool {
+        let mut state = self.state.lock();
+        match &*state {
+            State::Resting { since, .. } if *since >= before => return false,
+            State::Resting { .. } => *state = State::Idle,
+            State::Idle | State::Ready(_) => {}
+        }
+        true
+    }
+
     /// Whether a call can be sent at once.
     pub(crate) fn is_ready(&self) -> bool {
         matches!(&*self.state.lock(), State::Ready(sender) if !sender.is_closed())
@@ -145,7 +157,7 @@ impl Connection {
         let mut state = self.state.lock();
         match &*state {
             State::Ready(sender) if !sender.is_closed() => return Ok(Some(sender.clone())),
-            State::Resting { until, why } => {
+            State::Resting { until, why, .. } => {
                 let now = Instant::now();
                 if now < *until {
                     return Err(Unreachable { why: Arc::clone(why), retry: *until - now, is_new: false });
@@ -174,7 +186,8 @@ impl Connection {
         let why: Arc<str> =
             format!("{}: {why}", self.peer.authority().map_or("", |peer| peer.as_str())).into();
         tracing::debug!(%why, "no connection to a peer");
-        *self.state.lock() = State::Resting { until: Instant::now() + self.rest, why: Arc::clone(&why) };
+        let now = Instant::now();
+        *self.state.lock() = State::Resting { since: now, until: now + self.rest, why: Arc::clone(&why) };
         Unreachable { why, retry: self.rest, is_new: true }
     }
 }

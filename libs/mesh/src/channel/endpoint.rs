@@ -77,6 +77,11 @@ impl Endpoint {
         self.connections.iter().all(|connection| connection.weight(now) == usize::MAX)
     }
 
+    /// Forgets refusals that are older, of one connection at least; true if a call may try it.
+    pub(crate) fn forgive(&self, before: Instant) -> bool {
+        self.connections.iter().any(|connection| connection.forgive(before))
+    }
+
     /// Whether a call would wait for a connection that another one is making; with a peer that does not even refuse, that takes long.
     pub(crate) fn is_connecting(&self) -> bool {
         self.connections.iter().any(|connection| connection.is_connecting())

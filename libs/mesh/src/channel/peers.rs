@@ -230,34 +230,38 @@ impl Peers {
 
     /// Chooses who gets the next call; nobody when nobody is known.
     pub(crate) fn pick(&self, set: &Set, now: Instant) -> Option<Arc<Endpoint>> {
-        let (near, far) = set.members.split_at(set.near);
-        let pool = if !far.is_empty() && self.spills(near, far) { far } else { near };
-        let chosen = self
-            .of_two(pool, now)
-            .or_else(|| self.cheapest(near, now))
-            .or_else(|| self.cheapest(far, now))
+        let chosen = self.well(set, now).or_else(|| {
             // Nobody is well: who is left alone for the shortest time may be back.
-            .or_else(|| {
-                set.members.iter().min_by_key(|m| (m.endpoint.is_resting(now), m.endpoint.ejected()))
-            });
+            set.members.iter().min_by_key(|m| (m.endpoint.is_resting(now), m.endpoint.ejected()))
+        });
         chosen.map(|member| Arc::clone(&member.endpoint))
     }
 
-    /// The same, and if possible not the one that has just refused the call.
+    /// The same for a call, begun then, that has just found one to be gone: another one, if there is any. Then much may have changed: of
+    /// those that are left out or left alone, what was known before the call began counts no more.
     pub(crate) fn pick_other(
         &self,
         set: &Set,
         now: Instant,
-        refused: Option<&Arc<Endpoint>>,
+        gone: Option<(&Arc<Endpoint>, Instant)>,
     ) -> Option<Arc<Endpoint>> {
-        let is_it = |endpoint: &Arc<Endpoint>| refused.is_some_and(|refused| Arc::ptr_eq(refused, endpoint));
-        let picked = self.pick(set, now).filter(|endpoint| !is_it(endpoint));
-        picked.or_else(|| {
-            let others = set.members.iter().filter(|member| !is_it(&member.endpoint));
-            self.cheapest_of(others, now)
-                .map(|member| Arc::clone(&member.endpoint))
-                .or_else(|| self.pick(set, now))
-        })
+        let Some((gone, begun)) = gone else { return self.pick(set, now) };
+        let is_other = |member: &&Member| !Arc::ptr_eq(&member.endpoint, gone);
+        let others = || set.members.iter().filter(is_other);
+        let old_news = || {
+            let may_be_back = others().filter(|member| member.endpoint.forgive(begun));
+            may_be_back.min_by_key(|member| member.endpoint.ejected())
+        };
+        let chosen = self.well(set, now).filter(is_other);
+        let chosen = chosen.or_else(|| self.cheapest_of(others(), now)).or_else(old_news);
+        chosen.map(|member| Arc::clone(&member.endpoint)).or_else(|| self.pick(set, now))
+    }
+
+    /// One that is neither left out nor left alone: of the own zone, unless it has nobody or too much to do.
+    fn well<'a>(&self, set: &'a Set, now: Instant) -> Option<&'a Member> {
+        let (near, far) = set.members.split_at(set.near);
+        let pool = if !far.is_empty() && self.spills(near, far) { far } else { near };
+        self.of_two(pool, now).or_else(|| self.cheapest(near, now)).or_else(|| self.cheapest(far, now))
     }
 
     /// Whether the own zone has more open calls than it should bear while others have fewer: mean calls, by weight.

@@ -60,12 +60,15 @@ async fn send(peers: &Arc<Peers>, mut request: Request<Outgoing>) -> Result<Resp
     let path = request.uri().path_and_query().cloned();
 
     let replay = Replay::new(request);
-    let (mut last, mut refused) = (Unreachable::unknown(), None);
+    let (mut last, mut gone, begun) = (Unreachable::unknown(), None, Instant::now());
     let mut set = peers.known().await;
     // Each connection once, and once more for one that turned out to be gone. What a peer has not processed is sent to another; what it
     // may have is never sent again here, so that this is no retry.
     for _ in 0..=set.connections() {
-        let Some(endpoint) = peers.pick_other(&set, Instant::now(), refused.as_ref()) else { break };
+        let Some(endpoint) = peers.pick_other(&set, Instant::now(), gone.as_ref().map(|gone| (gone, begun)))
+        else {
+            break;
+        };
         let connection = Arc::clone(endpoint.connection(Instant::now()));
         let load = connection.begin();
         let mut sender = match connection.sender().await {
@@ -73,6 +76,7 @@ async fn send(peers: &Arc<Peers>, mut request: Request<Outgoing>) -> Result<Resp
             Err(unreachable) => {
                 if unreachable.is_new {
                     peers.failed(&endpoint);
+                    gone = Some(endpoint);
                 }
                 last = unreachable;
                 // Who was found meanwhile may answer.
@@ -98,7 +102,7 @@ async fn send(peers: &Arc<Peers>, mut request: Request<Outgoing>) -> Result<Resp
             peers.failed(&endpoint);
             return Err(broken(peers.label(), &failed));
         }
-        (last, refused) = (Unreachable::closed(), Some(endpoint));
+        (last, gone) = (Unreachable::closed(), Some(endpoint));
         set = peers.known().await;
     }
     Err(away(peers.label(), &last.why, last.retry))

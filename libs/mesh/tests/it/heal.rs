@@ -47,6 +47,30 @@ async fn calls_fail_at_once_while_a_peer_is_away_and_succeed_when_it_is_back() {
     }
 }
 
+/// As in a rolling restart: what was known of the first is older than that the second has gone.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_has_just_come_back_is_asked_when_the_other_one_has_just_gone() {
+    let (network, config) = (Network::default(), Config::default());
+    let channel = remote(&network, &["guard:1", "guard:2"], &config);
+    let mut client = client!(GuardServiceClient, channel);
+    let mut other = network.serve("guard:2", server(&config));
+    // Often enough that it is left out, too.
+    for round in 0..10 {
+        for _ in 0..5 {
+            tokio::time::advance(Duration::from_millis(config.client.reconnect_ms)).await;
+            client.inspect(InspectRequest::default()).await.unwrap();
+        }
+        let (back, gone) = if round % 2 == 0 { ("guard:1", "guard:2") } else { ("guard:2", "guard:1") };
+        let serving = network.serve(back, server(&config));
+        std::mem::replace(&mut other, serving).stop().await;
+        tokio::time::advance(Duration::from_millis(1)).await;
+        client
+            .inspect(InspectRequest::default())
+            .await
+            .unwrap_or_else(|status| panic!("{gone} went: {status}"));
+    }
+}
+
 #[tokio::test]
 async fn a_channel_over_tcp_heals_after_a_restart_on_the_same_port() {
     let mut config = Config::default();
