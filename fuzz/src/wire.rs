@@ -127,7 +127,7 @@ pub fn request(body: &[u8]) {
             let again = again.flatten().expect("what was written can be read and written");
             assert!(same(&value(&written), &value(&again)), "a second time around it differs");
         }
-        let target = Target { provider: PROVIDER, model: MODEL };
+        let target = Target { provider: PROVIDER, model: MODEL, streams: true };
         for dialect in [
             Dialect::OpenAi,
             Dialect::Responses,

@@ -44,6 +44,8 @@ pub struct TargetInfo {
     pub limits: TimeLimits,
     /// Requests under way at most; `None`: the executor's bound.
     pub max_in_flight: Option<usize>,
+    /// Whether its answers are streamed.
+    pub streams: bool,
     target: Target,
     /// Further deployments of the same model.
     others: Vec<TargetInfo>,
@@ -138,6 +140,7 @@ impl TargetInfo {
                 total_ms: target.total_ms,
             },
             max_in_flight: target.max_in_flight,
+            streams: target.stream.unwrap_or(true),
             others: Vec::new(),
             tokenizer_file: target.tokenizer_file.clone(),
             model: target.model.clone(),

@@ -100,6 +100,9 @@ pub struct Target {
     /// A `tokenizer.json` as Hugging Face's libraries write it, by which this model's tokens are counted. Default: the
     /// vocabulary of the model's family, as far as that is known.
     pub tokenizer_file: Option<PathBuf>,
+    /// Whether its answers are asked for as streams. `false` for a model or server that has only whole ones: these come in one piece.
+    /// Default: true.
+    pub stream: Option<bool>,
     /// What it can do: `tools`, `vision`, `json_schema`, `reasoning`, `audio`, `prefill`. Default: from the catalog.
     pub capabilities: Option<Vec<String>>,
     /// Where it is, for example `eu`: what `regions` of a tenant are compared with. Default: unknown.

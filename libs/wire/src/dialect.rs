@@ -95,6 +95,8 @@ pub struct Target<'a> {
     pub provider: &'a str,
     /// The model as the provider calls it.
     pub model: &'a str,
+    /// Whether the answer is to be a stream, not a whole.
+    pub streams: bool,
 }
 
 /// Is a request ready to be sent, but for its credential.
@@ -109,7 +111,7 @@ pub struct Encoded {
 }
 
 impl Dialect {
-    /// Writes a request for a streamed answer.
+    /// Writes a request for an answer.
     ///
     /// # Errors
     ///
@@ -127,13 +129,13 @@ impl Dialect {
                     model: target.model,
                     provider: target.provider,
                     style: Style::of_provider(if at_azure { "azure" } else { target.provider }),
-                    stream: Some(true),
-                    include_usage: Some(true),
+                    stream: target.streams.then_some(true),
+                    include_usage: target.streams.then_some(true),
                 };
                 let body = openai::encode(request, &options)?;
                 Ok(Encoded {
                     path: self.path(target.model, "chat/completions"),
-                    headers: event_stream(),
+                    headers: accepted(target.streams),
                     body,
                 })
             }
@@ -143,41 +145,50 @@ impl Dialect {
                     model: target.model,
                     provider: target.provider,
                     style: responses::Style::of_provider(server),
-                    stream: Some(true),
+                    stream: target.streams.then_some(true),
                 };
                 let body = responses::encode(request, &options)?;
-                Ok(Encoded { path: self.path(target.model, "responses"), headers: event_stream(), body })
+                let headers = accepted(target.streams);
+                Ok(Encoded { path: self.path(target.model, "responses"), headers, body })
             }
             Self::Bedrock => {
                 let options =
                     bedrock::Options { model: target.model, provider: target.provider, alternate: true };
                 let body = bedrock::encode(request, &options)?;
-                let path = bedrock::path(target.model, "converse-stream");
-                let frames = HeaderValue::from_static("application/vnd.amazon.eventstream");
-                Ok(Encoded { path, headers: HeaderMap::from_iter([(header::ACCEPT, frames)]), body })
+                let (door, form) = if target.streams {
+                    ("converse-stream", "application/vnd.amazon.eventstream")
+                } else {
+                    ("converse", "application/json")
+                };
+                let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(form))]);
+                Ok(Encoded { path: bedrock::path(target.model, door), headers, body })
             }
             Self::Cohere => {
-                let options =
-                    cohere::Options { model: target.model, provider: target.provider, stream: Some(true) };
+                let options = cohere::Options {
+                    model: target.model,
+                    provider: target.provider,
+                    stream: target.streams.then_some(true),
+                };
                 let body = cohere::encode(request, &options)?;
-                Ok(Encoded { path: "/chat".to_owned(), headers: event_stream(), body })
+                Ok(Encoded { path: "/chat".to_owned(), headers: accepted(target.streams), body })
             }
             Self::Gemini | Self::Vertex => {
                 let options =
                     google::Options { model: target.model, provider: target.provider, alternate: true };
                 let body = google::encode(request, &options)?;
-                let path = google::path(target.model, "streamGenerateContent?alt=sse");
-                Ok(Encoded { path, headers: event_stream(), body })
+                let door = if target.streams { "streamGenerateContent?alt=sse" } else { "generateContent" };
+                let path = google::path(target.model, door);
+                Ok(Encoded { path, headers: accepted(target.streams), body })
             }
             Self::Anthropic => {
                 let options = anthropic::Options {
                     model: target.model,
                     provider: target.provider,
-                    stream: Some(true),
+                    stream: target.streams.then_some(true),
                     max_tokens: Some(anthropic::default_max_tokens(target.model)),
                 };
                 let body = anthropic::encode(request, &options)?;
-                let mut headers = event_stream();
+                let mut headers = accepted(target.streams);
                 headers.extend(anthropic::headers(request)?);
                 Ok(Encoded { path: "/v1/messages".to_owned(), headers, body })
             }
@@ -324,8 +335,9 @@ impl Dialect {
     }
 }
 
-fn event_stream() -> HeaderMap {
-    HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("text/event-stream, application/json"))])
+fn accepted(streams: bool) -> HeaderMap {
+    let forms = if streams { "text/event-stream, application/json" } else { "application/json" };
+    HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(forms))])
 }
 
 /// Decodes a stream in its dialect: see [`openai::Stream`].
@@ -413,6 +425,34 @@ impl Decoder {
             Self::Anthropic(stream) => stream.stray(),
             Self::Google(stream) => stream.stray(),
             Self::Responses(stream) => stream.stray(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signalbox_proto::common::v1::{Message, Part, Role, Text, part};
+
+    use super::*;
+
+    #[test]
+    fn a_whole_answer_is_asked_for_at_another_door_or_by_saying_nothing_of_a_stream() {
+        let text = part::Kind::Text(Text { text: "hi".into() });
+        let parts = vec![Part { kind: Some(text), ..Part::default() }];
+        let message = Message { role: Role::User.into(), parts, ..Message::default() };
+        let chat = ChatRequest { model: "m".into(), messages: vec![message], ..ChatRequest::default() };
+        let dialects =
+            ["openai", "openai-responses", "azure", "anthropic", "cohere", "gemini", "vertex", "bedrock"];
+        for name in dialects {
+            let dialect: Dialect = name.parse().unwrap();
+            let asked = |streams| dialect.chat(&chat, Target { provider: "p", model: "m", streams }).unwrap();
+            let (stream, whole) = (asked(true), asked(false));
+            let says = |encoded: &Encoded| {
+                let body = std::str::from_utf8(&encoded.body).unwrap();
+                body.contains("stream") || encoded.path.to_lowercase().contains("stream")
+            };
+            assert!(says(&stream) && !says(&whole), "{name}: {whole:?}");
+            assert_eq!(whole.headers[header::ACCEPT], "application/json", "{name}");
         }
     }
 }

@@ -102,6 +102,8 @@ impl From<Failure> for NoAnswer {
 pub(crate) struct Ask<'a> {
     pub(crate) client: &'a Client,
     pub(crate) dialect: Dialect,
+    /// Whether a stream was asked for.
+    pub(crate) streams: bool,
     pub(crate) bounds: Bounds,
     /// Masked in all that the provider says.
     pub(crate) secret: Option<&'a str>,
@@ -139,11 +141,16 @@ impl Ask<'_> {
             // The status says enough, whatever became of the body.
             Some(Collected::Whole(bytes) | Collected::Part(bytes, _)) => bytes,
         };
-        let error = self.dialect.error(status, &parts.headers, &body, self.now).without(self.secret);
+        let mut error = self.dialect.error(status, &parts.headers, &body, self.now).without(self.secret);
+        if self.streams && error.class == ErrorClass::Rejected && error.param.as_deref() == Some("stream") {
+            // That was not the caller's wish: whoever comes next may grant it.
+            error.class = ErrorClass::ModelMissing;
+            error.message.push_str(" (to ask for whole answers, set `stream = false` at the target)");
+        }
         Err(Failure::new(error).into())
     }
 
-    /// Asks for a streamed answer.
+    /// Asks for an answer.
     pub(crate) async fn answer(
         &self,
         request: Request<Full<Bytes>>,
@@ -156,8 +163,9 @@ impl Ask<'_> {
         }
         let kind =
             response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        // Some servers name their streams oddly; only what cannot be a stream is read whole.
-        if kind.starts_with("application/json") || kind.starts_with("text/html") {
+        // Some servers name their streams oddly; where one was asked for, only what cannot be one is read whole.
+        let whole = kind.starts_with("application/json") || kind.starts_with("text/html");
+        if whole || (!self.streams && !kind.starts_with("text/event-stream")) {
             let body = self.whole(response, watch).await?;
             return match self.dialect.whole(&body) {
                 Ok(answer) => Ok(Answer::Whole(answer.deltas.into(), Box::new(answer.summary))),

@@ -53,7 +53,7 @@ pub struct Limits {
     pub connect_ms: u64,
     /// From an attempt's start to its first piece of output. Default: 10,000.
     pub first_output_ms: u64,
-    /// The same for models that reason before they speak. Default: 90,000.
+    /// The same for models that reason before they speak, and for those that do not stream. Default: 90,000.
     pub first_output_reasoning_ms: u64,
     /// Between two pieces of output. Default: 15,000.
     pub idle_ms: u64,

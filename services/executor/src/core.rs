@@ -91,6 +91,7 @@ impl Core {
         Ask {
             client: &self.client,
             dialect: target.dialect,
+            streams: target.streams,
             bounds: self.config.bounds,
             secret: target.credential.secret(),
             until,
@@ -102,8 +103,9 @@ impl Core {
 
     pub(crate) fn first_output(&self, target: &Target, limits: &TimeLimits) -> Duration {
         let default = self.config.limits;
-        let default =
-            if target.reasoning { default.first_output_reasoning_ms } else { default.first_output_ms };
+        // Who thinks first, and who says nothing before all is said, is silent for long.
+        let slow = target.reasoning || !target.streams;
+        let default = if slow { default.first_output_reasoning_ms } else { default.first_output_ms };
         limit(limits.first_output_ms, target.limits.first_output, default)
     }
 

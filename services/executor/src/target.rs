@@ -38,6 +38,8 @@ pub(crate) struct Target {
     pub(crate) window: Option<u64>,
     /// Whether it reasons before it speaks, and so may take long.
     pub(crate) reasoning: bool,
+    /// Whether its answers are streamed.
+    pub(crate) streams: bool,
     pub(crate) limits: Limits,
     /// Requests under way at most; `None`: as configured for all.
     pub(crate) max_in_flight: Option<usize>,
@@ -150,7 +152,7 @@ impl Base {
 impl Target {
     /// Returns whom a request is written for.
     pub(crate) fn wire(&self) -> signalbox_wire::Target<'_> {
-        signalbox_wire::Target { provider: &self.provider, model: &self.model }
+        signalbox_wire::Target { provider: &self.provider, model: &self.model, streams: self.streams }
     }
 
     /// Returns how burdened this deployment is: the work under way times the time that it takes, by weight. One that has

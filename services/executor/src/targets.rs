@@ -153,6 +153,7 @@ fn target(info: &TargetInfo, memory: Arc<Memory>) -> Result<Target, Error> {
         credential,
         window: (info.context_window > 0).then_some(info.context_window),
         reasoning: info.capabilities.contains(&Capability::Reasoning),
+        streams: info.streams,
         limits: Limits {
             first_output: info.limits.first_output_ms.map(ms),
             idle: info.limits.idle_ms.map(ms),

@@ -26,7 +26,7 @@ pub(crate) struct Reach {
     prices: Vec<Price>,
     /// Whether requests are refused because nobody knows what a target costs.
     unpriced: Option<String>,
-    /// Whether a target may think unseen: whoever counts its output on the way counts too little.
+    /// Whether a target may think unseen, or gives its answers whole: whoever counts output on the way counts too little, or too late.
     pub(crate) hides: bool,
 }
 
@@ -201,7 +201,10 @@ impl Reach {
             max_output: targets.iter().map(|target| target.max_output).max().unwrap_or(0),
             prices: tariffs.flat_map(|tariff| tariff.prices().copied()).collect(),
             unpriced: unpriced.filter(|_| refuses).map(|target| target.id.clone()),
-            hides: targets.iter().any(|target| target.capabilities.contains(&Capability::Reasoning)),
+            hides: targets.iter().any(|target| {
+                target.capabilities.contains(&Capability::Reasoning)
+                    || target.deployments().any(|deployment| !deployment.streams)
+            }),
         }
     }
 
@@ -344,6 +347,19 @@ mod tests {
             Err(Refusal::ContextTooLong { .. })
         ));
         assert!(pricing.reach("free").unwrap().quote(1 << 40, None, false).is_ok());
+    }
+
+    #[test]
+    fn output_is_counted_on_its_way_only_where_all_of_it_is_seen() {
+        let hides = |more: &str| {
+            let target = format!("{{ base_url = 'http://a/v1', model = 'm', provider = 'lab'{more} }}");
+            let shared = shared(&format!(
+                "[models.some]\ntargets = [{{ base_url = 'http://a/v1', model = 'n', provider = 'lab' }}, {target}]"
+            ));
+            Pricing::new(Live::new(shared)).reach("some").unwrap().hides
+        };
+        assert!(!hides("") && !hides(", stream = true"));
+        assert!(hides(", stream = false") && hides(", capabilities = ['reasoning']"));
     }
 
     #[test]

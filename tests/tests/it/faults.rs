@@ -69,7 +69,9 @@ fn is_harmless(fault: &Fault) -> bool {
         // The first fails; it is asked again.
         F::FailFirst { .. } | F::OnlyFirst { .. } => true,
         F::RateLimited { retry_after_s: _ } | F::Status(_) | F::Reset | F::Silence | F::Html => false,
-        F::Error200 | F::Cut { .. } | F::Stall { .. } | F::ErrorEvent { .. } | F::NoFinish => false,
+        F::WholeOnly | F::Error200 | F::Cut { .. } | F::Stall { .. } | F::ErrorEvent { .. } | F::NoFinish => {
+            false
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a client may expect, in both topologies.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use signalbox_proto::{
@@ -13,6 +13,7 @@ use signalbox_proto::{
     },
     metering::v1::{QueryUsageRequest, UsageDimension, metering_service_client::MeteringServiceClient},
 };
+use signalbox_testkit::provider::{self, Provider};
 use signalbox_tests::{
     ask::{Seen, question},
     invariants::{self, Expected},
@@ -38,6 +39,7 @@ both!(
     ends_at_the_deadline,
     never_spends_more_than_a_hard_budget,
     pays_for_a_broken_attempt_before_the_next_one,
+    gives_the_whole_answer_of_a_model_that_cannot_stream,
     ignores_context_metadata_of_a_client,
     answers_the_other_calls,
     refuses_bad_input_by_name,
@@ -324,6 +326,25 @@ async fn pays_for_a_broken_attempt_before_the_next_one(topology: Topology) {
         }
         finish(sandbox, 1).await;
     }
+}
+
+async fn gives_the_whole_answer_of_a_model_that_cannot_stream(topology: Topology) {
+    let provider = Arc::new(Provider::start(provider::Config::default()).await.unwrap());
+    let config = format!(
+        "[models.whole]\ntargets = [{{ base_url = \"{}\", model = \"sim-echo+whole-only\", provider = \"sim\", stream = false, \
+         price = {{ input_usd_per_mtok = \"1\", output_usd_per_mtok = \"2\" }} }}]\n",
+        provider.base_url()
+    );
+    let sandbox = Sandbox::before(provider, topology, &[], &config).await;
+    let seen = complete(sandbox.ask(question("whole", PROMPT)).await);
+    assert_eq!(seen.text, PROMPT);
+    let usage = seen.finished.as_ref().and_then(|finished| finished.usage).unwrap();
+    let told = sandbox.provider.usage_total();
+    assert_eq!((usage.source(), usage.output_tokens), (UsageSource::Reported, told.completion_tokens));
+    let again = complete(sandbox.ask(question("whole", PROMPT)).await);
+    assert_eq!((again.cache(), again.text.as_str()), (CacheState::Exact, PROMPT));
+    assert_eq!(sandbox.provider.totals().received, 1, "and it was not asked for a stream first");
+    finish(sandbox, 2).await;
 }
 
 /// In one process the mesh's own tests look at it: logs belong to a whole process.

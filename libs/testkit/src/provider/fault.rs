@@ -68,6 +68,8 @@ pub enum Fault {
     NoFinish,
     /// `no-done`: the stream ends without `data: [DONE]`.
     NoDone,
+    /// `whole-only`: a request for a stream is refused.
+    WholeOnly,
     /// `split=K`: the answer is written in pieces of K bytes, wherever an event or a character ends.
     Split {
         /// Bytes per write.
@@ -120,7 +122,7 @@ pub(super) fn halves(option: &str) -> (&str, Option<&str>) {
 
 impl Fault {
     /// One fault of each kind, in the order of the grammar.
-    pub const EXAMPLES: [Self; 18] = [
+    pub const EXAMPLES: [Self; 19] = [
         Self::RateLimited { retry_after_s: None },
         Self::RateLimited { retry_after_s: Some(2) },
         Self::Status(503),
@@ -138,6 +140,7 @@ impl Fault {
         Self::Malformed { chunk: 2 },
         Self::NoFinish,
         Self::NoDone,
+        Self::WholeOnly,
         Self::Split { bytes: 7 },
     ];
 }
@@ -173,6 +176,7 @@ impl FromStr for Fault {
             "malformed" => Self::Malformed { chunk: number(name, value, 1..=*CHUNKS.end())? },
             "no-finish" => return bare(Self::NoFinish),
             "no-done" => return bare(Self::NoDone),
+            "whole-only" => return bare(Self::WholeOnly),
             "split" => Self::Split { bytes: number(name, value, 1..=1 << 20)? },
             _ => return Err(OptionError::Unknown(option.to_owned())),
         })
@@ -199,6 +203,7 @@ impl fmt::Display for Fault {
             Self::Malformed { chunk } => write!(f, "malformed={chunk}"),
             Self::NoFinish => f.write_str("no-finish"),
             Self::NoDone => f.write_str("no-done"),
+            Self::WholeOnly => f.write_str("whole-only"),
             Self::Split { bytes } => write!(f, "split={bytes}"),
         }
     }

@@ -254,6 +254,7 @@ mod tests {
             (1..=100_000u32).prop_map(|chunk| Fault::Malformed { chunk }),
             Just(Fault::NoFinish),
             Just(Fault::NoDone),
+            Just(Fault::WholeOnly),
             (1..=1u32 << 20).prop_map(|bytes| Fault::Split { bytes }),
         ]
     }

@@ -42,6 +42,13 @@ impl Problem {
         Self::invalid(format!("Invalid value for '{param}': {wanted}.")).about(param).coded("invalid_value")
     }
 
+    /// Builds the 400 of a model that has whole answers only.
+    pub(super) fn whole_only() -> Self {
+        Self::invalid("Unsupported value: 'stream' does not support true with this model.")
+            .about("stream")
+            .coded("unsupported_value")
+    }
+
     /// Builds a 400 about a parameter that is not there.
     pub(super) fn missing(param: impl Into<String>) -> Self {
         let param = param.into();

@@ -202,7 +202,12 @@ impl Call {
                                endpoint. Did you mean to use v1/embeddings?";
                 Err(Problem::invalid(message).about("model"))
             }
-            (true, _) => Chat::read(body).map(|chat| self.completion(name, &chat, &model, mishaps.clone())),
+            (true, _) => Chat::read(body).and_then(|chat| {
+                if chat.stream && model.faults.contains(&Fault::WholeOnly) {
+                    return Err(Problem::whole_only());
+                }
+                Ok(self.completion(name, &chat, &model, mishaps.clone()))
+            }),
             (false, Base::Embed | Base::Named(_)) => {
                 Embed::read(body).map(|embed| self.vectors(name, &embed, &mishaps))
             }

@@ -172,14 +172,15 @@ mod tests {
                 // It takes no images from this model.
                 chat.messages.pop();
             }
-            let body = dialect.chat(&chat, Target { provider: "p", model: "m" }).unwrap().body;
+            let body = dialect.chat(&chat, Target { provider: "p", model: "m", streams: true }).unwrap().body;
             let body = std::str::from_utf8(&body).unwrap();
             assert!(names.split('|').all(|name| !body.contains(name)), "{dialect}: {body}");
         }
         let mut chat = chat;
         let own = json!({"contents": [{"parts": []}], "tools": [{"googleSearch": {}}]});
         chat.tools = crate::google::parse(own.to_string().as_bytes(), "m", None).unwrap().chat.tools;
-        let error = Dialect::OpenAi.chat(&chat, Target { provider: "p", model: "m" }).unwrap_err();
+        let error =
+            Dialect::OpenAi.chat(&chat, Target { provider: "p", model: "m", streams: true }).unwrap_err();
         assert_eq!(error.field, "tools[0]");
     }
 }

@@ -99,7 +99,7 @@ mod tests {
             signalbox_proto::common::v1::Message { role: 2, parts: vec![part], ..Default::default() };
         let request =
             signalbox_proto::common::v1::ChatRequest { messages: vec![message], ..Default::default() };
-        let target = Target { provider: "mine", model: "gpt-4o" };
+        let target = Target { provider: "mine", model: "gpt-4o", streams: true };
         for (name, path) in [
             ("azure", "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21"),
             ("azure-v1", "/openai/v1/chat/completions"),

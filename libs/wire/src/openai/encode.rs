@@ -511,7 +511,7 @@ mod tests {
             sampling: Some(Sampling { seed: Some(7), ..Default::default() }),
             ..Default::default()
         };
-        let target = crate::Target { provider: "mistral", model: "m" };
+        let target = crate::Target { provider: "mistral", model: "m", streams: true };
         let body = crate::Dialect::OpenAi.chat(&request, target).unwrap().body;
         let written: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(

@@ -24,7 +24,7 @@ fn the_dialect_is_addressed_as_anthropic_wants() {
     assert_eq!(dialect.to_string(), "anthropic");
     let body = br#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
     let chat = anthropic::parse(body, None).unwrap().chat;
-    let target = Target { provider: "anthropic", model: "claude-sonnet-4-5" };
+    let target = Target { provider: "anthropic", model: "claude-sonnet-4-5", streams: true };
     let encoded = dialect.chat(&chat, target).unwrap();
     assert_eq!(encoded.path, "/v1/messages");
     assert_eq!(encoded.headers["anthropic-version"], "2023-06-01");

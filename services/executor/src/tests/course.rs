@@ -35,6 +35,7 @@ fn course(plan: &[(&str, Option<u64>)], around_filter: bool) -> Course {
             price: None,
             memory: Arc::default(),
             max_in_flight: None,
+            streams: true,
         });
         Candidate { target, prefill: false }
     });

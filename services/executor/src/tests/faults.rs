@@ -1,5 +1,6 @@
 //! Every fault of the simulator.
 
+use signalbox_config::Document;
 use signalbox_mesh::error::retry_after;
 use signalbox_proto::common::v1::rescue_policy::Mode;
 use signalbox_proto::common::v1::{
@@ -59,6 +60,33 @@ async fn a_failure_before_output_goes_down_the_plan_unseen() {
         assert_eq!((finished.model.as_str(), finished.attempts as usize), ("sim/sim-echo", outcomes.len()));
         world.idle().await;
     }
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_stream_is_asked_for_the_whole_where_that_is_known() {
+    // Later than a first piece may be.
+    let name = "sim-echo+whole-only+slow-first=500";
+    let world = World::new(&[name, "sim-echo"]).await;
+    let ran = world.run(&[name]).await;
+    assert_eq!((ran.reason(), ran.attempts.len()), (Some(ErrorReason::ProviderRejected), 1));
+    let words = ran.status.unwrap().message().to_owned();
+    assert!(words.contains("does not support true") && words.contains("stream = false"), "{words}");
+    let ran = world.run(&[name, "sim-echo"]).await;
+    assert_eq!(ran.outcomes(), [AttemptOutcome::Rejected, AttemptOutcome::Ok], "another one can");
+
+    let world = World::of(quick(), |base_url| {
+        let text = format!(
+            "[models.test]\ntargets = [{{ base_url = '{base_url}', provider = 'sim', model = '{name}', stream = false }}]"
+        );
+        Document::parse(&text, "test").unwrap().shared().unwrap()
+    });
+    let world = world.await;
+    let ran = world.run(&[name]).await;
+    assert_eq!((ran.text.as_str(), ran.outcomes()), (PROMPT, vec![AttemptOutcome::Ok]), "{ran:?}");
+    let told = world.provider.usage_total();
+    let usage = ran.finished.unwrap().usage.unwrap();
+    assert_eq!((usage.input_tokens, usage.output_tokens), (told.prompt_tokens, told.completion_tokens));
+    world.idle().await;
 }
 
 #[tokio::test]

@@ -59,8 +59,13 @@ impl World {
     }
 
     pub(super) async fn with(config: Config, models: &[&str]) -> Self {
+        Self::of(config, |base_url| self::models(base_url, models, None)).await
+    }
+
+    /// The same with models as they are configured there.
+    pub(super) async fn of(config: Config, shared: impl FnOnce(&str) -> Shared) -> Self {
         let provider = Provider::start(provider::Config::default()).await.unwrap();
-        let shared = self::models(&provider.base_url(), models, None);
+        let shared = shared(&provider.base_url());
         let executors =
             executor(config, Connector::system(Duration::from_secs(5), &Tls::default()).unwrap(), shared);
         Self { provider, executors }

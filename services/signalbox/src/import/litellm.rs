@@ -187,6 +187,10 @@ fn target(
     if let Some(most) = params.get("max_parallel_requests").and_then(Value::as_u64) {
         fields.push(("max_in_flight", most.to_string()));
     }
+    let streams = info.and_then(|info| info["supports_native_streaming"].as_bool());
+    if params.get("fake_stream").and_then(Value::as_bool) == Some(true) || streams == Some(false) {
+        fields.push(("stream", "false".to_owned()));
+    }
     if let Some(window) = info.and_then(|info| info["max_input_tokens"].as_u64()) {
         fields.push(("context_window_tokens", window.to_string()));
     }
@@ -255,7 +259,7 @@ fn costs(params: &Map<String, Value>, info: Option<&Value>, fields: &mut Vec<(&'
 
 /// Reports the parameters that were not read.
 fn unsaid(params: &Map<String, Value>, at: &str, imported: &mut Imported) {
-    const READ: [&str; 11] = [
+    const READ: [&str; 12] = [
         "model",
         "api_base",
         "api_key",
@@ -267,6 +271,7 @@ fn unsaid(params: &Map<String, Value>, at: &str, imported: &mut Imported) {
         "output_cost_per_token",
         "aws_region_name",
         "order",
+        "fake_stream",
     ];
     for key in params.keys().filter(|key| !READ.contains(&key.as_str())) {
         let what = match key.as_str() {
@@ -405,7 +410,7 @@ model_list:
       model: anthropic/claude-sonnet-4-5
       api_key: sk-ant-literal
   - model_name: local
-    litellm_params: {model: ollama/llama3.2, api_base: "http://gpu:11434"}
+    litellm_params: {model: ollama/llama3.2, api_base: "http://gpu:11434", fake_stream: true}
     model_info: {input_cost_per_token: 0.0000001, output_cost_per_token: 2.5e-6}
   - model_name: elsewhere
     litellm_params: {model: hosted_vllm/qwen, api_base: os.environ/VLLM}
@@ -452,7 +457,7 @@ general_settings:
             (Some(30_000), Some(7_500), Some(2))
         );
         let local = &shared.models["local"].targets[0];
-        assert_eq!(local.base_url, "http://gpu:11434/v1");
+        assert_eq!((local.base_url.as_str(), local.stream), ("http://gpu:11434/v1", Some(false)));
         assert!(
             text.contains(r#"price = { input_usd_per_mtok = "0.1", output_usd_per_mtok = "2.5" }"#),
             "{text}"
