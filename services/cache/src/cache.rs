@@ -503,13 +503,10 @@ impl Cache {
             let seen = if score < 0.0 { f64::midpoint(seen, 1.0) } else { seen };
             entry.standing.hit_once(request_id, seen);
         }
-        if score <= -1.0 {
-            tenant.figures.judged(entry.judge(request_id, true));
-            self.invalidate(tenant, Cover::Entry(id)).await?;
-            return Ok(());
-        }
         self.judge_hit(tenant, &entry, request_id, score < 0.0).await;
-        if score < 0.0 && request_id == entry.writer {
+        if score <= -1.0 {
+            self.invalidate(tenant, Cover::Entry(id)).await?;
+        } else if score < 0.0 && request_id == entry.writer {
             // The answer itself is doubted, not that it was given to another question.
             self.forget_points(&tenant.name, &[id]).await;
         }

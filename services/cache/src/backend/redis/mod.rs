@@ -286,6 +286,27 @@ impl Redis {
         }
     }
 
+    /// Does what makes a lease one's own, in a task: who asks may be slow to go on, and nobody else could lead meanwhile; or leave, and
+    /// then nobody would give it back but `unwanted`. `None`: there are too many at once.
+    async fn beside<T, Left>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+        unwanted: impl FnOnce(Self, T) -> Left + Send + 'static,
+    ) -> Option<T>
+    where
+        T: Send + 'static,
+        Left: Future<Output = ()> + Send,
+    {
+        let (tell, told) = oneshot::channel();
+        let redis = self.clone();
+        let spawned = self.0.handovers.spawn(async move {
+            if let Err(left) = tell.send(work.await) {
+                unwanted(redis, left).await;
+            }
+        });
+        if spawned { told.await.ok() } else { None }
+    }
+
     fn mirror_of(&self, claimed: &Claimed) -> Result<Arc<Mirror>, Stop> {
         self.0.mirrors.get(claimed.flight.key, claimed.flight.entry_id).ok_or(Stop::Expired)
     }
@@ -350,35 +371,32 @@ impl Backend for Redis {
         Ok(self.join(pending.key, flight, &pending.tenant).map_or(Grant::Full, Grant::Held))
     }
 
-    /// Not in the caller's own time: it may go while the lease becomes its own, and then nobody would give that back.
     async fn claim(&self, tenant: &str, lease: LeaseId) -> Result<Option<Claimed>, Away> {
         let (redis, tenant) = (self.clone(), Arc::<str>::from(tenant));
-        let (tell, told) = oneshot::channel();
-        let spawned = self.0.handovers.spawn(async move {
-            let claimed = redis.claim_now(&tenant, lease).await;
-            if let Err(Ok(Some(claimed))) = tell.send(claimed) {
+        let unwanted = async |redis: Self, claimed| {
+            if let Ok(Some(claimed)) = claimed {
                 redis.give_back(&claimed, "failed").await;
             }
-        });
-        if spawned { told.await.unwrap_or(Err(Away)) } else { Err(Away) }
+        };
+        let claimed = self.beside(async move { redis.claim_now(&tenant, lease).await }, unwanted).await;
+        claimed.unwrap_or(Err(Away))
     }
 
-    /// Not in the follower's own time, who may be slow to ask for more: meanwhile nobody else could read on.
     async fn take_over(&self, flight: &Arc<Flight>) -> TakeOver {
-        let (redis, flight) = (self.clone(), Arc::clone(flight));
-        let (tell, told) = oneshot::channel();
-        let spawned = self.0.handovers.spawn(async move {
-            let outcome = redis.take_over_now(&flight).await;
-            // Who wanted it is gone: the next one takes it.
-            if let Err(TakeOver::Given(lease)) = tell.send(outcome)
+        let (redis, taken) = (self.clone(), Arc::clone(flight));
+        let flight = Arc::clone(flight);
+        let unwanted = async move |redis: Self, outcome| {
+            // The next one takes it.
+            if let TakeOver::Given(lease) = outcome
                 && let Some(mirror) = redis.0.mirrors.get(flight.key, flight.entry_id)
                 && let Ok(Some(claimed)) = redis.claim_now(&mirror.tenant, lease).await
             {
                 redis.give_back(&claimed, "failed").await;
             }
-        });
+        };
+        let outcome = self.beside(async move { redis.take_over_now(&taken).await }, unwanted).await;
         // Too many at once: the others go on, or it is tried again.
-        if spawned { told.await.unwrap_or(TakeOver::Led) } else { TakeOver::Led }
+        outcome.unwrap_or(TakeOver::Led)
     }
 
     async fn write(&self, claimed: &Claimed, events: Vec<GenerateEvent>) -> Result<(), Stop> {
