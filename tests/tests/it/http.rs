@@ -184,6 +184,9 @@ async fn bad_bodies_are_refused_in_the_callers_dialect(topology: Topology) {
 
     let form = plain::request("POST", "/v1/chat/completions", &[("content-type", "text/plain")], b"{}");
     assert_eq!(exchange(at, &form).await.json()["error"]["param"], "content-type");
+    let packed = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    let packed = plain::request("POST", "/v1/chat/completions", &packed, b"\x1f\x8b");
+    assert_eq!(exchange(at, &packed).await.json()["error"]["param"], "content-encoding");
     assert_eq!(get(at, "/v1/chat/completions", &[]).await.status, 405);
     assert_eq!(get(at, "/chat/completions", &[]).await.status, 404);
     let lost = post(at, "/v1/messages/batches", &[], &json!({})).await;

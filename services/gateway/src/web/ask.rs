@@ -49,6 +49,10 @@ pub(super) async fn body(
             "is not application/json; send the body as JSON and say so",
         ));
     }
+    // A few bytes may unpack to any number: what is counted is what is sent.
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(error::invalid("content-encoding", "bodies are taken as they are; send it uncompressed"));
+    }
     let limits = mesh.config.load().http.clone();
     let most = limits.max_body_bytes;
     let announced =
