@@ -4,15 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::{Imported, provider};
-
-/// Reads a variable of the environment.
-type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-/// A deployment as a target of ours, in the words of the file.
-struct Target {
-    fields: Vec<(&'static str, String)>,
-}
+use super::{
+    Imported,
+    deployment::{Environment, Reader, Target},
+};
 
 /// Model groups in the file's order, each with its targets.
 type Groups = Vec<(String, Vec<Target>)>;
@@ -86,216 +81,21 @@ pub(super) fn convert(yaml: &str, environment: Environment<'_>) -> Result<Import
     let Some(Value::Array(list)) = root.get("model_list") else {
         return Err("there is no model_list; give LiteLLM's config.yaml".into());
     };
-    let mut imported = Imported::default();
+    let mut reader = Reader::new(list, environment);
     let mut groups = Groups::new();
     for (i, model) in list.iter().enumerate() {
-        let at = format!("model_list[{i}]");
-        let Value::Object(model) = model else {
-            imported.note(at, "is no mapping, and is left out");
-            continue;
-        };
-        deployment(model, &at, environment, &mut groups, &mut imported);
+        let Some((alias, target)) = reader.deployment(model, &format!("model_list[{i}]")) else { continue };
+        match groups.iter_mut().find(|(name, _)| *name == alias) {
+            Some((_, targets)) => targets.push(target),
+            None => groups.push((alias, vec![target])),
+        }
     }
+    let mut imported = reader.end();
     aliases(&root, &mut groups, &mut imported);
     let fallbacks = fallbacks(&root, &mut imported);
     settings(&root, &mut imported);
     imported.text = written(&groups, &fallbacks, &mut imported.report);
     Ok(imported)
-}
-
-fn deployment(
-    model: &Map<String, Value>,
-    at: &str,
-    environment: Environment<'_>,
-    groups: &mut Groups,
-    imported: &mut Imported,
-) {
-    let (Some(alias), Some(Value::Object(params))) =
-        (model.get("model_name").and_then(Value::as_str), model.get("litellm_params"))
-    else {
-        return imported.note(at, "has no model_name or no litellm_params, and is left out");
-    };
-    if alias.contains('*') {
-        let what = "a pattern has no counterpart: name the models; `provider/model` of a configured provider may be asked as it is";
-        return imported.note(format!("{at}.model_name"), what);
-    }
-    let Some(target) = target(params, model.get("model_info"), at, environment, imported) else { return };
-    for key in
-        model.keys().filter(|key| !matches!(key.as_str(), "model_name" | "litellm_params" | "model_info"))
-    {
-        imported.note(format!("{at}.{key}"), "has no counterpart");
-    }
-    match groups.iter_mut().find(|(name, _)| name == alias) {
-        Some((_, targets)) => targets.push(target),
-        None => groups.push((alias.to_owned(), vec![target])),
-    }
-}
-
-fn target(
-    params: &Map<String, Value>,
-    info: Option<&Value>,
-    at: &str,
-    environment: Environment<'_>,
-    imported: &mut Imported,
-) -> Option<Target> {
-    let at = format!("{at}.litellm_params");
-    let text = |key: &str| params.get(key).and_then(Value::as_str);
-    let Some(name) = text("model") else {
-        imported.note(format!("{at}.model"), "is missing, so that the deployment is left out");
-        return None;
-    };
-    let Some((provider, model)) = provider::of(name) else {
-        let prefix = name.split('/').next().unwrap_or_default();
-        let what = format!(
-            "the provider `{prefix}` is not known here, so that the deployment is left out; if its API is like OpenAI's, write the target by hand"
-        );
-        imported.note(format!("{at}.model"), what);
-        return None;
-    };
-    let mut fields: Vec<(&'static str, String)> = Vec::new();
-    let base = base_url(params, &provider, &at, environment, imported)?;
-    fields.push(("base_url", quoted(&base)));
-    if provider.dialect != "openai" {
-        fields.push(("dialect", quoted(provider.dialect)));
-    }
-    fields.push(("model", quoted(model)));
-    if !provider.name.is_empty() && text("api_base").is_some() && provider.name != "openai" {
-        fields.push(("provider", quoted(provider.name)));
-    }
-    match text("api_key").map(|key| key.strip_prefix("os.environ/").ok_or(())) {
-        Some(Ok(variable)) => fields.push(("api_key_env", quoted(variable))),
-        Some(Err(())) => {
-            let variable = if provider.key.is_empty() { "PROVIDER_API_KEY" } else { provider.key };
-            fields.push(("api_key_env", quoted(variable)));
-            imported.note(
-                format!("{at}.api_key"),
-                format!("a secret does not belong into the file: set the variable {variable}"),
-            );
-        }
-        None if provider.key.is_empty() => {}
-        None => fields.push(("api_key_env", quoted(provider.key))),
-    }
-    costs(params, info, &mut fields);
-    for (key, ours) in [("timeout", "total_ms"), ("stream_timeout", "first_output_ms")] {
-        if let Some(seconds) = params.get(key).and_then(Value::as_f64) {
-            fields.push((ours, format!("{:.0}", seconds * 1_000.0)));
-        }
-    }
-    if let Some(weight) = params.get("weight").and_then(Value::as_u64) {
-        fields.push(("weight", weight.to_string()));
-    }
-    if let Some(most) = params.get("max_parallel_requests").and_then(Value::as_u64) {
-        fields.push(("max_in_flight", most.to_string()));
-    }
-    let streams = info.and_then(|info| info["supports_native_streaming"].as_bool());
-    if params.get("fake_stream").and_then(Value::as_bool) == Some(true) || streams == Some(false) {
-        fields.push(("stream", "false".to_owned()));
-    }
-    if let Some(window) = info.and_then(|info| info["max_input_tokens"].as_u64()) {
-        fields.push(("context_window_tokens", window.to_string()));
-    }
-    unsaid(params, &at, imported);
-    Some(Target { fields })
-}
-
-fn base_url(
-    params: &Map<String, Value>,
-    provider: &provider::Provider,
-    at: &str,
-    environment: Environment<'_>,
-    imported: &mut Imported,
-) -> Option<String> {
-    let text = |key: &str| params.get(key).and_then(Value::as_str);
-    let given = match text("api_base") {
-        Some(base) => match base.strip_prefix("os.environ/") {
-            Some(variable) => {
-                let value = environment(variable);
-                let what = match &value {
-                    Some(_) => format!("the value of {variable} is written into the file"),
-                    None => format!(
-                        "{variable} is not set here, so that the deployment is left out; set it and import again"
-                    ),
-                };
-                imported.note(format!("{at}.api_base"), what);
-                value?
-            }
-            None => base.to_owned(),
-        },
-        None if provider.dialect == "bedrock" => {
-            let region = text("aws_region_name").unwrap_or("us-east-1");
-            format!("https://bedrock-runtime.{region}.amazonaws.com")
-        }
-        None if provider.base_url.is_empty() => {
-            imported
-                .note(at, "has no api_base, so that the deployment is left out; write the target by hand");
-            return None;
-        }
-        None => provider.base_url.to_owned(),
-    };
-    let given = given.trim_end_matches('/').to_owned();
-    // Ollama's own address is without the door that is like OpenAI's.
-    let bare = provider.name == "ollama" && !given.ends_with("/v1");
-    Some(if bare { given + "/v1" } else { given })
-}
-
-/// Prices per token, as prices per million.
-fn costs(params: &Map<String, Value>, info: Option<&Value>, fields: &mut Vec<(&'static str, String)>) {
-    let cost = |key: &str| {
-        let value = params.get(key).or_else(|| info?.get(key));
-        value.and_then(|value| value.as_f64().or_else(|| value.as_str()?.parse().ok()))
-    };
-    let (Some(input), Some(output)) = (cost("input_cost_per_token"), cost("output_cost_per_token")) else {
-        return;
-    };
-    let usd = |per_token: f64| {
-        let text = format!("{:.9}", per_token * 1e6);
-        quoted(text.trim_end_matches('0').trim_end_matches('.'))
-    };
-    fields.push((
-        "price",
-        format!("{{ input_usd_per_mtok = {}, output_usd_per_mtok = {} }}", usd(input), usd(output)),
-    ));
-}
-
-/// Reports the parameters that were not read.
-fn unsaid(params: &Map<String, Value>, at: &str, imported: &mut Imported) {
-    const READ: [&str; 12] = [
-        "model",
-        "api_base",
-        "api_key",
-        "timeout",
-        "stream_timeout",
-        "weight",
-        "max_parallel_requests",
-        "input_cost_per_token",
-        "output_cost_per_token",
-        "aws_region_name",
-        "order",
-        "fake_stream",
-    ];
-    for key in params.keys().filter(|key| !READ.contains(&key.as_str())) {
-        let what = match key.as_str() {
-            "rpm" | "tpm" => {
-                "targets have no rates of their own: a provider's 429 is heeded, and max_in_flight bounds what is under way; limits of callers: signalbox keys"
-            }
-            "max_retries" | "num_retries" => {
-                "retries are decided by the failure's class, within one budget: [executor]"
-            }
-            "api_version" => "the version is the dialect's own",
-            "temperature" | "max_tokens" | "top_p" | "seed" | "extra_body" | "extra_headers" | "headers" => {
-                "requests say this themselves"
-            }
-            "aws_access_key_id" | "aws_secret_access_key" | "aws_session_token" => {
-                "set the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; see docs/providers.md"
-            }
-            "vertex_project" | "vertex_location" | "vertex_credentials" => {
-                "stands in base_url, and the token in api_key_env: docs/providers.md"
-            }
-            "organization" => "has no counterpart; use a key of that organisation",
-            _ => "has no counterpart",
-        };
-        imported.note(format!("{at}.{key}"), what);
-    }
 }
 
 /// Reads `model_group_alias`: further names for a group.
@@ -363,6 +163,9 @@ fn written(
     let mut text = String::from(
         "# From a configuration of LiteLLM's. Retries, fallback, breakers, rescue, cache and ledger are on by default.\n",
     );
+    for (group, _) in fallbacks.iter().filter(|(group, _)| !groups.iter().any(|(name, _)| name == group)) {
+        report.push((format!("fallbacks.{group}"), "is of no model here".to_owned()));
+    }
     for (alias, targets) in groups {
         let _ = write!(text, "\n[models.{}]\ntargets = [\n", quoted(alias));
         let mut all: Vec<(&Target, Option<&str>)> = targets.iter().map(|target| (target, None)).collect();
@@ -385,7 +188,7 @@ fn written(
 }
 
 /// A TOML string, which may stand for a key, too.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     // JSON's escapes are TOML's, but for the slash and what JSON leaves as it is.
     Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
@@ -487,6 +290,66 @@ general_settings:
             assert!(told(key).is_some_and(|what| !what.is_empty()), "{key}: {:?}", imported.report);
         }
         assert_eq!(told("litellm_settings.fallbacks"), None);
+    }
+
+    fn of(deployments: &str) -> Imported {
+        convert(&format!("model_list:\n{deployments}"), &|name| (name == "PROJECT").then(|| "p-1".to_owned()))
+            .unwrap()
+    }
+
+    #[test]
+    fn each_key_of_the_file_gets_a_variable_of_its_own_and_none_goes_to_somebody_else() {
+        let imported = of(r#"
+  - {model_name: gpt, litellm_params: {model: gpt-4o, api_key: os.environ/OPENAI_API_KEY}}
+  - {model_name: gpt, litellm_params: {model: gpt-4o, api_key: sk-second}}
+  - {model_name: 7b-local, litellm_params: {model: openai/seven, api_base: "http://gpu:8000", api_key: fake}}
+  - {model_name: eu, litellm_params: {model: azure/a, api_base: "https://a.openai.azure.com", api_key: one}}
+  - {model_name: us, litellm_params: {model: azure/b, api_base: "https://b.openai.azure.com", api_key: two}}
+  - {model_name: us, litellm_params: {model: azure/c, api_base: "https://c.openai.azure.com", api_key: one}}
+  - {model_name: open, litellm_params: {model: openai/o, api_base: "http://elsewhere"}}
+"#);
+        let shared = signalbox_config::Document::parse(&imported.text, "f").unwrap().shared().unwrap();
+        let keys = |alias: &str| -> Vec<String> {
+            shared.models[alias].targets.iter().filter_map(|target| target.api_key_env.clone()).collect()
+        };
+        assert_eq!(keys("gpt"), ["OPENAI_API_KEY", "OPENAI_API_KEY_2"]);
+        assert_eq!(keys("7b-local"), ["_7B_LOCAL_API_KEY"]);
+        assert_eq!(keys("eu"), ["AZURE_API_KEY"]);
+        assert_eq!(keys("us"), ["AZURE_API_KEY_2", "AZURE_API_KEY"]);
+        let told =
+            imported.report.iter().find(|(key, _)| key == "model_list[6].litellm_params.api_key").unwrap();
+        assert!(told.1.contains("OPENAI_API_KEY is sent to http://elsewhere"), "{told:?}");
+    }
+
+    #[test]
+    fn other_ways_to_name_a_provider_are_read() {
+        let imported = of(r#"
+  - {model_name: flash, litellm_params: {model: zhipu/glm-4-flash, api_key: os.environ/ZHIPU, api_base: "https://open.example/v4"}}
+  - {model_name: custom, litellm_params: {model: big/one, custom_llm_provider: groq, region_name: eu, input_cost_per_token: 1.0e-6}}
+  - {model_name: vertex, litellm_params: {model: vertex_ai/gemini-2.5-pro, vertex_project: os.environ/PROJECT, vertex_location: global}}
+  - {model_name: claude, litellm_params: {model: vertex_ai/claude-sonnet-4-5, vertex_project: p}}
+  - {model_name: auto, litellm_params: {model: auto_router/x, api_base: "http://y"}}
+router_settings: {fallbacks: [{nobody: [flash]}]}
+"#);
+        let shared = signalbox_config::Document::parse(&imported.text, "f").unwrap().shared().unwrap();
+        assert_eq!(
+            shared.models.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["flash", "custom", "vertex"]
+        );
+        let target = |alias: &str| &shared.models[alias].targets[0];
+        let flash = target("flash");
+        assert_eq!((flash.provider.as_deref(), flash.model.as_str()), (Some("zhipu"), "glm-4-flash"));
+        let custom = target("custom");
+        assert_eq!((custom.model.as_str(), custom.region.as_deref()), ("big/one", Some("eu")));
+        assert_eq!(custom.base_url, "https://api.groq.com/openai/v1");
+        assert_eq!(
+            target("vertex").base_url,
+            "https://aiplatform.googleapis.com/v1/projects/p-1/locations/global/publishers/google"
+        );
+        for key in ["model_list[0].litellm_params.model", "model_list[1].litellm_params", "fallbacks.nobody"]
+        {
+            assert!(imported.report.iter().any(|(told, _)| told == key), "{key}: {:?}", imported.report);
+        }
     }
 
     #[test]

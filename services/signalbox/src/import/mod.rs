@@ -1,5 +1,6 @@
 //! `signalbox import`: configurations of other gateways as ours.
 
+mod deployment;
 mod litellm;
 mod provider;
 

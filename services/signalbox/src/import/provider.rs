@@ -66,11 +66,36 @@ const PROVIDERS: [Provider; 26] = [
     provider("litellm_proxy", "litellm", "openai", "", "LITELLM_PROXY_API_KEY"),
 ];
 
+/// One whose API is like OpenAI's, and of which nothing else is known.
+pub(super) const LIKE_OPENAI: Provider = provider("", "", "openai", "", "");
+
+/// Prefixes of providers whose API is another one.
+const OTHERS: [&str; 9] = [
+    "sagemaker",
+    "sagemaker_chat",
+    "replicate",
+    "watsonx",
+    "watsonx_text",
+    "auto_router",
+    "predibase",
+    "petals",
+    "triton",
+];
+
+/// Whether a prefix is that of a provider whose API is not like OpenAI's, nor known here.
+pub(super) fn is_other(prefix: &str) -> bool {
+    OTHERS.contains(&prefix)
+}
+
+/// The provider with a prefix.
+pub(super) fn named(prefix: &str) -> Option<Provider> {
+    PROVIDERS.iter().find(|provider| provider.prefix == prefix).copied()
+}
+
 /// Takes a model's name apart into its provider and the model as the provider calls it; `None` for a prefix that is not known.
 pub(super) fn of(model: &str) -> Option<(Provider, &str)> {
-    let known = |prefix: &str| PROVIDERS.iter().find(|provider| provider.prefix == prefix).copied();
     if let Some((prefix, rest)) = model.split_once('/')
-        && let Some(provider) = known(prefix)
+        && let Some(provider) = named(prefix)
     {
         // LiteLLM's routes within a provider.
         let rest = match (provider.prefix, rest.split_once('/')) {
@@ -88,5 +113,5 @@ pub(super) fn of(model: &str) -> Option<(Provider, &str)> {
         _ if model.starts_with("command") => "cohere",
         _ => "openai",
     };
-    known(prefix).map(|provider| (provider, model))
+    named(prefix).map(|provider| (provider, model))
 }
