@@ -271,7 +271,7 @@ fn streets(text: &str, offset: usize, found: &mut Vec<Detected>) {
     }
 }
 
-/// A year or a month with numbers around it is no street.
+/// A date, a year or a month with numbers around it is no street.
 fn plausible(text: &str) -> bool {
     const MONTHS: [&str; 14] = [
         "January",
@@ -289,7 +289,15 @@ fn plausible(text: &str) -> bool {
         "Chapter",
         "Section",
     ];
-    !text.split([' ', ',']).any(|word| MONTHS.contains(&word)) && text.len() < 160
+    // `06 Nov 1994`, in any language.
+    let dated = |dates: &Regex| {
+        let date = dates.find(text).filter(|date| date.start() == 0);
+        let year = date.and_then(|date| date.as_str().get(date.len() - 4..)?.parse().ok());
+        year.is_some_and(|year: u16| (1900..2100).contains(&year))
+    };
+    !DATES.as_ref().is_some_and(dated)
+        && !text.split([' ', ',']).any(|word| MONTHS.contains(&word))
+        && text.len() < 160
 }
 
 #[cfg(test)]

@@ -255,7 +255,7 @@ impl Slice<'_> {
     fn looks_like_phone(&self) -> bool {
         let text = self.text();
         text.starts_with("00")
-            || text.contains('(')
+            || self.bracketed()
             || matches!(self.lengths.as_slice(), [3, 3, 4] | [1, 3, 3, 4])
     }
 
@@ -264,12 +264,11 @@ impl Slice<'_> {
         let text = self.text();
         let one_line = self.lengths.len() <= 7 && !text.contains("//") && !text.contains("..");
         let plain = self.start == self.groups[0].start && !self.leads && (self.digits[0] == 0 || count < 10);
-        let dated = matches!(self.lengths.as_slice(), [4, 2, 2, _, ..])
-            && (1900..2100).contains(&number(&self.digits[..4]));
+        let plus = self.context.text[self.start..].starts_with('+') || text.starts_with("(+");
+        let dated = self.dated(0) || (!plus && (1..self.lengths.len()).any(|first| self.dated(first)));
         if !(7..=16).contains(&count) || !one_line || plain || dated {
             return None;
         }
-        let plus = self.context.text[self.start..].starts_with('+') || text.starts_with("(+");
         let locales = self.context.locales;
         let national = locales.others() && self.digits[0] == 0 && self.digits.get(1) != Some(&0);
         let american = match self.lengths.as_slice() {
@@ -285,7 +284,7 @@ impl Slice<'_> {
             0.85
         } else if american {
             0.8
-        } else if text.contains('(') && (8..=13).contains(&count) && self.lengths.len() > 1 {
+        } else if self.bracketed() && (8..=13).contains(&count) && self.lengths.len() > 1 {
             0.75
         } else if national && (8..=13).contains(&count) && self.grouped_like_phone() {
             0.7
@@ -302,9 +301,40 @@ impl Slice<'_> {
         Some((Kind::Phone, self.start..self.with_extension(), score))
     }
 
-    /// Several groups, none of them the only long one at the end of a short one.
+    /// Whether a day stands there from a group on, as `2024-02-06`.
+    fn dated(&self, first: usize) -> bool {
+        let Some([a, b, c]) = self.groups.get(first..first + 3) else { return false };
+        let read = |group: &Group| self.context.text[group.start..group.end].parse().unwrap_or(0);
+        let year = read(a);
+        (a.end - a.start, b.end - b.start, c.end - c.start) == (4, 2, 2)
+            && (1900..2100).contains(&year)
+            && is_date(year, read(b), read(c))
+    }
+
+    /// Whether an area or trunk code stands in brackets, at the first or second place: `(555) 123`, `49 (0) 30`.
+    fn bracketed(&self) -> bool {
+        let text = self.text();
+        let Some((before, rest)) = text.split_once('(') else { return false };
+        let code = rest.split_once(')').map(|(code, _)| code).unwrap_or_default();
+        let second = self.groups.get(1).map_or(self.end, |group| group.start);
+        (1..=5).contains(&code.len())
+            && code.bytes().all(|b| b.is_ascii_digit())
+            && self.start + before.len() < second
+    }
+
+    /// Whether a number goes on before or after, as in a table.
+    fn is_in_a_row(&self) -> bool {
+        let bytes = self.context.text.as_bytes();
+        let before = |back: usize| Some(*bytes.get(self.start.checked_sub(back)?)?);
+        let digit = |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_digit());
+        (before(1) == Some(b' ') && digit(before(2)))
+            || (bytes.get(self.end) == Some(&b' ') && digit(bytes.get(self.end + 1).copied()))
+    }
+
+    /// Several groups, none of them the only long one at the end of a short one, nor parts of versions.
     fn grouped_like_phone(&self) -> bool {
         self.lengths.len() > 1
+            && self.lengths.iter().filter(|l| **l == 1).count() <= 1
             && self.lengths.iter().all(|l| (1..=8).contains(l))
             && (self.lengths[0] >= 2 || self.lengths.len() > 2)
     }
@@ -342,8 +372,10 @@ impl Slice<'_> {
             }
         }
         match national::digits(&self.digits, &self.lengths, self.context.locales) {
-            Some(Sure::Alone) => Some((Kind::NationalId, range, 0.8)),
-            Some(Sure::WithContext) if self.names(Words::National) => Some((Kind::NationalId, range, 0.8)),
+            Some(Sure::Alone) if self.lengths.len() == 1 || !self.is_in_a_row() => {
+                Some((Kind::NationalId, range, 0.8))
+            }
+            Some(_) if self.names(Words::National) => Some((Kind::NationalId, range, 0.8)),
             _ => None,
         }
     }

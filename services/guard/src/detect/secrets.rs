@@ -275,14 +275,14 @@ fn strength(context: Context<'_>, at: usize, value: &str) -> Option<f64> {
             return (v.len() >= 8 && (random || entropy(v) > 3.0)).then_some(0.9);
         }
     }
-    let (name, prose) = name_before(trimmed)?;
+    let (name, said) = name_before(trimmed)?;
+    let prose = said == Said::Sentence;
     let last = name.rsplit([' ', '"', '\'', '<']).next().unwrap_or_default();
     if names(&name, &OPEN) || OPEN_ENDS.iter().any(|end| last.ends_with(end)) {
         return None;
     }
-    let is_password = ["pass", "pwd", "kennwort", "contrase", "passphrase"].iter().any(|p| name.contains(p));
     let varied = digits || v.iter().any(|b| !b.is_ascii_alphanumeric() && !b".-_/".contains(b));
-    if is_password && v.len() >= 5 && varied && (!prose || random) && !is_path(value) {
+    if is_password(&name, last, said) && v.len() >= 5 && varied && (!prose || random) && !is_path(value) {
         return Some(0.85);
     }
     if !random || is_path(value) || is_identifier(value) || is_alphabet(value) {
@@ -304,28 +304,60 @@ fn strength(context: Context<'_>, at: usize, value: &str) -> Option<f64> {
     provider.then_some(0.75)
 }
 
-/// The name that a value is given in its line, and whether by a sentence (`the password is …`) rather than by a sign.
-fn name_before(window: &str) -> Option<(String, bool)> {
+/// How a value is given its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// By a sign: `password=…`.
+    Sign,
+    /// `the password is …`.
+    Sentence,
+    /// It stands right behind.
+    Beside,
+}
+
+/// Whether a name is that of a password. Not so what passes, is passed or bypassed; and `pass` alone, which is a verb too, only at its end.
+fn is_password(name: &str, last: &str, said: Said) -> bool {
+    const MORE: [&str; 11] =
+        ["word", "words", "wd", "w", "wort", "phrase", "code", "codes", "key", "keys", "ord"];
+    if ["pwd", "kennwort", "contrase"].iter().any(|other| name.contains(other)) {
+        return true;
+    }
+    name.match_indices("pass").any(|(at, pass)| {
+        let (before, after) = (&name[..at], &name[at + pass.len()..]);
+        let more = &after[..after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len())];
+        let verb = ["by", "com", "sur", "tres", "over"].iter().any(|head| before.ends_with(head));
+        match more {
+            "" => !verb && said != Said::Beside && last.contains(pass),
+            "e" | "es" => {
+                before.ends_with("mot de ") || before.ends_with("mots de ") || before.ends_with("motde")
+            }
+            more => MORE.contains(&more),
+        }
+    })
+}
+
+/// The name that a value is given in its line, and how.
+fn name_before(window: &str) -> Option<(String, Said)> {
     let signs: &[char] = &['=', ':', '>', '|', ','];
     let line = window.rsplit('\n').next().unwrap_or_default();
     let stripped = line.trim_end_matches(signs);
-    let (rest, prose) = if stripped.len() < line.len() {
-        (stripped, false)
+    let (rest, said) = if stripped.len() < line.len() {
+        (stripped, Said::Sign)
     } else {
         let verbs = [" is", " was", " ist", " est", " es", " è", " is set to", " to"];
         match verbs.iter().find_map(|verb| line.strip_suffix(verb)) {
-            Some(rest) => (rest, true),
+            Some(rest) => (rest, Said::Sentence),
             // A provider's name right before its key.
-            None => (line.rsplit(' ').next().unwrap_or_default(), false),
+            None => (line.rsplit(' ').next().unwrap_or_default(), Said::Beside),
         }
     };
     let rest = rest.trim_end_matches([' ', '"', '\'', '`', '\t', ')', ']']);
     let from = rest.rfind([';', '{', '}', '(', '&', '?', ',', '.']).map_or(0, |at| at + 1);
     let name = &rest[from..];
     // Only the last words: what is said long before is about something else.
-    let from = name.len().saturating_sub(if prose { 28 } else { 36 });
+    let from = name.len().saturating_sub(if said == Said::Sentence { 28 } else { 36 });
     let name = name[name.ceil_char_boundary(from)..].trim();
-    (name.len() > 1).then(|| (name.to_owned(), prose))
+    (name.len() > 1).then(|| (name.to_owned(), said))
 }
 
 /// Whether the last that is written of a name is a word by itself or one of a `camelCase` name: `oktaToken`, not `rookTable` or `sumOf`.

@@ -48,6 +48,50 @@ fn leaves_what_only_looks_alike() {
     }
 }
 
+/// As they stand in change logs, headers, tables and documentation of programs.
+#[test]
+fn versions_dates_and_tables_are_nobodys() {
+    for text in [
+        "## 9.3.1 (2024-02-06)",
+        "## [0.7.2 (2024-02-06)](https://example.com/compare)",
+        "a minimum version of 1.71.0 (2023-07-13) is required",
+        "0.10.2 0.11.5 and 0.12.1 0.13.4",
+        "// 0 - 256 (256) symbols\n// 256 - 512 (256) symbols",
+        "97 98 99 100 101 102 103 104 105 106 107 108 109 110 111 112 113 114 115 116 117 118 119 120 121 122 123",
+        "124 125 126 127 128 160 192 200 224 256 384 512",
+        "Date: Sun, 06 Nov 1994 08:49:37 GMT",
+        "Tue, 03 Mar 1970 00:00:00 GMT and am 15 Oktober 2024 abends",
+        "pass -march=x86-64 to the compiler",
+        "dense + sparse in a single pass (BGE-M3)",
+        "if the caller passes power-of-2 sizes",
+        "Passed through to ICU4X",
+        "utf8_passthru: self.utf8_passthru1",
+        "bypass=0x8005ab",
+    ] {
+        assert_eq!(found(text), [], "{text}");
+    }
+}
+
+#[test]
+fn what_looks_alike_hides_none_that_is_meant() {
+    for (text, id, value) in [
+        ("ring 030 (1234) 5678 an", "pii.phone", "030 (1234) 5678"),
+        ("+49 (0) 30 901820 oder", "pii.phone", "+49 (0) 30 901820"),
+        ("+46 2024 12 11 33 now", "pii.phone", "+46 2024 12 11 33"),
+        ("06 12 34 56 78 le soir", "pii.phone", "06 12 34 56 78"),
+        ("my SIN is 046 454 286.", "pii.national_id", "046 454 286"),
+        ("at 12 Jan Smuts Avenue, Johannesburg", "pii.street_address", "12 Jan Smuts Avenue, Johannesburg"),
+        ("12 rue du 8 Mai 1945, 75010 Paris", "pii.street_address", "12 rue du 8 Mai 1945, 75010 Paris"),
+        ("smtp_pass=Tr0ub4dor&3x", "secret.assigned", "Tr0ub4dor"),
+        ("wifi pass: correct7horse", "secret.assigned", "correct7horse"),
+        ("mot de passe : b0njour42", "secret.assigned", "b0njour42"),
+        ("passwd = 'hunter22'", "secret.assigned", "hunter22"),
+        ("the password is hunter22", "secret.assigned", "hunter22"),
+    ] {
+        assert_eq!(found(text), [(id, value)], "{text}");
+    }
+}
+
 #[test]
 fn what_only_says_where_a_secret_goes_is_none() {
     for text in [
