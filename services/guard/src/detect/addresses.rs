@@ -264,7 +264,8 @@ pub(super) fn find(text: &str, found: &mut Vec<Detected>) {
 fn streets(text: &str, offset: usize, found: &mut Vec<Detected>) {
     let Some((all, each)) = &*PATTERNS else { return };
     for pattern in all.matches(text).into_iter().map(|pattern| &each[pattern]) {
-        found.extend(pattern.find_iter(text).filter(|m| plausible(m.as_str())).map(|m| {
+        let plausible = |m: &regex::Match<'_>| plausible(m.as_str(), &text[..m.start()]);
+        found.extend(pattern.find_iter(text).filter(plausible).map(|m| {
             let end = m.start() + m.as_str().trim_end_matches(['.', ',', '-']).len();
             Detected { detector: Kind::Address.index(), range: offset + m.start()..offset + end, score: 0.9 }
         }));
@@ -272,8 +273,8 @@ fn streets(text: &str, offset: usize, found: &mut Vec<Detected>) {
 }
 
 /// A date, a year or a month with numbers around it is no street.
-fn plausible(text: &str) -> bool {
-    const MONTHS: [&str; 14] = [
+fn plausible(text: &str, before: &str) -> bool {
+    const OTHERS: [&str; 20] = [
         "January",
         "February",
         "March",
@@ -288,7 +289,22 @@ fn plausible(text: &str) -> bool {
         "December",
         "Chapter",
         "Section",
+        "RFC",
+        "ISO",
+        "IEEE",
+        "CVE",
+        "UTC",
+        "GMT",
     ];
+    // The end of a time; who has the copyright since that year.
+    let last = before.trim_end().rsplit('\n').next().unwrap_or_default();
+    let is_year = |word: &str| word.parse().is_ok_and(|year: u16| (1900..2100).contains(&year));
+    let years = text.split(' ').next().is_some_and(is_year);
+    if before.ends_with(':')
+        || (years && ["opyright", "(c)", "(C)", "©"].iter().any(|mark| last.contains(mark)))
+    {
+        return false;
+    }
     // `06 Nov 1994`, in any language.
     let dated = |dates: &Regex| {
         let date = dates.find(text).filter(|date| date.start() == 0);
@@ -296,7 +312,7 @@ fn plausible(text: &str) -> bool {
         year.is_some_and(|year: u16| (1900..2100).contains(&year))
     };
     !DATES.as_ref().is_some_and(dated)
-        && !text.split([' ', ',']).any(|word| MONTHS.contains(&word))
+        && !text.split([' ', ',']).any(|word| OTHERS.contains(&word))
         && text.len() < 160
 }
 

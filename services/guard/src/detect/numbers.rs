@@ -160,6 +160,10 @@ impl Slice<'_> {
             // A date is nothing else.
             return if date && self.names(Words::Birth) { some(Kind::BirthDate, 0.9) } else { None };
         }
+        // Nor is what a day stands in, a version before it: `9.3.1 (2024-02-06`.
+        if !self.has_plus() && (0..self.lengths.len()).any(|first| self.dated(first)) {
+            return None;
+        }
         if self.card() {
             return some(Kind::Card, 0.95);
         }
@@ -264,8 +268,8 @@ impl Slice<'_> {
         let text = self.text();
         let one_line = self.lengths.len() <= 7 && !text.contains("//") && !text.contains("..");
         let plain = self.start == self.groups[0].start && !self.leads && (self.digits[0] == 0 || count < 10);
-        let plus = self.context.text[self.start..].starts_with('+') || text.starts_with("(+");
-        let dated = self.dated(0) || (!plus && (1..self.lengths.len()).any(|first| self.dated(first)));
+        let plus = self.has_plus();
+        let dated = self.dated(0);
         if !(7..=16).contains(&count) || !one_line || plain || dated {
             return None;
         }
@@ -299,6 +303,11 @@ impl Slice<'_> {
             (enough && (!other || self.names(Words::Calls))).then_some(0.6)?
         };
         Some((Kind::Phone, self.start..self.with_extension(), score))
+    }
+
+    fn has_plus(&self) -> bool {
+        let text = self.text();
+        text.starts_with('+') || text.starts_with("(+")
     }
 
     /// Whether a day stands there from a group on, as `2024-02-06`.
