@@ -300,7 +300,10 @@ fn plausible(text: &str, before: &str) -> bool {
     let last = before.trim_end().rsplit('\n').next().unwrap_or_default();
     let is_year = |word: &str| word.parse().is_ok_and(|year: u16| (1900..2100).contains(&year));
     let years = text.split(' ').next().is_some_and(is_year);
-    if before.ends_with(':')
+    // `et al.`, which is no Polish avenue.
+    let others = text.starts_with("al.") && last.ends_with("et");
+    if others
+        || before.ends_with(':')
         || (years && ["opyright", "(c)", "(C)", "©"].iter().any(|mark| last.contains(mark)))
     {
         return false;

@@ -62,6 +62,7 @@ fn versions_dates_and_tables_are_nobodys() {
         "Date: Sun, 06 Nov 1994 08:49:37 GMT",
         "Tue, 03 Mar 1970 00:00:00 GMT and am 15 Oktober 2024 abends",
         "the passport parser of \n\n## 0.2.11 (2025-05-01)",
+        "as Yee et al. Table four shows",
         "Sat Oct 16 14:29:43 JST 2004",
         "a refactor to the RFC 2822, RFC 9110, RFC 3339, RFC 9557 formats",
         "pass -march=x86-64 to the compiler",
