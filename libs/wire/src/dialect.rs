@@ -121,6 +121,7 @@ impl Dialect {
             Self::Gemini | Self::Vertex => Cow::Borrowed(request),
             _ => google::leave(request)?,
         };
+        let request = if target.streams { request } else { of_whole(request) };
         let request = &*request;
         match self {
             Self::OpenAi | Self::Azure | Self::AzureV1 => {
@@ -335,6 +336,17 @@ impl Dialect {
     }
 }
 
+/// The request without what says how its answer is streamed.
+fn of_whole(mut request: Cow<'_, ChatRequest>) -> Cow<'_, ChatRequest> {
+    const OPTIONS: &str = "stream_options";
+    if request.extra.as_ref().is_some_and(|extra| extra.fields.contains_key(OPTIONS))
+        && let Some(extra) = &mut request.to_mut().extra
+    {
+        extra.fields.remove(OPTIONS);
+    }
+    request
+}
+
 fn accepted(streams: bool) -> HeaderMap {
     let forms = if streams { "text/event-stream, application/json" } else { "application/json" };
     HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(forms))])
@@ -440,7 +452,10 @@ mod tests {
         let text = part::Kind::Text(Text { text: "hi".into() });
         let parts = vec![Part { kind: Some(text), ..Part::default() }];
         let message = Message { role: Role::User.into(), parts, ..Message::default() };
-        let chat = ChatRequest { model: "m".into(), messages: vec![message], ..ChatRequest::default() };
+        let mut chat = ChatRequest { model: "m".into(), messages: vec![message], ..ChatRequest::default() };
+        let options =
+            prost_types::Value { kind: Some(prost_types::value::Kind::StructValue(Struct::default())) };
+        chat.extra.get_or_insert_default().fields.insert("stream_options".into(), options);
         let dialects =
             ["openai", "openai-responses", "azure", "anthropic", "cohere", "gemini", "vertex", "bedrock"];
         for name in dialects {

@@ -24,7 +24,8 @@ enum State {
     Ready(Sender),
     /// Refused lately: left alone until then.
     Resting {
-        since: Instant,
+        /// Absent: it did not even refuse, and whoever tries waits long.
+        refused: Option<Instant>,
         until: Instant,
         why: Arc<str>,
     },
@@ -37,17 +38,29 @@ pub(crate) struct Unreachable {
     pub(crate) retry: Duration,
     /// Found out by this very call.
     pub(crate) is_new: bool,
+    /// When a connection was refused, if it was.
+    pub(crate) refused: Option<Instant>,
 }
 
 impl Unreachable {
     /// A connection that ended before it took the call.
     pub(crate) fn closed() -> Self {
-        Self { why: "the connection was closed".into(), retry: error::RETRY_SOON, is_new: false }
+        Self {
+            why: "the connection was closed".into(),
+            retry: error::RETRY_SOON,
+            is_new: false,
+            refused: None,
+        }
     }
 
     /// Nobody is there to connect to.
     pub(crate) fn unknown() -> Self {
-        Self { why: "no replica of it is known".into(), retry: error::RETRY_SOON, is_new: false }
+        Self {
+            why: "no replica of it is known".into(),
+            retry: error::RETRY_SOON,
+            is_new: false,
+            refused: None,
+        }
     }
 }
 
@@ -102,15 +115,20 @@ impl Connection {
         }
     }
 
-    /// Forgets a refusal that is older; true if nothing keeps a call from trying.
-    pub(crate) fn forgive(&self, before: Instant) -> bool {
-        let mut state = self.state.lock();
-        match &*state {
-            State::Resting { since, .. } if *since >= before => return false,
-            State::Resting { .. } => *state = State::Idle,
-            State::Idle | State::Ready(_) => {}
+    /// Whether a call that began then may try all the same: it was refused before, if at all.
+    pub(crate) fn may_be_back(&self, begun: Instant) -> bool {
+        match &*self.state.lock() {
+            State::Resting { refused, .. } => refused.is_some_and(|refused| refused < begun),
+            State::Idle | State::Ready(_) => true,
         }
-        true
+    }
+
+    /// Lets a call try that [may](Self::may_be_back).
+    pub(crate) fn forgive(&self) {
+        let mut state = self.state.lock();
+        if matches!(&*state, State::Resting { refused: Some(_), .. }) {
+            *state = State::Idle;
+        }
     }
 
     /// Whether a call can be sent at once.
@@ -148,8 +166,8 @@ impl Connection {
                 *self.state.lock() = State::Ready(sender.clone());
                 Ok(sender)
             }
-            Ok(Err(why)) => Err(self.refused(&why)),
-            Err(_) => Err(self.refused("no connection in time")),
+            Ok(Err(why)) => Err(self.rests(&why, Some(Instant::now()))),
+            Err(_) => Err(self.rests("no connection in time", None)),
         }
     }
 
@@ -157,10 +175,11 @@ impl Connection {
         let mut state = self.state.lock();
         match &*state {
             State::Ready(sender) if !sender.is_closed() => return Ok(Some(sender.clone())),
-            State::Resting { until, why, .. } => {
+            State::Resting { until, why, refused } => {
                 let now = Instant::now();
                 if now < *until {
-                    return Err(Unreachable { why: Arc::clone(why), retry: *until - now, is_new: false });
+                    let (why, retry) = (Arc::clone(why), *until - now);
+                    return Err(Unreachable { why, retry, is_new: false, refused: *refused });
                 }
             }
             State::Ready(_) | State::Idle => {}
@@ -182,13 +201,13 @@ impl Connection {
         Ok(sender)
     }
 
-    fn refused(&self, why: &str) -> Unreachable {
+    fn rests(&self, why: &str, refused: Option<Instant>) -> Unreachable {
         let why: Arc<str> =
             format!("{}: {why}", self.peer.authority().map_or("", |peer| peer.as_str())).into();
         tracing::debug!(%why, "no connection to a peer");
-        let now = Instant::now();
-        *self.state.lock() = State::Resting { since: now, until: now + self.rest, why: Arc::clone(&why) };
-        Unreachable { why, retry: self.rest, is_new: true }
+        let until = Instant::now() + self.rest;
+        *self.state.lock() = State::Resting { refused, until, why: Arc::clone(&why) };
+        Unreachable { why, retry: self.rest, is_new: true, refused }
     }
 }
 

@@ -77,9 +77,15 @@ impl Endpoint {
         self.connections.iter().all(|connection| connection.weight(now) == usize::MAX)
     }
 
-    /// Forgets refusals that are older, of one connection at least; true if a call may try it.
-    pub(crate) fn forgive(&self, before: Instant) -> bool {
-        self.connections.iter().any(|connection| connection.forgive(before))
+    /// Whether a call that began then may try it although it rests.
+    pub(crate) fn may_be_back(&self, begun: Instant) -> bool {
+        self.connections.iter().any(|connection| connection.may_be_back(begun))
+    }
+
+    /// Lets such a call try it.
+    pub(crate) fn forgive(&self, begun: Instant) {
+        let back = self.connections.iter().find(|connection| connection.may_be_back(begun));
+        back.into_iter().for_each(|connection| connection.forgive());
     }
 
     /// Whether a call would wait for a connection that another one is making; with a peer that does not even refuse, that takes long.

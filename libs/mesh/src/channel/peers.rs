@@ -237,8 +237,8 @@ impl Peers {
         chosen.map(|member| Arc::clone(&member.endpoint))
     }
 
-    /// The same for a call, begun then, that has just found one to be gone: another one, if there is any. Then much may have changed: of
-    /// those that are left out or left alone, what was known before the call began counts no more.
+    /// The same for a call, begun then, that has just found one to be gone: another one, if there is any. Then much may have changed: where
+    /// nobody is well, one that was refused before the call began, or is left out, may be back.
     pub(crate) fn pick_other(
         &self,
         set: &Set,
@@ -249,8 +249,10 @@ impl Peers {
         let is_other = |member: &&Member| !Arc::ptr_eq(&member.endpoint, gone);
         let others = || set.members.iter().filter(is_other);
         let old_news = || {
-            let may_be_back = others().filter(|member| member.endpoint.forgive(begun));
-            may_be_back.min_by_key(|member| member.endpoint.ejected())
+            let may_be_back = others().filter(|member| member.endpoint.may_be_back(begun));
+            let chosen = may_be_back.min_by_key(|member| member.endpoint.ejected())?;
+            chosen.endpoint.forgive(begun);
+            Some(chosen)
         };
         let chosen = self.well(set, now).filter(is_other);
         let chosen = chosen.or_else(|| self.cheapest_of(others(), now)).or_else(old_news);

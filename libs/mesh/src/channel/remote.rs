@@ -76,6 +76,9 @@ async fn send(peers: &Arc<Peers>, mut request: Request<Outgoing>) -> Result<Resp
             Err(unreachable) => {
                 if unreachable.is_new {
                     peers.failed(&endpoint);
+                }
+                // By this call, or by one whose connecting it waited for.
+                if unreachable.refused.is_some_and(|refused| refused >= begun) {
                     gone = Some(endpoint);
                 }
                 last = unreachable;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
 };
 use http_body_util::BodyExt as _;
 use signalbox_mesh::error;
@@ -50,7 +50,12 @@ pub(super) async fn body(
         ));
     }
     // A few bytes may unpack to any number: what is counted is what is sent.
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+    let plain = |coding: &HeaderValue| {
+        coding
+            .to_str()
+            .is_ok_and(|coding| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity"))
+    };
+    if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
         return Err(error::invalid("content-encoding", "bodies are taken as they are; send it uncompressed"));
     }
     let limits = mesh.config.load().http.clone();

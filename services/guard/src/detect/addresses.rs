@@ -298,13 +298,16 @@ fn plausible(text: &str, before: &str) -> bool {
     ];
     // The end of a time; who has the copyright since that year.
     let last = before.trim_end().rsplit('\n').next().unwrap_or_default();
+    let is_time =
+        before.strip_suffix(':').is_some_and(|before| before.ends_with(|c: char| c.is_ascii_digit()));
+    let held = last.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, ' ' | ',' | '-' | '–'));
     let is_year = |word: &str| word.parse().is_ok_and(|year: u16| (1900..2100).contains(&year));
     let years = text.split(' ').next().is_some_and(is_year);
     // `et al.`, which is no Polish avenue.
     let others = text.starts_with("al.") && last.ends_with("et");
     if others
-        || before.ends_with(':')
-        || (years && ["opyright", "(c)", "(C)", "©"].iter().any(|mark| last.contains(mark)))
+        || (is_time && text.starts_with(|c: char| c.is_ascii_digit()))
+        || (years && ["opyright", "(c)", "(C)", "©"].iter().any(|mark| held.ends_with(mark)))
     {
         return false;
     }

@@ -315,7 +315,9 @@ impl Slice<'_> {
         let Some([a, b, c]) = self.groups.get(first..first + 3) else { return false };
         let read = |group: &Group| self.context.text[group.start..group.end].parse().unwrap_or(0);
         let year = read(a);
-        (a.end - a.start, b.end - b.start, c.end - c.start) == (4, 2, 2)
+        let gap = |from: &Group, to: &Group| self.context.text.get(from.end..to.start);
+        let same = gap(a, b) == gap(b, c) && matches!(gap(a, b), Some("-" | "." | "/"));
+        same && (a.end - a.start, b.end - b.start, c.end - c.start) == (4, 2, 2)
             && (1900..2100).contains(&year)
             && is_date(year, read(b), read(c))
     }

@@ -315,23 +315,31 @@ enum Said {
     Beside,
 }
 
-/// Whether a name is that of a password. Not so what passes, is passed or bypassed; and `pass` alone, which is a verb too, only at its end.
+/// Whether a name (in small letters) is that of a password. Not so what passes, is passed or bypassed; and `pass` alone, which is a verb
+/// too, only as the last word before a sign, or at the end of a longer name.
 fn is_password(name: &str, last: &str, said: Said) -> bool {
-    const MORE: [&str; 11] =
-        ["word", "words", "wd", "w", "wort", "phrase", "code", "codes", "key", "keys", "ord"];
+    const MORE: [&str; 6] = ["wo", "wd", "phrase", "code", "key", "ord"];
+    const VERBS: [&str; 7] = ["bypass", "buypass", "compass", "encompass", "surpass", "trespass", "overpass"];
     if ["pwd", "kennwort", "contrase"].iter().any(|other| name.contains(other)) {
         return true;
     }
     name.match_indices("pass").any(|(at, pass)| {
         let (before, after) = (&name[..at], &name[at + pass.len()..]);
         let more = &after[..after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len())];
-        let verb = ["by", "com", "sur", "tres", "over"].iter().any(|head| before.ends_with(head));
+        let head = before.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
         match more {
-            "" => !verb && said != Said::Beside && last.contains(pass),
+            "" if VERBS.contains(&format!("{head}{pass}").as_str()) => false,
+            // `requirepass`, in a file that has no signs.
+            "" if said == Said::Beside => !head.is_empty() && after.is_empty(),
+            "" => last.contains(pass),
+            "w" => true,
+            // French and Portuguese.
             "e" | "es" => {
-                before.ends_with("mot de ") || before.ends_with("mots de ") || before.ends_with("motde")
+                let before = before.trim_end_matches([' ', '-', '_']);
+                let before = before.strip_suffix("de").unwrap_or(before).trim_end_matches([' ', '-', '_']);
+                ["mot", "mots", "palavra", "frase"].iter().any(|word| before.ends_with(word))
             }
-            more => MORE.contains(&more),
+            more => MORE.iter().any(|known| more.starts_with(known)),
         }
     })
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{
     Imported,
     litellm::quoted,
-    provider::{self, Provider},
+    provider::{self, Provider, Whose},
 };
 
 /// Reads a variable of the environment.
@@ -37,7 +37,16 @@ struct Keys {
 impl Keys {
     fn of(list: &[Value]) -> Self {
         let key = |model: &Value| {
-            Some(model["litellm_params"]["api_key"].as_str()?.strip_prefix(VARIABLE)?.to_owned())
+            let params = model.get("litellm_params")?;
+            let Some(key) = params.get("api_key").filter(|key| !key.is_null()) else {
+                // What a deployment without a key of its own is sent.
+                let name = params.get("model")?.as_str()?;
+                let (whose, ..) =
+                    provider::of(name, params.get("custom_llm_provider").and_then(Value::as_str));
+                let Whose::Known(provider) = whose else { return None };
+                return Some(unasked(&provider).to_owned());
+            };
+            Some(key.as_str()?.strip_prefix(VARIABLE)?.to_owned())
         };
         Self { named: list.iter().filter_map(key).collect(), made: Vec::new() }
     }
@@ -49,7 +58,7 @@ impl Keys {
         }
         let is_free =
             |name: &String| !self.named.contains(name) && !self.made.iter().any(|(_, made)| made == name);
-        let numbered = (2..).map(|number| format!("{wanted}_{number}"));
+        let numbered = (2_u32..).map(|number| format!("{wanted}_{number}"));
         let name = std::iter::once(wanted.to_owned()).chain(numbered).find(is_free).unwrap_or_default();
         self.made.push((key.to_owned(), name.clone()));
         name
@@ -114,7 +123,10 @@ impl<'a> Reader<'a> {
         if !called.is_empty() && text("api_base").is_some() && called != "openai" {
             fields.push(("provider", quoted(called)));
         }
-        let key = self.key(alias, text("api_key"), &provider, &base, at);
+        // YAML reads a key of digits as a number.
+        let given = params.get("api_key").filter(|key| !key.is_null());
+        let given = given.map(|key| key.as_str().map_or_else(|| key.to_string(), str::to_owned));
+        let key = self.key(alias, given.as_deref(), &provider, &base, at);
         fields.extend(key.map(|variable| ("api_key_env", quoted(&variable))));
         self.price(params, info, at, &mut fields);
         for (key, ours) in [("timeout", "total_ms"), ("stream_timeout", "first_output_ms")] {
@@ -127,8 +139,8 @@ impl<'a> Reader<'a> {
                 fields.push((ours, number.to_string()));
             }
         }
-        if let Some(region) = text("region_name") {
-            fields.push(("region", quoted(region)));
+        if let Some(region) = self.value(params, "region_name", at) {
+            fields.push(("region", quoted(&region.ok()?)));
         }
         let streams = info.and_then(|info| info["supports_native_streaming"].as_bool());
         if params.get("fake_stream").and_then(Value::as_bool) == Some(true) || streams == Some(false) {
@@ -146,24 +158,22 @@ impl<'a> Reader<'a> {
     fn provider<'m>(
         &mut self,
         name: &'m str,
-        custom: Option<&str>,
+        custom: Option<&'m str>,
         base: Option<&str>,
         at: &str,
     ) -> Option<(Provider, &'m str, &'m str)> {
-        if let Some(provider) = custom.and_then(provider::named) {
-            let own = name.split_once('/').filter(|(prefix, _)| provider::named(prefix) == Some(provider));
-            return Some((provider, own.map_or(name, |(_, rest)| rest), provider.name));
-        }
-        if let Some((provider, model)) = provider::of(name) {
-            return Some((provider, model, provider.name));
-        }
-        let (prefix, model) = name.split_once('/').unwrap_or(("", name));
+        let (whose, prefix, model) = provider::of(name, custom);
         let at = format!("{at}.model");
-        if base.is_some() && !provider::is_other(prefix) {
-            let what =
-                format!("the provider `{prefix}` is not known here; its API is taken to be like OpenAI's");
-            self.imported.note(at, what);
-            return Some((provider::LIKE_OPENAI, model, prefix));
+        match whose {
+            Whose::Known(provider) => return Some((provider, model, provider.name)),
+            Whose::Unknown if base.is_some() => {
+                let what = format!(
+                    "the provider `{prefix}` is not known here; its API is taken to be like OpenAI's"
+                );
+                self.imported.note(at, what);
+                return Some((provider::LIKE_OPENAI, model, prefix));
+            }
+            Whose::Unknown | Whose::Other => {}
         }
         let what = format!(
             "the provider `{prefix}` is not known here, so that the deployment is left out; if its API is like OpenAI's, write the target by hand"
@@ -185,21 +195,19 @@ impl<'a> Reader<'a> {
         let is_own = provider.base_url.is_empty() || provider.base_url.trim_end_matches('/') == base;
         let at = format!("{at}.api_key");
         let Some(given) = given else {
+            let key = unasked(provider);
             if provider.dialect == "vertex" {
                 self.imported.note(
                     at,
-                    "put an access token into VERTEX_ACCESS_TOKEN, or into a file that api_key_file names",
+                    format!("put an access token into {key}, or into a file that api_key_file names"),
                 );
-                return Some("VERTEX_ACCESS_TOKEN".to_owned());
-            }
-            if !provider.key.is_empty() && !is_own {
+            } else if !key.is_empty() && !is_own {
                 let what = format!(
-                    "{} is sent to {base}, as LiteLLM does; name another variable if it does not belong there",
-                    provider.key
+                    "{key} is sent to {base}, as LiteLLM does; name another variable if it does not belong there"
                 );
                 self.imported.note(at, what);
             }
-            return (!provider.key.is_empty()).then(|| provider.key.to_owned());
+            return (!key.is_empty()).then(|| key.to_owned());
         };
         if let Some(variable) = given.strip_prefix(VARIABLE) {
             return Some(variable.to_owned());
@@ -212,7 +220,9 @@ impl<'a> Reader<'a> {
             let name: String = letters.collect();
             // A variable does not begin with a digit.
             let digit = name.starts_with(|c: char| c.is_ascii_digit());
-            format!("{}{name}_API_KEY", if digit { "_" } else { "" })
+            let name = format!("{}{name}_API_KEY", if digit { "_" } else { "" });
+            // Not a name under which another key may be in the environment already.
+            if provider::is_sent_unasked(&name) { format!("MY_{name}") } else { name }
         };
         let variable = self.keys.make(given, &wanted);
         let what = format!("a secret does not belong into the file: set the variable {variable}");
@@ -356,4 +366,9 @@ impl<'a> Reader<'a> {
             self.imported.note(format!("{at}.{key}"), what);
         }
     }
+}
+
+/// The variable whose key a provider is sent where none is given. Empty: none.
+fn unasked(provider: &Provider) -> &'static str {
+    if provider.dialect == "vertex" { "VERTEX_ACCESS_TOKEN" } else { provider.key }
 }

@@ -300,13 +300,15 @@ general_settings:
     #[test]
     fn each_key_of_the_file_gets_a_variable_of_its_own_and_none_goes_to_somebody_else() {
         let imported = of(r#"
-  - {model_name: gpt, litellm_params: {model: gpt-4o, api_key: os.environ/OPENAI_API_KEY}}
+  - {model_name: gpt, litellm_params: {model: gpt-4o}}
   - {model_name: gpt, litellm_params: {model: gpt-4o, api_key: sk-second}}
   - {model_name: 7b-local, litellm_params: {model: openai/seven, api_base: "http://gpu:8000", api_key: fake}}
   - {model_name: eu, litellm_params: {model: azure/a, api_base: "https://a.openai.azure.com", api_key: one}}
   - {model_name: us, litellm_params: {model: azure/b, api_base: "https://b.openai.azure.com", api_key: two}}
   - {model_name: us, litellm_params: {model: azure/c, api_base: "https://c.openai.azure.com", api_key: one}}
   - {model_name: open, litellm_params: {model: openai/o, api_base: "http://elsewhere"}}
+  - {model_name: openai, litellm_params: {model: hosted_vllm/x, api_base: "http://gpu", api_key: s}}
+  - {model_name: digits, litellm_params: {model: hosted_vllm/y, api_base: "http://gpu", api_key: 1234}}
 "#);
         let shared = signalbox_config::Document::parse(&imported.text, "f").unwrap().shared().unwrap();
         let keys = |alias: &str| -> Vec<String> {
@@ -315,6 +317,7 @@ general_settings:
         assert_eq!(keys("gpt"), ["OPENAI_API_KEY", "OPENAI_API_KEY_2"]);
         assert_eq!(keys("7b-local"), ["_7B_LOCAL_API_KEY"]);
         assert_eq!(keys("eu"), ["AZURE_API_KEY"]);
+        assert_eq!((&*keys("openai")[0], &*keys("digits")[0]), ("MY_OPENAI_API_KEY", "DIGITS_API_KEY"));
         assert_eq!(keys("us"), ["AZURE_API_KEY_2", "AZURE_API_KEY"]);
         let told =
             imported.report.iter().find(|(key, _)| key == "model_list[6].litellm_params.api_key").unwrap();
@@ -328,17 +331,22 @@ general_settings:
   - {model_name: custom, litellm_params: {model: big/one, custom_llm_provider: groq, region_name: eu, input_cost_per_token: 1.0e-6}}
   - {model_name: vertex, litellm_params: {model: vertex_ai/gemini-2.5-pro, vertex_project: os.environ/PROJECT, vertex_location: global}}
   - {model_name: claude, litellm_params: {model: vertex_ai/claude-sonnet-4-5, vertex_project: p}}
+  - {model_name: sage, litellm_params: {model: my-endpoint, custom_llm_provider: sagemaker}}
+  - {model_name: granite, litellm_params: {model: ibm/granite, custom_llm_provider: watsonx, api_base: "http://w"}}
+  - {model_name: nova, litellm_params: {model: bedrock/converse/amazon.nova, custom_llm_provider: bedrock, region_name: os.environ/PROJECT}}
   - {model_name: auto, litellm_params: {model: auto_router/x, api_base: "http://y"}}
 router_settings: {fallbacks: [{nobody: [flash]}]}
 "#);
         let shared = signalbox_config::Document::parse(&imported.text, "f").unwrap().shared().unwrap();
         assert_eq!(
             shared.models.keys().map(String::as_str).collect::<Vec<_>>(),
-            ["flash", "custom", "vertex"]
+            ["flash", "custom", "vertex", "nova"]
         );
         let target = |alias: &str| &shared.models[alias].targets[0];
         let flash = target("flash");
         assert_eq!((flash.provider.as_deref(), flash.model.as_str()), (Some("zhipu"), "glm-4-flash"));
+        let nova = target("nova");
+        assert_eq!((nova.model.as_str(), nova.region.as_deref()), ("amazon.nova", Some("p-1")));
         let custom = target("custom");
         assert_eq!((custom.model.as_str(), custom.region.as_deref()), ("big/one", Some("eu")));
         assert_eq!(custom.base_url, "https://api.groq.com/openai/v1");

@@ -82,36 +82,48 @@ const OTHERS: [&str; 9] = [
     "triton",
 ];
 
-/// Whether a prefix is that of a provider whose API is not like OpenAI's, nor known here.
-pub(super) fn is_other(prefix: &str) -> bool {
-    OTHERS.contains(&prefix)
+/// Whose model it is.
+pub(super) enum Whose {
+    Known(Provider),
+    /// Not known here; perhaps its API is like OpenAI's.
+    Unknown,
+    /// Its API is another one.
+    Other,
 }
 
-/// The provider with a prefix.
-pub(super) fn named(prefix: &str) -> Option<Provider> {
-    PROVIDERS.iter().find(|provider| provider.prefix == prefix).copied()
+/// Takes a model's name apart: whose it is, LiteLLM's name for that provider, and the model as the provider calls it. `custom` is what
+/// `custom_llm_provider` says.
+pub(super) fn of<'m>(model: &'m str, custom: Option<&'m str>) -> (Whose, &'m str, &'m str) {
+    let (prefix, rest) = match (custom, model.split_once('/')) {
+        (Some(custom), Some((prefix, rest))) if prefix == custom => (custom, rest),
+        (Some(custom), _) => (custom, model),
+        (None, Some((prefix, rest))) => (prefix, rest),
+        (None, None) => (guessed(model), model),
+    };
+    let whose = match PROVIDERS.iter().find(|provider| provider.prefix == prefix) {
+        Some(provider) => Whose::Known(*provider),
+        None if OTHERS.contains(&prefix) => Whose::Other,
+        None => Whose::Unknown,
+    };
+    // LiteLLM's routes within a provider.
+    let rest = match (prefix, rest.split_once('/')) {
+        ("bedrock", Some(("converse" | "converse_like" | "invoke", rest))) => rest,
+        _ => rest,
+    };
+    (whose, prefix, rest)
 }
 
-/// Takes a model's name apart into its provider and the model as the provider calls it; `None` for a prefix that is not known.
-pub(super) fn of(model: &str) -> Option<(Provider, &str)> {
-    if let Some((prefix, rest)) = model.split_once('/')
-        && let Some(provider) = named(prefix)
-    {
-        // LiteLLM's routes within a provider.
-        let rest = match (provider.prefix, rest.split_once('/')) {
-            ("bedrock", Some(("converse" | "converse_like" | "invoke", rest))) => rest,
-            _ => rest,
-        };
-        return Some((provider, rest));
-    }
-    if model.contains('/') {
-        return None;
-    }
-    let prefix = match model {
+/// Whose a model is by its name alone.
+fn guessed(model: &str) -> &'static str {
+    match model {
         _ if model.starts_with("claude") => "anthropic",
         _ if model.starts_with("gemini") => "vertex_ai",
         _ if model.starts_with("command") => "cohere",
         _ => "openai",
-    };
-    named(prefix).map(|provider| (provider, model))
+    }
+}
+
+/// Whether LiteLLM sends what a variable holds to some provider unasked.
+pub(super) fn is_sent_unasked(variable: &str) -> bool {
+    PROVIDERS.iter().any(|provider| provider.key == variable)
 }
