@@ -50,6 +50,14 @@ LICENCES = {
     "microsoft/TaskTracker": ("b4fabe25504d", "MIT"),
     "OSU-NLP-Group/RedTeamCUA": ("0304bc43401f", "Apache-2.0"),
     "opena2a-org/open-agent-security-benchmark": ("fc8554852ee8", "Apache-2.0"),
+    # Harmless, in the manner of jailbreaks: personas, roles to play, odd orders, wishes that sound dangerous.
+    "lobehub/lobe-chat-agents": ("ec2b0e414c70", "MIT"),
+    "LouisShark/chatgpt_system_prompt": ("37a95e8a062d", "MIT"),
+    "EQ-bench/eqbench3": ("3c21bcc514bd", "MIT"),
+    "boson-ai/RPBench-Auto": ("01a257926b19", "Apache-2.0"),
+    "allenai/IFBench": ("db69a6f05689", "Apache-2.0"),
+    "josejg/instruction_following_eval": ("0c495b2f9515", "Apache-2.0"),
+    "allenai/noncompliance": ("25bf77cc6688", "MIT"),
     # Learned from (its train files) and measured on (its test files, whose attacks are of other kinds).
     "microsoft/BIPIA": ("1a2a91da6bb1", "MIT"),
     # Measured on, never trained on.
@@ -118,7 +126,7 @@ def _attacks(clones):
     data = clones.json("meta-llama/PurpleLlama", "CybersecurityBenchmarks/datasets/prompt_injection/prompt_injection.json")
     found += [(row["user_input"], "CyberSecEval injection") for row in data]
     data = clones.json("meta-llama/PurpleLlama", "CybersecurityBenchmarks/datasets/prompt_injection/prompt_injection_multilingual_machine_translated.json")
-    found += [(text, "CyberSecEval injection") for text in spread((row["user_input"] for row in data), 200)]
+    found += [(text, "CyberSecEval injection") for text in spread((row["user_input"] for row in data), 500)]
     themes = clones.json("whylabs/langkit", "langkit/themes.json")
     found += [(text, "langkit") for text in (themes or {}).get("jailbreak", [])]
     rows = clones.csv("compass-ctf-team/prompt_injection_research", "dataset/dataset.csv")
@@ -205,23 +213,23 @@ def _harmless(clones):
     rows = clones.csv("cloudsandbox/awesome-chatgpt-prompts", "prompts.csv")
     plain = (row["prompt"] for row in rows if row.get("type", "TEXT") == "TEXT" and not suspicious(row["prompt"] or "")
              and len(row["prompt"] or "") < 6_000)
-    found += [(text, "prompts.chat") for text in spread(plain, 250)]
+    found += [(text, "prompts.chat") for text in spread(plain, 600)]
     rows = clones.json("PlexPt/awesome-chatgpt-prompts-zh", "prompts-zh.json")
     found += [(row["prompt"], "PlexPt zh") for row in rows if not suspicious(row["prompt"]) and "越狱" not in row["prompt"]]
     paths = clones.paths("danielmiessler/fabric", r"^data/patterns/[^/]+/system\.md$")
     found += [(clones.text("danielmiessler/fabric", path), "fabric") for path in paths[::2]]
     base = "CybersecurityBenchmarks/datasets/"
     data = clones.json("meta-llama/PurpleLlama", base + "mitre_frr/mitre_frr.json")
-    found += [(text, "CyberSecEval benign") for text in spread((row["mutated_prompt"] for row in data), 200)]
+    found += [(text, "CyberSecEval benign") for text in spread((row["mutated_prompt"] for row in data), 500)]
     data = clones.json("meta-llama/PurpleLlama", base + "mitre_frr/frr_multilingual_machine_translated.json")
     found += [(text, "CyberSecEval benign") for text in spread((row["mutated_prompt"] for row in data), 200)]
     data = clones.json("meta-llama/PurpleLlama", base + "instruct/instruct-v2.json")
     found += [(text, "CyberSecEval benign") for text in spread((row["test_case_prompt"] for row in data), 120)]
-    found += [(text, "FuzzyAI benign") for text in spread(clones.lines("cyberark/FuzzyAI", "src/fuzzyai/resources/benign_prompts.txt"), 300)]
+    found += [(text, "FuzzyAI benign") for text in clones.lines("cyberark/FuzzyAI", "src/fuzzyai/resources/benign_prompts.txt")]
     rows = clones.csv("PolyAI-LDN/task-specific-datasets", "banking_data/train.csv")
     found += [(text, "banking77") for text in spread((row["text"] for row in rows), 200)]
     data = clones.json("tatsu-lab/alpaca_eval", "results/claude-2/weighted_alpaca_eval_gpt4_turbo/annotations.json")
-    found += [(text, "alpaca_eval") for text in spread((row["instruction"] for row in data), 400)]
+    found += [(row["instruction"], "alpaca_eval") for row in data]
     rows = clones.csv("compass-ctf-team/prompt_injection_research", "dataset/dataset.csv")
     rows += clones.csv("compass-ctf-team/prompt_injection_research", "dataset/safe.csv")
     found += [(row["text"], "compass benign") for row in rows if row["label"] == "0"]
@@ -237,8 +245,33 @@ def _harmless(clones):
     found += [(text, "AUTHENSOR") for text, label in _authensor(clones) if not label]
     for lang in "de fr es it pt nl zh ja ru ko tr ar".split():
         data = clones.json("cloudsandbox/awesome-chatgpt-prompts", f"messages/{lang}.json")
-        found += [(text, "prompts.chat texts") for text in spread((t for t in leaves(data) if len(t) > 25), 20)]
+        found += [(text, "prompts.chat texts") for text in spread((t for t in leaves(data) if len(t) > 25), 40)]
+    found += _hard(clones)
     return [(text, 0, source, "direct") for text, source in found]
+
+
+def _hard(clones):
+    """Harmless texts that jailbreaks look like, or that look like jailbreaks."""
+    repo, found = "lobehub/lobe-chat-agents", []
+    roles = [(clones.json(repo, path) or {}).get("config", {}).get("systemRole", "") for path in clones.paths(repo, r"^src/[^/]+\.json$")]
+    found += [(text, "lobe agents") for text in spread((text for text in roles if not suspicious(text) and len(text) < 6_000), 300)]
+    repo = "LouisShark/chatgpt_system_prompt"
+    pages = (clones.text(repo, path) for path in spread(clones.paths(repo, r"^prompts/gpts/[^/]+\.md$"), 500))
+    orders = [match[1].strip() for page in pages if (match := re.search(r"GPT instructions:\s*```\w*\n(.*?)```", page, re.S | re.I))]
+    # Some quote the attacks that they are to withstand.
+    plain = (text for text in orders if not suspicious(text) and not re.search("previous instructions|words above|initiali[sz]ation above|inject", text, re.I) and len(text) < 6_000)
+    found += [(text, "GPT instructions") for text in spread(plain, 300)]
+    scenes = re.split(r"(?m)^#{7,8}.*$", clones.text("EQ-bench/eqbench3", "data/scenario_prompts.txt"))
+    found += [(scene.strip(), "eqbench3") for scene in scenes if len(scene.strip()) > 80]
+    for row in clones.jsonl("boson-ai/RPBench-Auto", "data/rpbench_character.jsonl"):
+        who, said = row["npc_profile"], row["conversation"][0]["sentences"]
+        found.append((f"{row['background']}\n{who['name_text']}: {who['long_definition_text']}\n{' '.join(said)}", "RPBench"))
+    found += [(row["prompt"], "IFBench") for row in clones.jsonl("allenai/IFBench", "data/IFBench_test.jsonl")]
+    rows = clones.jsonl("josejg/instruction_following_eval", "instruction_following_eval/data/input_data.jsonl")
+    found += [(text, "IFEval") for text in spread((row["prompt"] for row in rows), 300)]
+    found += [(row["prompt"], "CoCoNot") for row in clones.jsonl("allenai/noncompliance", "data/coconot_contrast_eval.jsonl")]
+    found += [(row["prompt"], "clean benign") for row in clones.jsonl("mwill20/ai-guardrails", "datasets/Clean_Benign_Corpus_v1.jsonl")]
+    return [(text, source) for text, source in found if not suspicious(text)]
 
 
 def _documents(clones):

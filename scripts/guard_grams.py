@@ -116,10 +116,3 @@ def save(path, model, mix):
     weights, bias = model
     scale = float(np.abs(weights).max() / 127)
     path.write_bytes(struct.pack("<Iff", BITS, scale, bias) + packed(mix) + np.round(weights / scale).astype(np.int8).tobytes())
-
-
-def mix(path, mix):
-    """Mixes weights that are there in another way; where they decide alone, stays."""
-    raw = path.read_bytes()
-    (alone,) = struct.unpack_from("<f", raw, 28)
-    path.write_bytes(raw[:12] + packed(mix | {"alone": alone}) + raw[40:])

@@ -51,7 +51,7 @@ class States:
         self.name = [node.output[0] for node in graph.graph.node if node.op_type == "LayerNormalization"][2 * FIRST]
         graph.graph.output.append(onnx.helper.make_tensor_value_info(self.name, onnx.TensorProto.FLOAT, ["batch", "sequence", SIZE]))
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 2
+        options.intra_op_num_threads = 1
         extractor = onnx.utils.Extractor(graph)
         self.session = onnxruntime.InferenceSession(extractor.extract_model(["input_ids", "attention_mask", "token_type_ids"], [self.name]).SerializeToString(), options)
         self.tokens = Tokenizer.from_file(str(MODEL / "tokenizer.json"))

