@@ -272,6 +272,58 @@ fn streets(text: &str, offset: usize, found: &mut Vec<Detected>) {
     }
 }
 
+/// What is no Ring in German.
+const RINGS: [&str; 48] = [
+    "Answering",
+    "Authoring",
+    "Bearing",
+    "Boring",
+    "Bring",
+    "Buffering",
+    "Caring",
+    "Catering",
+    "Clearing",
+    "Clustering",
+    "Comparing",
+    "Configuring",
+    "Considering",
+    "During",
+    "Engineering",
+    "Ensuring",
+    "Entering",
+    "Exploring",
+    "Filtering",
+    "Firing",
+    "Gathering",
+    "Hearing",
+    "Hiring",
+    "Ignoring",
+    "Layering",
+    "Manufacturing",
+    "Measuring",
+    "Mentoring",
+    "Monitoring",
+    "Numbering",
+    "Offering",
+    "Ordering",
+    "Pairing",
+    "Preparing",
+    "Refactoring",
+    "Registering",
+    "Rendering",
+    "Repairing",
+    "Restoring",
+    "Restructuring",
+    "Scoring",
+    "Sharing",
+    "Spring",
+    "Steering",
+    "Storing",
+    "String",
+    "Triggering",
+    "Wiring",
+];
+
 /// A date, a year or a month with numbers around it is no street.
 fn plausible(text: &str, before: &str) -> bool {
     const OTHERS: [&str; 20] = [
@@ -303,8 +355,10 @@ fn plausible(text: &str, before: &str) -> bool {
     let held = last.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, ' ' | ',' | '-' | '–'));
     let is_year = |word: &str| word.parse().is_ok_and(|year: u16| (1900..2100).contains(&year));
     let years = text.split(' ').next().is_some_and(is_year);
+    // English words that end as German streets do: `Spring 5`, `Hiring 3`.
+    let word = text.split(' ').next().unwrap_or_default();
     // `et al.`, which is no Polish avenue.
-    let others = text.starts_with("al.") && last.ends_with("et");
+    let others = (text.starts_with("al.") && last.ends_with("et")) || RINGS.contains(&word);
     if others
         || (is_time && text.starts_with(|c: char| c.is_ascii_digit()))
         || (years && ["opyright", "(c)", "(C)", "©"].iter().any(|mark| held.ends_with(mark)))

@@ -239,6 +239,12 @@ fn assigned_part(context: Context<'_>, range: Range<usize>, found: &mut Vec<Dete
     if is_blank(value) || looks_like_code(value) || is_filled_in(value.as_bytes()) {
         return;
     }
+    // `{API_KEY}` in a template, `[A-Za-z0-9]` in an expression.
+    let named = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    let stands_for = start > 0 && bytes[start - 1] == b'{' && value.bytes().all(named);
+    if stands_for || value.contains("A-Z") || value.contains("a-z") {
+        return;
+    }
     let at = start..start + value.len();
     found.push(Detected { detector: Kind::Assigned.index(), range: at, score: strength });
 }
@@ -391,6 +397,9 @@ const FILES: [&str; 15] = [
 
 fn is_path(value: &str) -> bool {
     value.starts_with(['/', '.', '~']) && value.contains('/')
+        // A port, as in the list of services.
+        || value.ends_with("/tcp")
+        || value.ends_with("/udp")
         || value.contains("./")
         || value.matches('/').count() > 2 && !value.ends_with('=') && value.len() < 80
         || FILES.iter().any(|ending| value.ends_with(ending))

@@ -101,7 +101,20 @@ pub(super) fn is_blank(value: &str) -> bool {
         .any(|blank| lower.contains(blank))
         || matches!(
             lower.as_str(),
-            "password"
+            // How a secret is written or hashed, not what it is.
+            "base64"
+                | "base32"
+                | "utf-8"
+                | "latin1"
+                | "sha-1"
+                | "sha256"
+                | "sha512"
+                | "sha-256"
+                | "sha-512"
+                | "hs256"
+                | "rs256"
+                | "bcrypt"
+                | "password"
                 | "passwd"
                 | "pass"
                 | "pwd"
