@@ -269,8 +269,7 @@ impl Slice<'_> {
         let one_line = self.lengths.len() <= 7 && !text.contains("//") && !text.contains("..");
         let plain = self.start == self.groups[0].start && !self.leads && (self.digits[0] == 0 || count < 10);
         let plus = self.has_plus();
-        let dated = self.dated(0);
-        if !(7..=16).contains(&count) || !one_line || plain || dated {
+        if !(7..=16).contains(&count) || !one_line || plain || self.dated(0) {
             return None;
         }
         let locales = self.context.locales;
