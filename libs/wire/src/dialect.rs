@@ -123,6 +123,8 @@ impl Dialect {
         };
         let request = if target.streams { request } else { of_whole(request) };
         let request = &*request;
+        // The default of all doors is a whole answer.
+        let stream = target.streams.then_some(true);
         match self {
             Self::OpenAi | Self::Azure | Self::AzureV1 => {
                 let at_azure = self != Self::OpenAi;
@@ -130,8 +132,8 @@ impl Dialect {
                     model: target.model,
                     provider: target.provider,
                     style: Style::of_provider(if at_azure { "azure" } else { target.provider }),
-                    stream: target.streams.then_some(true),
-                    include_usage: target.streams.then_some(true),
+                    stream,
+                    include_usage: stream,
                 };
                 let body = openai::encode(request, &options)?;
                 Ok(Encoded {
@@ -146,7 +148,7 @@ impl Dialect {
                     model: target.model,
                     provider: target.provider,
                     style: responses::Style::of_provider(server),
-                    stream: target.streams.then_some(true),
+                    stream,
                 };
                 let body = responses::encode(request, &options)?;
                 let headers = accepted(target.streams);
@@ -165,11 +167,7 @@ impl Dialect {
                 Ok(Encoded { path: bedrock::path(target.model, door), headers, body })
             }
             Self::Cohere => {
-                let options = cohere::Options {
-                    model: target.model,
-                    provider: target.provider,
-                    stream: target.streams.then_some(true),
-                };
+                let options = cohere::Options { model: target.model, provider: target.provider, stream };
                 let body = cohere::encode(request, &options)?;
                 Ok(Encoded { path: "/chat".to_owned(), headers: accepted(target.streams), body })
             }
@@ -185,7 +183,7 @@ impl Dialect {
                 let options = anthropic::Options {
                     model: target.model,
                     provider: target.provider,
-                    stream: target.streams.then_some(true),
+                    stream,
                     max_tokens: Some(anthropic::default_max_tokens(target.model)),
                 };
                 let body = anthropic::encode(request, &options)?;

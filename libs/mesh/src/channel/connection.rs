@@ -45,22 +45,16 @@ pub(crate) struct Unreachable {
 impl Unreachable {
     /// A connection that ended before it took the call.
     pub(crate) fn closed() -> Self {
-        Self {
-            why: "the connection was closed".into(),
-            retry: error::RETRY_SOON,
-            is_new: false,
-            refused: None,
-        }
+        Self::soon("the connection was closed")
     }
 
     /// Nobody is there to connect to.
     pub(crate) fn unknown() -> Self {
-        Self {
-            why: "no replica of it is known".into(),
-            retry: error::RETRY_SOON,
-            is_new: false,
-            refused: None,
-        }
+        Self::soon("no replica of it is known")
+    }
+
+    fn soon(why: &str) -> Self {
+        Self { why: why.into(), retry: error::RETRY_SOON, is_new: false, refused: None }
     }
 }
 

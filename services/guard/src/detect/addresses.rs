@@ -272,7 +272,7 @@ fn streets(text: &str, offset: usize, found: &mut Vec<Detected>) {
     }
 }
 
-/// What is no Ring in German.
+/// English words that end as German streets do, with a number behind: `Spring 5`, `Hiring 3`.
 const RINGS: [&str; 48] = [
     "Answering",
     "Authoring",
@@ -324,7 +324,7 @@ const RINGS: [&str; 48] = [
     "Wiring",
 ];
 
-/// A date, a year or a month with numbers around it is no street.
+/// Whether it is not something else with a number: a date, a time, a year, a chapter, a standard.
 fn plausible(text: &str, before: &str) -> bool {
     const OTHERS: [&str; 20] = [
         "January",
@@ -348,32 +348,31 @@ fn plausible(text: &str, before: &str) -> bool {
         "UTC",
         "GMT",
     ];
-    // The end of a time; who has the copyright since that year.
-    let last = before.trim_end().rsplit('\n').next().unwrap_or_default();
-    let is_time =
-        before.strip_suffix(':').is_some_and(|before| before.ends_with(|c: char| c.is_ascii_digit()));
-    let held = last.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, ' ' | ',' | '-' | '–'));
-    let is_year = |word: &str| word.parse().is_ok_and(|year: u16| (1900..2100).contains(&year));
-    let years = text.split(' ').next().is_some_and(is_year);
-    // English words that end as German streets do: `Spring 5`, `Hiring 3`.
     let word = text.split(' ').next().unwrap_or_default();
-    // `et al.`, which is no Polish avenue.
-    let others = (text.starts_with("al.") && last.ends_with("et")) || RINGS.contains(&word);
-    if others
-        || (is_time && text.starts_with(|c: char| c.is_ascii_digit()))
-        || (years && ["opyright", "(c)", "(C)", "©"].iter().any(|mark| held.ends_with(mark)))
-    {
-        return false;
-    }
+    let line = before.trim_end().rsplit('\n').next().unwrap_or_default();
+    let digit = |c: char| c.is_ascii_digit();
+    let century = |year: u16| (1900..2100).contains(&year);
+    // `29:43 JST 2004`
+    let ends_a_time =
+        text.starts_with(digit) && before.strip_suffix(':').is_some_and(|before| before.ends_with(digit));
+    // `(C) 1987, 1988 Larry Wall`
+    let holder = line.trim_end_matches(|c: char| digit(c) || matches!(c, ' ' | ',' | '-' | '–'));
+    let holds_copyright = word.parse().is_ok_and(century)
+        && ["opyright", "(c)", "(C)", "©"].iter().any(|mark| holder.ends_with(mark));
     // `06 Nov 1994`, in any language.
-    let dated = |dates: &Regex| {
+    let is_date = |dates: &Regex| {
         let date = dates.find(text).filter(|date| date.start() == 0);
-        let year = date.and_then(|date| date.as_str().get(date.len() - 4..)?.parse().ok());
-        year.is_some_and(|year: u16| (1900..2100).contains(&year))
+        date.and_then(|date| date.as_str().get(date.len() - 4..)?.parse().ok()).is_some_and(century)
     };
-    !DATES.as_ref().is_some_and(dated)
-        && !text.split([' ', ',']).any(|word| OTHERS.contains(&word))
-        && text.len() < 160
+    // `et al.`, which is no Polish avenue.
+    let are_authors = text.starts_with("al.") && line.ends_with("et");
+    let another = ends_a_time
+        || holds_copyright
+        || are_authors
+        || RINGS.contains(&word)
+        || DATES.as_ref().is_some_and(is_date)
+        || text.split([' ', ',']).any(|word| OTHERS.contains(&word));
+    !another && text.len() < 160
 }
 
 #[cfg(test)]

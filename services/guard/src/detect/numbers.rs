@@ -311,14 +311,16 @@ impl Slice<'_> {
 
     /// Whether a day stands there from a group on, as `2024-02-06`.
     fn dated(&self, first: usize) -> bool {
-        let Some([a, b, c]) = self.groups.get(first..first + 3) else { return false };
-        let read = |group: &Group| self.context.text[group.start..group.end].parse().unwrap_or(0);
-        let year = read(a);
-        let gap = |from: &Group, to: &Group| self.context.text.get(from.end..to.start);
-        let same = gap(a, b) == gap(b, c) && matches!(gap(a, b), Some("-" | "." | "/"));
-        same && (a.end - a.start, b.end - b.start, c.end - c.start) == (4, 2, 2)
+        if self.lengths.get(first..first + 3) != Some(&[4, 2, 2]) {
+            return false;
+        }
+        let digits = &self.digits[self.lengths[..first].iter().sum()..];
+        let (year, month, day) = (number(&digits[..4]), number(&digits[4..6]), number(&digits[6..8]));
+        let gap = |at: usize| &self.context.text[self.groups[at].end..self.groups[at + 1].start];
+        matches!(gap(first), "-" | "." | "/")
+            && gap(first) == gap(first + 1)
             && (1900..2100).contains(&year)
-            && is_date(year, read(b), read(c))
+            && is_date(year, month, day)
     }
 
     /// Whether an area or trunk code stands in brackets, at the first or second place: `(555) 123`, `49 (0) 30`.

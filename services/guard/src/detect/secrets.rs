@@ -239,10 +239,9 @@ fn assigned_part(context: Context<'_>, range: Range<usize>, found: &mut Vec<Dete
     if is_blank(value) || looks_like_code(value) || is_filled_in(value.as_bytes()) {
         return;
     }
-    // `{API_KEY}` in a template, `[A-Za-z0-9]` in an expression.
+    // `{API_KEY}` in a template.
     let named = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-    let stands_for = start > 0 && bytes[start - 1] == b'{' && value.bytes().all(named);
-    if stands_for || value.contains("A-Z") || value.contains("a-z") {
+    if start > 0 && bytes[start - 1] == b'{' && value.bytes().all(named) {
         return;
     }
     let at = start..start + value.len();
@@ -325,7 +324,8 @@ enum Said {
 /// too, only as the last word before a sign, or at the end of a longer name.
 fn is_password(name: &str, last: &str, said: Said) -> bool {
     const MORE: [&str; 6] = ["wo", "wd", "phrase", "code", "key", "ord"];
-    const VERBS: [&str; 7] = ["bypass", "buypass", "compass", "encompass", "surpass", "trespass", "overpass"];
+    // Of bypass, compass, surpass.
+    const VERBS: [&str; 7] = ["by", "buy", "com", "encom", "sur", "tres", "over"];
     if ["pwd", "kennwort", "contrase"].iter().any(|other| name.contains(other)) {
         return true;
     }
@@ -334,7 +334,7 @@ fn is_password(name: &str, last: &str, said: Said) -> bool {
         let more = &after[..after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len())];
         let head = before.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
         match more {
-            "" if VERBS.contains(&format!("{head}{pass}").as_str()) => false,
+            "" if VERBS.contains(&head) => false,
             // `requirepass`, in a file that has no signs.
             "" if said == Said::Beside => !head.is_empty() && after.is_empty(),
             "" => last.contains(pass),
@@ -428,6 +428,9 @@ fn is_alphabet(value: &str) -> bool {
 
 fn looks_like_code(value: &str) -> bool {
     value.contains(['(', '{', '<', '['])
+        // Of `[A-Za-z0-9]` in an expression.
+        || value.contains("A-Z")
+        || value.contains("a-z")
         || value.contains("::")
         || value.contains("->")
         || value.contains("==")

@@ -37,16 +37,16 @@ struct Keys {
 impl Keys {
     fn of(list: &[Value]) -> Self {
         let key = |model: &Value| {
-            let params = model.get("litellm_params")?;
-            let Some(key) = params.get("api_key").filter(|key| !key.is_null()) else {
+            let params = model.get("litellm_params")?.as_object()?;
+            let Some(key) = given_key(params) else {
                 // What a deployment without a key of its own is sent.
                 let name = params.get("model")?.as_str()?;
                 let (whose, ..) =
                     provider::of(name, params.get("custom_llm_provider").and_then(Value::as_str));
                 let Whose::Known(provider) = whose else { return None };
-                return Some(unasked(&provider).to_owned());
+                return Some(provider.key.to_owned());
             };
-            Some(key.as_str()?.strip_prefix(VARIABLE)?.to_owned())
+            Some(key.strip_prefix(VARIABLE)?.to_owned())
         };
         Self { named: list.iter().filter_map(key).collect(), made: Vec::new() }
     }
@@ -123,10 +123,7 @@ impl<'a> Reader<'a> {
         if !called.is_empty() && text("api_base").is_some() && called != "openai" {
             fields.push(("provider", quoted(called)));
         }
-        // YAML reads a key of digits as a number.
-        let given = params.get("api_key").filter(|key| !key.is_null());
-        let given = given.map(|key| key.as_str().map_or_else(|| key.to_string(), str::to_owned));
-        let key = self.key(alias, given.as_deref(), &provider, &base, at);
+        let key = self.key(alias, given_key(params).as_deref(), &provider, &base, at);
         fields.extend(key.map(|variable| ("api_key_env", quoted(&variable))));
         self.price(params, info, at, &mut fields);
         for (key, ours) in [("timeout", "total_ms"), ("stream_timeout", "first_output_ms")] {
@@ -139,8 +136,8 @@ impl<'a> Reader<'a> {
                 fields.push((ours, number.to_string()));
             }
         }
-        if let Some(region) = self.value(params, "region_name", at) {
-            fields.push(("region", quoted(&region.ok()?)));
+        if let Some(region) = self.value(params, "region_name", at).ok()? {
+            fields.push(("region", quoted(&region)));
         }
         let streams = info.and_then(|info| info["supports_native_streaming"].as_bool());
         if params.get("fake_stream").and_then(Value::as_bool) == Some(true) || streams == Some(false) {
@@ -195,7 +192,7 @@ impl<'a> Reader<'a> {
         let is_own = provider.base_url.is_empty() || provider.base_url.trim_end_matches('/') == base;
         let at = format!("{at}.api_key");
         let Some(given) = given else {
-            let key = unasked(provider);
+            let key = provider.key;
             if provider.dialect == "vertex" {
                 self.imported.note(
                     at,
@@ -230,10 +227,10 @@ impl<'a> Reader<'a> {
         Some(variable)
     }
 
-    /// A parameter's text, or the value of the variable that it names; `Err` where that is not set.
-    fn value(&mut self, params: &Map<String, Value>, key: &str, at: &str) -> Option<Result<String, ()>> {
-        let text = params.get(key)?.as_str()?;
-        let Some(variable) = text.strip_prefix(VARIABLE) else { return Some(Ok(text.to_owned())) };
+    /// A parameter's text, or the value of the variable that it names; `Err` where that is not set, which is noted.
+    fn value(&mut self, params: &Map<String, Value>, key: &str, at: &str) -> Result<Option<String>, ()> {
+        let Some(text) = params.get(key).and_then(Value::as_str) else { return Ok(None) };
+        let Some(variable) = text.strip_prefix(VARIABLE) else { return Ok(Some(text.to_owned())) };
         let value = (self.environment)(variable);
         let what = match &value {
             Some(_) => format!("the value of {variable} is written into the file"),
@@ -244,7 +241,7 @@ impl<'a> Reader<'a> {
             }
         };
         self.imported.note(format!("{at}.{key}"), what);
-        Some(value.ok_or(()))
+        value.map(Some).ok_or(())
     }
 
     fn base_url(
@@ -254,10 +251,10 @@ impl<'a> Reader<'a> {
         provider: &Provider,
         at: &str,
     ) -> Option<String> {
-        let given = match self.value(params, "api_base", at) {
-            Some(base) => base.ok()?,
+        let given = match self.value(params, "api_base", at).ok()? {
+            Some(base) => base,
             None if provider.dialect == "bedrock" => {
-                let region = self.value(params, "aws_region_name", at).transpose().ok()?;
+                let region = self.value(params, "aws_region_name", at).ok()?;
                 format!("https://bedrock-runtime.{}.amazonaws.com", region.as_deref().unwrap_or("us-east-1"))
             }
             None if provider.dialect == "vertex" => self.vertex(params, model, at)?,
@@ -285,12 +282,12 @@ impl<'a> Reader<'a> {
             self.imported.note(format!("{at}.model"), what);
             return None;
         }
-        let Some(project) = self.value(params, "vertex_project", at).transpose().ok()? else {
+        let Some(project) = self.value(params, "vertex_project", at).ok()? else {
             let what = "has no vertex_project, so that the deployment is left out; name it and import again";
             self.imported.note(at, what);
             return None;
         };
-        let region = self.value(params, "vertex_location", at).transpose().ok()?;
+        let region = self.value(params, "vertex_location", at).ok()?;
         let region = region.as_deref().unwrap_or("us-central1");
         let host = if region == "global" { String::new() } else { format!("{region}-") };
         Some(format!(
@@ -368,7 +365,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The variable whose key a provider is sent where none is given. Empty: none.
-fn unasked(provider: &Provider) -> &'static str {
-    if provider.dialect == "vertex" { "VERTEX_ACCESS_TOKEN" } else { provider.key }
+/// The key that a deployment names or holds. YAML reads one of digits as a number.
+fn given_key(params: &Map<String, Value>) -> Option<String> {
+    let key = params.get("api_key").filter(|key| !key.is_null())?;
+    Some(key.as_str().map_or_else(|| key.to_string(), str::to_owned))
 }

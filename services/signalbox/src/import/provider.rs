@@ -10,7 +10,8 @@ pub(super) struct Provider {
     pub(super) dialect: &'static str,
     /// Empty: the configuration must say it.
     pub(super) base_url: &'static str,
-    /// The variable that LiteLLM reads unasked. Empty: no key.
+    /// The variable whose key is sent where none is given: the one that LiteLLM reads; at Vertex AI, which it signs for itself, one of ours.
+    /// Empty: no key.
     pub(super) key: &'static str,
 }
 
@@ -36,7 +37,7 @@ const PROVIDERS: [Provider; 26] = [
         "https://generativelanguage.googleapis.com/v1beta",
         "GEMINI_API_KEY",
     ),
-    provider("vertex_ai", "vertex", "vertex", "", ""),
+    provider("vertex_ai", "vertex", "vertex", "", "VERTEX_ACCESS_TOKEN"),
     provider("bedrock", "bedrock", "bedrock", "", "AWS_BEARER_TOKEN_BEDROCK"),
     provider("cohere", "cohere", "cohere", "https://api.cohere.com/v2", "COHERE_API_KEY"),
     provider("cohere_chat", "cohere", "cohere", "https://api.cohere.com/v2", "COHERE_API_KEY"),
@@ -62,12 +63,12 @@ const PROVIDERS: [Provider; 26] = [
     provider("lm_studio", "lmstudio", "openai", "http://127.0.0.1:1234/v1", ""),
     provider("hosted_vllm", "vllm", "openai", "", ""),
     provider("vllm", "vllm", "openai", "", ""),
-    provider("openai_like", "", "openai", "", ""),
+    LIKE_OPENAI,
     provider("litellm_proxy", "litellm", "openai", "", "LITELLM_PROXY_API_KEY"),
 ];
 
 /// One whose API is like OpenAI's, and of which nothing else is known.
-pub(super) const LIKE_OPENAI: Provider = provider("", "", "openai", "", "");
+pub(super) const LIKE_OPENAI: Provider = provider("openai_like", "", "openai", "", "");
 
 /// Prefixes of providers whose API is another one.
 const OTHERS: [&str; 9] = [
@@ -123,7 +124,7 @@ fn guessed(model: &str) -> &'static str {
     }
 }
 
-/// Whether LiteLLM sends what a variable holds to some provider unasked.
+/// Whether what a variable holds is sent to some provider unasked.
 pub(super) fn is_sent_unasked(variable: &str) -> bool {
     PROVIDERS.iter().any(|provider| provider.key == variable)
 }
