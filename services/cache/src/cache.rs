@@ -208,7 +208,12 @@ impl Cache {
             && let Ok(meaning) = &meaning
         {
             match self.similar(&asked, meaning, &mut budget).await {
+                // Kept since it was looked for.
+                Similar::Hit(close) if close.entry.key == canonical.key => {
+                    return Ok(self.hit(&asked, close.entry));
+                }
                 Similar::Hit(close) => {
+                    self.backend.used(&close.entry);
                     tenant.figures.semantic_hit(1.0 - close.probability);
                     tenant.figures.saved_nanousd.fetch_add(close.entry.cost_nanousd, Ordering::Relaxed);
                     close.entry.standing.hit(&asked.request_id, close.model);
@@ -379,7 +384,6 @@ impl Cache {
         }
         self.forget_points(&tenant.name, &gone).await;
         if let Some(best) = best {
-            self.backend.used(&best.entry);
             return Similar::Hit(best);
         }
         let question = doubtful.zip(terms.judge.as_ref()).and_then(|(close, judge)| {

@@ -19,7 +19,7 @@ enum State {
     Unwanted,
     /// Every text has the same vector: the encoder that makes most mistakes.
     #[cfg(test)]
-    Constant,
+    Constant(std::sync::Arc<tokio::sync::Semaphore>),
 }
 
 /// Loads the embedding model, about half a second on a thread of its own, if anybody wants it.
@@ -65,7 +65,13 @@ impl Embedding {
 
     #[cfg(test)]
     pub(crate) fn constant() -> Self {
-        Self(State::Constant)
+        Self::behind(std::sync::Arc::new(tokio::sync::Semaphore::new(1)))
+    }
+
+    /// The same, which waits for a gate to be open.
+    #[cfg(test)]
+    pub(crate) fn behind(gate: std::sync::Arc<tokio::sync::Semaphore>) -> Self {
+        Self(State::Constant(gate))
     }
 
     /// Why there is no model.
@@ -81,7 +87,7 @@ impl Embedding {
             State::Ready(embedder) => Some(*ModelHash::as_bytes(&embedder.model_hash())),
             State::Off(_) | State::Unwanted => None,
             #[cfg(test)]
-            State::Constant => Some([7; 32]),
+            State::Constant(_) => Some([7; 32]),
         }
     }
 
@@ -91,7 +97,7 @@ impl Embedding {
             State::Ready(embedder) => Some(embedder.dimensions()),
             State::Off(_) | State::Unwanted => None,
             #[cfg(test)]
-            State::Constant => Some(2),
+            State::Constant(_) => Some(2),
         }
     }
 
@@ -101,7 +107,10 @@ impl Embedding {
             State::Ready(embedder) => embedder,
             State::Off(_) | State::Unwanted => return Err(Skip::Unavailable),
             #[cfg(test)]
-            State::Constant => return Vector::from_unit(vec![0.6, 0.8]).map_err(|_| Skip::Failed),
+            State::Constant(gate) => {
+                let _open = gate.acquire().await;
+                return Vector::from_unit(vec![0.6, 0.8]).map_err(|_| Skip::Failed);
+            }
         };
         match tokio::time::timeout(most, embedder.embed(text)).await {
             Ok(Ok(vector)) => Ok(vector),

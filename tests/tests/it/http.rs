@@ -74,7 +74,7 @@ async fn every_door_gives_the_same_answer_from_the_same_cache(topology: Topology
     let body = json!({ "model": "sim-small", "input": PROMPT });
     let responses = post(at, "/v1/responses", &[], &body).await;
     assert_eq!(responses.json()["output"][0]["content"][0]["text"], text.as_str());
-    assert_eq!(responses.header("x-signalbox-cache"), "exact", "{responses:?}");
+    assert!(["exact", "follow"].contains(&responses.header("x-signalbox-cache")), "{responses:?}");
     assert_eq!(responses.header("x-signalbox-cost-usd"), "0.000000000");
     let streamed =
         post(at, "/v1/responses", &[], &json!({ "model": "sim-small", "input": PROMPT, "stream": true }))

@@ -43,7 +43,7 @@ mod telemetry;
 use std::path::PathBuf;
 
 use signalbox_proto::{
-    common::v1::{CachePolicy, Policies, cache_policy::Mode},
+    common::v1::{CachePolicy, CacheState, Policies, cache_policy::Mode},
     gateway::v1::GenerateRequest,
 };
 use signalbox_tests::{
@@ -72,6 +72,16 @@ fn base64(text: &str) -> String {
 fn complete(seen: Seen) -> Seen {
     assert!(seen.error.is_none(), "the answer is complete: {:?}", seen.error);
     assert!(seen.finished.is_some(), "the answer is finished");
+    seen
+}
+
+/// Asserts that an answer is complete and that no model was asked for it, and returns it.
+///
+/// One is kept a moment after its last event went out; until then it is followed.
+#[track_caller]
+fn reused(seen: Seen) -> Seen {
+    let seen = complete(seen);
+    assert!(matches!(seen.cache(), CacheState::Exact | CacheState::Follow), "{:?}", seen.cache());
     seen
 }
 

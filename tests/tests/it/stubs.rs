@@ -23,13 +23,14 @@ async fn a_python_client_streams_answers() {
     let answers: Vec<serde_json::Value> =
         told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert_eq!(answers.len(), 2, "{told}");
-    for (answer, cache) in answers.iter().zip(["miss", "exact"]) {
+    // It is kept a moment after its last event went out; until then it is followed.
+    for (answer, states) in answers.iter().zip([&["miss"][..], &["exact", "follow"]]) {
         assert_eq!(answer["error"], "", "{answer}");
         assert_eq!(answer["text"], PROMPT);
-        assert_eq!(answer["cache"], cache);
+        assert!(states.iter().any(|state| answer["cache"] == *state), "{answer}");
         assert_eq!(answer["model"], "sim/sim-echo");
         assert_eq!(answer["sequence_ok"], true);
-        assert_eq!(answer["cost_nanousd"].as_i64().unwrap() == 0, cache == "exact", "{answer}");
+        assert_eq!(answer["cost_nanousd"].as_i64().unwrap() == 0, states != ["miss"], "{answer}");
     }
     finish(sandbox, 2).await;
 }

@@ -1,11 +1,14 @@
-use std::time::Duration;
+use std::{pin::pin, sync::Arc, time::Duration};
 
+use futures_util::poll;
 use signalbox_mesh::error::reason_of;
 use signalbox_proto::common::v1::{
     Attribution, CachePolicy, CacheState, ErrorReason, UsageSource, cache_policy::Mode, generate_event::Kind,
 };
+use tokio::sync::Semaphore;
 
 use super::world::*;
+use crate::Embedding;
 
 fn with(text: &str, policy: CachePolicy) -> signalbox_proto::cache::v1::LookupRequest {
     signalbox_proto::cache::v1::LookupRequest { policy: Some(policy), ..question(text) }
@@ -40,6 +43,24 @@ async fn the_same_request_is_answered_from_the_first_answer() {
     assert_eq!((stats.saved_nanousd, stats.leases, stats.refused), (1_000, 0, 0));
     assert!(stats.bytes > 1_000);
     assert_eq!(world.stats("b").await.entries, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_kept_during_a_lookup_is_the_same_requests_own() {
+    let gate = Arc::new(Semaphore::new(1));
+    let world = World::with("", Embedding::behind(Arc::clone(&gate))).await;
+    let lease = world.lookup("a", question("why?")).await.unwrap().result.lease.unwrap();
+    let closed = gate.acquire().await.unwrap();
+    let mut again = pin!(world.lookup("a", question("why?")));
+    while world.stats("a").await.lookups < 2 {
+        assert!(poll!(&mut again).is_pending());
+    }
+    assert!(world.fill("a", filling(&lease.id, "because")).await.unwrap().stored);
+    drop(closed);
+    let again = again.await.unwrap();
+    assert_eq!((again.state(), again.text()), (CacheState::Exact, "because".to_owned()));
+    let stats = world.stats("a").await;
+    assert_eq!((stats.exact_hits, stats.semantic_hits), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
