@@ -136,6 +136,8 @@ pub(super) static FORMS: &[Form] = &[
     of("eyJrIjoi", base64, 70, 400),
     of("glc_", base64, 32, 400),
     of("glsa_", word, 41, 41),
+    // Airtable's: fourteen, a dot, sixty-four.
+    of("pat", |b| alnum(b) || b == b'.', 79, 79),
     of("pat.", dotted, 66, 70),
     of("sat.", dotted, 66, 70),
     of("HRKU-AA", word, 58, 58),
@@ -224,6 +226,8 @@ pub(super) static FORMS: &[Form] = &[
     of("test_", hex, 35, 35),
     of("EAACEdEose0cBA", alnum, 20, 300),
     of("amzn.mws.", word, 36, 36),
+    // Of an application at Twitter.
+    of("AAAAAAAAAAAAAAAAAAAAAA", |b| alnum(b) || b == b'%', 60, 120),
     of("rzp_live_", alnum, 14, 14),
     of("rzp_test_", alnum, 14, 14),
     of("sbp_", hex, 40, 40),

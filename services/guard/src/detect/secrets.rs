@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Marks that stand in the middle of a key.
-const MIDDLES: [&str; 4] = ["Q~", ".atlasv1.", "_mmk", "T3BlbkFJ"];
+const MIDDLES: [&str; 7] = ["Q~", ".atlasv1.", "_mmk", "T3BlbkFJ", ".acc-", ".acc_", "|"];
 
 static PREFIXES: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
     AhoCorasick::builder()
@@ -118,14 +118,14 @@ fn random(rest: &[u8], form: &Form) -> bool {
         && !is_filled_in(rest)
 }
 
-/// Whether a value only says where one goes: `…TokenHere`, or one character for a long stretch.
+/// Whether a value only says where one goes: `…TokenHere`, or one character for a long stretch that is a good part of it.
 fn is_filled_in(value: &[u8]) -> bool {
     let tail = &value[value.len().saturating_sub(10)..];
     let here = tail.to_ascii_lowercase().ends_with(b"here") && tail.iter().all(u8::is_ascii_alphabetic);
-    here || value.chunk_by(|a, b| a == b).any(|run| run.len() >= 10)
+    here || value.chunk_by(|a, b| a == b).any(|run| run.len() >= 10 && 3 * run.len() >= value.len())
 }
 
-/// Keys by a mark in their middle: Azure's, Terraform's, MaxMind's, old ones of OpenAI.
+/// Keys by a mark in their middle: Azure's, Terraform's, MaxMind's, old ones of OpenAI, Authress', those of applications at Facebook.
 fn middle(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) {
     let text = &context.text[range.clone()];
     for mark in MIDDLES {
@@ -133,9 +133,19 @@ fn middle(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) 
         let key = |b: &u8| word(*b) || matches!(b, b'.' | b'~');
         let bytes = text.as_bytes();
         let start = at - bytes[..at].iter().rev().take(60).take_while(|b| key(b)).count();
-        let end = at + bytes[at..].iter().take(120).take_while(|b| key(b)).count();
-        let (before, after) = (at - start, end - at - mark.len());
+        let rest = at + mark.len();
+        let end = rest + bytes[rest..].iter().take(160).take_while(|b| key(b) || **b == b'=').count();
+        let (before, after) = (at - start, end - rest);
         let fits = match mark {
+            "|" => {
+                (15..=16).contains(&before)
+                    && bytes[start..at].iter().all(u8::is_ascii_digit)
+                    && (27..=40).contains(&after)
+            }
+            ".acc-" | ".acc_" => {
+                ["sc_", "ext_", "scauth_", "authress_"].iter().any(|own| text[start..].starts_with(own))
+                    && after >= 40
+            }
             "Q~" => before == 4 && bytes[at - 1].is_ascii_digit() && (31..=34).contains(&after),
             ".atlasv1." => before == 14 && after >= 60,
             "_mmk" => before == 36 && after == 0,
@@ -210,20 +220,34 @@ fn assigned_part(context: Context<'_>, range: Range<usize>, found: &mut Vec<Dete
     if bytes[range.clone()].contains(&b':') && login(context, range.clone(), found) {
         return;
     }
-    let mut start = range.start;
-    // Behind the last mark of assignment in the word; what stands before it is the name.
+    // Behind the first mark of assignment in the word; what stands before it is the name.
     let mark = bytes[range.clone()].iter().take(160).position(|b| matches!(b, b'=' | b':' | b'>'));
     if let Some(mark) = mark.map(|mark| range.start + mark).filter(|mark| *mark + 4 < range.end) {
+        let name = &bytes[range.start..mark];
         let inside = !bytes[mark..].starts_with(b"://");
-        if inside && bytes[range.start..mark].iter().all(|b| word(*b) || b"\"'.${}[]<(/@#,&?;".contains(b)) {
-            start = mark + 1;
+        if inside && name.iter().all(|b| word(*b) || b"\"'.${}[]<(/@#,&?;".contains(b)) {
+            // Or no name but the beginning of the value: a digit is in it, or a quotation that is not over.
+            let quotation = name.iter().filter(|b| matches!(b, b'"' | b'\'')).count() == 1;
+            let of_value = quotation || name.iter().any(u8::is_ascii_digit);
+            if of_value && value_at(context, range.clone(), found) {
+                return;
+            }
+            value_at(context, mark + 1..range.end, found);
+            return;
         }
     }
+    value_at(context, range, found);
+}
+
+/// A value at the beginning of a stretch, behind marks, if its name says that it is secret.
+fn value_at(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) -> bool {
+    let bytes = context.text.as_bytes();
+    let mut start = range.start;
     while start < range.end && (b"\"'`=:>({[,".contains(&bytes[start]) || !bytes[start].is_ascii()) {
         start += 1;
     }
     if !context.text.is_char_boundary(start) {
-        return;
+        return false;
     }
     let stop = |b: &u8| matches!(b, b'"' | b'\'' | b'`' | b',' | b';' | b'<' | b'\\' | b'&' | b')');
     let length = bytes[start..range.end].iter().take(512).take_while(|b| !stop(b)).count();
@@ -233,26 +257,35 @@ fn assigned_part(context: Context<'_>, range: Range<usize>, found: &mut Vec<Dete
         .unwrap_or_default()
         .trim_end_matches(['.', '}', ']', ':', '?', '!']);
     if value.len() < 5 || value.contains("://") {
-        return;
+        return false;
     }
-    let Some(strength) = strength(context, start, value) else { return };
+    let Some(strength) = strength(context, start, value) else { return false };
     if is_blank(value) || looks_like_code(value) || is_filled_in(value.as_bytes()) {
-        return;
+        return false;
     }
     // `{API_KEY}` in a template.
     let named = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
     if start > 0 && bytes[start - 1] == b'{' && value.bytes().all(named) {
-        return;
+        return false;
     }
     let at = start..start + value.len();
     found.push(Detected { detector: Kind::Assigned.index(), range: at, score: strength });
+    true
 }
 
 /// `user:password` behind curl's option.
 fn login(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) -> bool {
     let window = context.window(range.start);
     let window = window.trim_end();
-    if !(window.ends_with(" -u") || window.ends_with("--user")) || !window.contains("curl") {
+    let joined = "--user=";
+    let range = if context.text[range.clone()].starts_with(joined) {
+        range.start + joined.len()..range.end
+    } else if window.ends_with(" -u") || window.ends_with("--user") {
+        range
+    } else {
+        return false;
+    };
+    if !window.contains("curl") {
         return false;
     }
     let quotes: &[char] = &['"', '\'', '{', '}', '[', ']'];

@@ -82,6 +82,37 @@ fn versions_dates_and_tables_are_nobodys() {
 }
 
 #[test]
+fn a_secret_is_whole_whatever_marks_are_in_it() {
+    let twitter = format!(
+        "{}MLhe{}0%2BuSeidBULvsea4JtiGRiSDSJSI%3DEUifiRBkKG5E2XzMDjRfl76ZC9Ub0wnz4XsNiRVBC",
+        "A".repeat(22),
+        "A".repeat(7)
+    );
+    let dropbox = format!("xe3ky2lkoj0{}9urlefmmr8ibt58n0elx4fayqh03ci8", "A".repeat(10));
+    let airtable = format!("patKUVRde5gvN9xJs.{}", "12a4b0062983475e".repeat(4));
+    let authress = "sc_hyy7ktfay2wg.cipzd.acc-xve552uzcd49.bmkys4dv42waxr0a1xg3y8eg2ow19".to_owned();
+    let facebook = "606239692305856|gzzylgtesh0aq-l64vjx2-61jfu4cps3".to_owned();
+    for (text, id, value) in [
+        (format!("token {twitter} of mine"), "secret.provider_key", twitter.clone()),
+        (format!("export DROPBOX_TOKEN={dropbox}"), "secret.assigned", dropbox),
+        (format!("x = \"{airtable}\""), "secret.provider_key", airtable),
+        (format!("I have {authress} here"), "secret.provider_key", authress),
+        (format!("with {facebook}, then"), "secret.provider_key", facebook),
+        (r#"{"sidekiq_secret": "29bc42c3:f2d07f5b"}"#.into(), "secret.assigned", "29bc42c3:f2d07f5b".into()),
+        ("token: 29bc42c3:f2d07f5b".into(), "secret.assigned", "29bc42c3:f2d07f5b".into()),
+        (r#"okta_secret = "Kf9L4uRb7v=wiJ8m2he""#.into(), "secret.assigned", "Kf9L4uRb7v=wiJ8m2he".into()),
+        ("-H 'X-Api-Key:a81kfj3kd92kd'".into(), "secret.assigned", "a81kfj3kd92kd".into()),
+        ("oauth2_token=a81kfj3kd92kd".into(), "secret.assigned", "a81kfj3kd92kd".into()),
+        ("curl --user='ada:THPDgM6veIS' x.org".into(), "secret.assigned", "'ada:THPDgM6veIS'".into()),
+    ] {
+        assert_eq!(found(&text), [(id, value.as_str())], "{text}");
+    }
+    for text in ["api_key = sk_aaaaaaaaaaaa1aaaaaaaaaaaa", "| 606239692305856|7 | 12 |"] {
+        assert_eq!(found(text), [], "{text}");
+    }
+}
+
+#[test]
 fn what_looks_alike_hides_none_that_is_meant() {
     for (text, id, value) in [
         ("ring 030 (1234) 5678 an", "pii.phone", "030 (1234) 5678"),
