@@ -46,7 +46,7 @@ await_model() { # URL PID
   fail "the model was not loaded within 30 s"
 }
 
-ARGS=()
+ARGS=(--simulate)
 REAL=
 if [ -x "$CACHE/llama/llama-server" ] && ls "$CACHE"/llama/*.gguf >/dev/null 2>&1; then
   say "Starting a real model: SmolLM2-135M by llama.cpp"
@@ -61,11 +61,11 @@ if [ -x "$CACHE/llama/llama-server" ] && ls "$CACHE"/llama/*.gguf >/dev/null 2>&
 description = "SmolLM2-135M-Instruct, a real model on this machine"
 targets = [{ base_url = "http://127.0.0.1:$PORT/v1", model = "smollm2", provider = "llama.cpp", price = { input_usd_per_mtok = "0.02", output_usd_per_mtok = "0.04" } }]
 TOML
-  ARGS=(--config "$WORK/demo.toml" --simulate)
+  ARGS+=(--config "$WORK/demo.toml")
 fi
 
 say "Starting the mesh: six services in one process, nothing else"
-env -u OPENAI_API_KEY "$BIN" up --listen 127.0.0.1:0 --data-dir "$WORK/data" ${ARGS[@]+"${ARGS[@]}"} \
+"$BIN" up --listen 127.0.0.1:0 --data-dir "$WORK/data" "${ARGS[@]}" \
   >"$WORK/mesh.out" 2>"$WORK/mesh.log" &
 PIDS+=($!)
 SIGNALBOX_SERVER=$(await_line "$WORK/mesh.out" 'listening on (http://[^ ]+)' $!)

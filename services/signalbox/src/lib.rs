@@ -24,6 +24,7 @@ mod limits;
 mod named;
 mod patience;
 mod print;
+mod providers;
 mod replay;
 mod route;
 mod targets;

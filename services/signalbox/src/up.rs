@@ -11,7 +11,10 @@ use signalbox_launch::{Entry, Failure};
 use signalbox_mesh::{Channel, ContextTrust, Discovery, Environment, Part, Server};
 use signalbox_testkit::provider::{self, Provider};
 
-use crate::{Ended, print};
+use crate::{
+    Ended, print,
+    providers::{self, Found},
+};
 
 /// Arguments of `signalbox up`.
 #[derive(Debug, Clone, clap::Args)]
@@ -20,7 +23,7 @@ pub struct Args {
     /// [default: 127.0.0.1:8080, or as configured]
     #[arg(long)]
     pub listen: Option<String>,
-    /// The configuration file. Default: $SIGNALBOX_CONFIG, else none is needed.
+    /// The configuration file. Default: $SIGNALBOX_CONFIG, else none is needed: the keys in the environment say whose models are served.
     #[arg(long, env = "SIGNALBOX_CONFIG")]
     pub config: Option<PathBuf>,
     /// The folder for state. Default: the user's data folder.
@@ -29,7 +32,7 @@ pub struct Args {
     /// A server that speaks the OpenAI API (vLLM, Ollama, llama.cpp, …), for example http://127.0.0.1:11434/v1.
     #[arg(long)]
     pub openai_base_url: Option<String>,
-    /// The model to ask there. May be given several times.
+    /// The model to ask there. May be given several times. Default: all that it lists.
     #[arg(long = "openai-model", requires = "openai_base_url")]
     pub openai_models: Vec<String>,
     /// Serve the simulated models too, beside configured ones.
@@ -122,32 +125,18 @@ fn simulated(base_url: &str) -> Result<Shared, Failure> {
     Ok(Document::parse(&text, "built-in simulated models")?.shared()?)
 }
 
-/// Models of an OpenAI-compatible server given on the command line, or of OpenAI itself.
-fn provider_models(args: &Args) -> Result<Option<Shared>, Failure> {
-    let has_key = std::env::var_os("OPENAI_API_KEY").is_some_and(|key| !key.is_empty());
-    let (base_url, models) = match &args.openai_base_url {
-        Some(base_url) if args.openai_models.is_empty() => (base_url.clone(), vec!["default".to_owned()]),
-        Some(base_url) => (base_url.clone(), args.openai_models.clone()),
-        None if has_key => {
-            let models = ["gpt-4.1-mini", "gpt-4.1", "gpt-4.1-nano"].map(str::to_owned).to_vec();
-            ("https://api.openai.com/v1".to_owned(), models)
+/// Models that the configuration does not say: of a server on the command line, else, if nothing else is served, of providers whose keys
+/// are in the environment.
+async fn found_models(args: &Args, configured: bool) -> Result<Option<Found>, Failure> {
+    let variable = |name: &str| std::env::var(name).ok();
+    match &args.openai_base_url {
+        Some(base_url) => {
+            let key = variable("OPENAI_API_KEY").filter(|key| !key.is_empty());
+            providers::at(base_url, &args.openai_models, key.as_deref()).await.map(Some)
         }
-        None => return Ok(None),
-    };
-    let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-    let key = if has_key { ", api_key_env = \"OPENAI_API_KEY\"" } else { "" };
-    let text: String = models
-        .iter()
-        .map(|model| {
-            format!(
-                "[models.{}]\ntargets = [{{ base_url = {}, model = {}{key} }}]\n",
-                quote(model),
-                quote(&base_url),
-                quote(model)
-            )
-        })
-        .collect();
-    Ok(Some(Document::parse(&text, "--openai-base-url")?.shared()?))
+        None if configured || args.simulate => Ok(None),
+        None => providers::by_keys(&variable),
+    }
 }
 
 /// Runs the command.
@@ -165,11 +154,13 @@ async fn start(args: Args) -> Result<(), Failure> {
         gateway.listen.clone_from(listen);
     }
     let telemetry = signalbox_telemetry::start("signalbox", &shared.telemetry).await?;
-    if let Some(given) = provider_models(&args)? {
-        for (alias, model) in given.models {
+    let found = found_models(&args, !shared.models.is_empty()).await?;
+    let told = found.map(|found| {
+        for (alias, model) in found.shared.models {
             shared.models.entry(alias).or_insert(model);
         }
-    }
+        found.told
+    });
     let simulate = args.simulate || shared.models.is_empty();
     let (acceptor, _door) =
         signalbox_launch::acceptor_for_clients(&mesh, gateway.tls.as_ref(), &gateway.listen)?;
@@ -188,7 +179,7 @@ async fn start(args: Args) -> Result<(), Failure> {
         }
     });
     let _followed = signalbox_launch::follow_configuration(reloader);
-    greet(simulate && !args.simulate);
+    greet(told, simulate && !args.simulate);
     let server = behind.into_iter().fold(server.part(gateway), Server::behind);
     let served = entry.serve("signalbox", server, listener).await;
     if let Some(simulator) = simulator {
@@ -198,11 +189,15 @@ async fn start(args: Args) -> Result<(), Failure> {
     served
 }
 
-fn greet(simulated: bool) {
+fn greet(told: Option<String>, simulated: bool) {
+    if let Some(told) = told {
+        print::aside(&told);
+    }
     if simulated {
         print::aside(
             "no model is configured: serving SIMULATED ones (sim-small, sim-large, sim-echo).\n\
-             For real ones set OPENAI_API_KEY, or give --openai-base-url http://host:port/v1, or a --config file.",
+             For real ones set OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, MISTRAL_API_KEY, DEEPSEEK_API_KEY, GROQ_API_KEY or\n\
+             XAI_API_KEY, or give --openai-base-url http://host:port/v1, or a --config file.",
         );
     }
     print::aside(

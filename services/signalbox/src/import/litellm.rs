@@ -188,7 +188,7 @@ fn written(
 }
 
 /// A TOML string, which may stand for a key, too.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     // JSON's escapes are TOML's, but for the slash and what JSON leaves as it is.
     Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }

@@ -6,6 +6,7 @@ mod provider;
 
 use std::{fmt::Write as _, path::PathBuf};
 
+pub(crate) use self::{litellm::quoted, provider::Provider};
 use crate::{Ended, check, print};
 
 /// What to import from.

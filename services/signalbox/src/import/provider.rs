@@ -2,17 +2,17 @@
 
 /// Where a provider's models are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Provider {
+pub(crate) struct Provider {
     /// The prefix of a model's name at LiteLLM.
     prefix: &'static str,
     /// Our name for it.
     pub(super) name: &'static str,
-    pub(super) dialect: &'static str,
+    pub(crate) dialect: &'static str,
     /// Empty: the configuration must say it.
-    pub(super) base_url: &'static str,
+    pub(crate) base_url: &'static str,
     /// The variable whose key is sent where none is given: the one that LiteLLM reads; at Vertex AI, which it signs for itself, one of ours.
     /// Empty: no key.
-    pub(super) key: &'static str,
+    pub(crate) key: &'static str,
 }
 
 const fn provider(
@@ -23,6 +23,13 @@ const fn provider(
     key: &'static str,
 ) -> Provider {
     Provider { prefix, name, dialect, base_url, key }
+}
+
+impl Provider {
+    /// The provider by its prefix at LiteLLM.
+    pub(crate) fn named(prefix: &str) -> Option<Self> {
+        PROVIDERS.iter().find(|provider| provider.prefix == prefix).copied()
+    }
 }
 
 /// Addresses are those of the providers' own documentation.
@@ -101,8 +108,8 @@ pub(super) fn of<'m>(model: &'m str, custom: Option<&'m str>) -> (Whose, &'m str
         (None, Some((prefix, rest))) => (prefix, rest),
         (None, None) => (guessed(model), model),
     };
-    let whose = match PROVIDERS.iter().find(|provider| provider.prefix == prefix) {
-        Some(provider) => Whose::Known(*provider),
+    let whose = match Provider::named(prefix) {
+        Some(provider) => Whose::Known(provider),
         None if OTHERS.contains(&prefix) => Whose::Other,
         None => Whose::Unknown,
     };
