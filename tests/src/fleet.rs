@@ -25,6 +25,10 @@ pub enum Registry {
     Consul,
 }
 
+/// So long that a machine which is busy with other tests does not decide what is gone on without.
+const PATIENT: &str = "[gateway.steps]\nadmit_ms = 30000\ninspect_ms = 30000\nlookup_ms = 30000\nplan_ms = 30000\n\
+                       [cache.shared]\ndeadline_ms = 30000\npatience_ms = 30000\n";
+
 /// A part that is not installed here, in words.
 pub struct Lacking(pub String);
 
@@ -202,6 +206,7 @@ fn text(
         text.push_str("[mesh]\nplaintext = true\n");
         text.push_str(&format!("[mesh.consul]\naddress = \"{}\"\ncheck_ms = 200\n", consul.url()));
     }
+    text.push_str(PATIENT);
     text.push_str(config);
     text
 }

@@ -130,12 +130,7 @@ async fn ask(mut gateways: GatewayServiceClient<Channel>, model: &str, number: u
 
 async fn restarts(registry: Registry) {
     let form = Form::asked_for();
-    let config = format!(
-        "[mesh.server]\ndrain_ms = {}\ndrain_grace_ms = 500\n\
-         [gateway.steps]\nadmit_ms = 30000\ninspect_ms = 30000\nlookup_ms = 30000\nplan_ms = 30000\n\
-         [cache.shared]\ndeadline_ms = 30000\npatience_ms = 30000\n",
-        form.drain_ms()
-    );
+    let config = format!("[mesh.server]\ndrain_ms = {}\ndrain_grace_ms = 500\n", form.drain_ms());
     let counts = SERVICES.map(|name| (name, 2));
     let mut fleet = match Fleet::start(registry, 2, &counts, &[STREAMED], &config).await {
         Ok(fleet) => fleet,

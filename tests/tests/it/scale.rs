@@ -20,11 +20,9 @@ const AT_ONCE: usize = 16;
 const STREAMED: &str = "sim-echo+drip=50";
 const QUICK: &str = "sim-echo+drip=2";
 
-/// A machine that is busy with other tests must not decide who is slow; what a part waits for is no matter here either. Nor is an older
-/// cache to be slower because it has more vectors to look through: then it would rightly get fewer calls.
-const CONFIG: &str = "[cache.semantic]\nenabled = false\n[mesh.client.balance]\nfloor_ms = 1000\n[mesh.server]\ndrain_grace_ms = 500\n\
-     [gateway.steps]\nadmit_ms = 30000\ninspect_ms = 30000\nlookup_ms = 30000\nplan_ms = 30000\n\
-     [cache.shared]\ndeadline_ms = 30000\npatience_ms = 30000\n";
+/// A machine that is busy with other tests must not decide who is slow. Nor is an older cache to be slower because it has more vectors to
+/// look through: then it would rightly get fewer calls.
+const CONFIG: &str = "[cache.semantic]\nenabled = false\n[mesh.client.balance]\nfloor_ms = 1000\n[mesh.server]\ndrain_grace_ms = 500\n";
 
 async fn fleet(executors: usize, caches: usize) -> Option<Fleet> {
     let counts = [("executor", executors), ("cache", caches)];
