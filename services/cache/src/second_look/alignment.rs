@@ -148,7 +148,7 @@ fn nearest(one: &Content, here: &Wording, there: &Wording) -> (f32, f32) {
 }
 
 /// How close two words are, and how opposed.
-fn closeness(a: &Content, b: &Content) -> (f32, f32) {
+pub(super) fn closeness(a: &Content, b: &Content) -> (f32, f32) {
     if written_alike(a, b) {
         return (0.93, 0.0);
     }

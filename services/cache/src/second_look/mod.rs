@@ -8,9 +8,11 @@
 //! calibrated model.
 
 mod alignment;
+mod bounds;
 mod direction;
 mod exchange;
 mod features;
+mod joined;
 mod lexicon;
 #[cfg(test)]
 mod near_misses;
@@ -63,6 +65,7 @@ pub(crate) fn agree(a: &Features, b: &Features) -> Result<(), Difference> {
     same(questions_agree(a.wording.questions, b.wording.questions), Difference::Kind)?;
     same(a.wording.asks_alike(&b.wording), Difference::Kind)?;
     same(a.wording.extents_agree(&b.wording), Difference::Extent)?;
+    same(a.wording.bounds == b.wording.bounds, Difference::Extent)?;
     same(a.wording.superlatives_agree(&b.wording), Difference::Opposites)?;
     let (in_a, in_b) = (known(a), known(b));
     let names = |of: &Features, there: &HashSet<&str>| of.names.iter().all(|name| there.contains(&**name));
@@ -71,6 +74,7 @@ pub(crate) fn agree(a: &Features, b: &Features) -> Result<(), Difference> {
     same(!reversed(&in_a, &in_b) && !reversed(&in_b, &in_a), Difference::Opposites)?;
     same(order::agrees(&a.wording, &b.wording), Difference::Order)?;
     same(direction::agrees(&a.wording, &b.wording), Difference::Order)?;
+    same(joined::agrees(&a.wording, &b.wording), Difference::Extent)?;
     same(exchange::agrees(&a.wording, &b.wording), Difference::Exchange)?;
     same(extent_agrees(a.words.len(), b.words.len()), Difference::Extent)?;
     same(!a.wording.pointing && !b.wording.pointing, Difference::Pointing)?;

@@ -9,6 +9,10 @@ use super::{
     words::{LIGHT_WORDS, PREPOSITIONS},
 };
 
+/// What joins two things as equals.
+const JOINTS: [&str; 4] = ["and", "or", "versus", "vs"];
+/// What may stand here or there.
+const MOVABLE: &str = "be am is are was were do does did have has had can could will would should may might must i you we they it he she";
 /// Words between two that are told side by side.
 const BESIDE: &str = "and or versus vs the a an between";
 /// What may stand before a word and its preposition, and does not change its part.
@@ -21,6 +25,9 @@ const POINTING: &str = "to from into onto by for than over after before until th
 const LOOSE: &str = "in on at using with by via for within inside";
 
 pub(super) fn agrees(a: &Wording, b: &Wording) -> bool {
+    if rearranged(a, b) {
+        return false;
+    }
     let (in_a, in_b) = (Places::of(a), Places::of(b));
     let mut shared: Vec<(usize, usize)> = Vec::new();
     for (word, at) in &in_a.first {
@@ -31,6 +38,81 @@ pub(super) fn agrees(a: &Wording, b: &Wording) -> bool {
         let behind = shared[here + 1..].iter().filter(|y| x.1 > y.1);
         behind.into_iter().all(|y| safe(&in_a, &in_b, *x, *y))
     })
+}
+
+/// Whether both say the very same words in another order that is neither two things beside each other nor a phrase put elsewhere: "the Greek
+/// theatre was older than the Roman walls".
+fn rearranged(a: &Wording, b: &Wording) -> bool {
+    let of = |wording: &'_ Wording| -> Vec<String> {
+        let words = wording.words.iter().filter(|word| !matches!(&***word, "a" | "an" | "the"));
+        words.map(|word| word.to_string()).collect()
+    };
+    let (in_a, in_b) = (of(a), of(b));
+    let sorted = |words: &[String]| {
+        let mut words = words.to_vec();
+        words.sort_unstable();
+        words
+    };
+    if in_a.len() != in_b.len() || sorted(&in_a) != sorted(&in_b) {
+        return false;
+    }
+    let alike = |pair: &(&String, &String)| pair.0 == pair.1;
+    let front = in_a.iter().zip(&in_b).take_while(alike).count();
+    let back = in_a[front..].iter().rev().zip(in_b[front..].iter().rev()).take_while(alike).count();
+    let until = in_a.len() - back;
+    let (here, there) = (&in_a[front..until], &in_b[front..until]);
+    let moved = Moved { front: &in_a[..front], here, there, back: &in_a[until..] };
+    here.iter().any(|word| !is_movable(word)) && !moved.is_swapped_beside() && !moved.is_phrase()
+}
+
+/// The stretch of two texts that is not the same, and what stands around it.
+struct Moved<'a> {
+    front: &'a [String],
+    here: &'a [String],
+    there: &'a [String],
+    back: &'a [String],
+}
+
+impl Moved<'_> {
+    /// Whether two things changed places around an `and`, with the same words behind or before each: "East Coast or West Coast".
+    fn is_swapped_beside(&self) -> bool {
+        let all = self.here.len();
+        let splits = (1..all).flat_map(|x| (1..all - x).map(move |y| (x, y)));
+        splits.into_iter().any(|(x, y)| {
+            let (first, rest) = self.here.split_at(x);
+            let (between, second) = rest.split_at(all - x - y);
+            let Some(joint) = between.iter().position(|word| JOINTS.contains(&word.as_str())) else {
+                return false;
+            };
+            let (behind, before) = (&between[..joint], &between[joint + 1..]);
+            self.there == [second, between, first].concat()
+                && self.back.starts_with(behind)
+                && self.front.ends_with(before)
+        })
+    }
+
+    /// Whether a phrase was put elsewhere: one that a preposition begins, or little words.
+    fn is_phrase(&self) -> bool {
+        (1..self.here.len()).any(|at| {
+            let (first, second) = self.here.split_at(at);
+            let stands_alone = |phrase: &[String], over: &[String]| match phrase {
+                // "Isn't the sky blue", "is the sky not blue".
+                [not] if not == "not" => !over.iter().any(|word| is_preposition(word)),
+                [first, ..] => {
+                    is_preposition(first) && !matches!(first.as_str(), "of" | "than" | "to")
+                        || is_movable(first)
+                }
+                [] => false,
+            };
+            let turned = self.there == [second, first].concat();
+            turned && (stands_alone(first, second) || stands_alone(second, first))
+        })
+    }
+}
+
+/// What may stand here or there: "why is it late", "why it is late".
+fn is_movable(word: &str) -> bool {
+    is(MOVABLE, word)
 }
 
 /// Whether two words may change places: each with its place in either text.

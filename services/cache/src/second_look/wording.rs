@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    direction, lexicon, phrases,
+    bounds, direction, lexicon, phrases,
     phrases::{HOW_TO, Token},
     word_table,
     words::{LIGHT_WORDS, NIL_WORDS, PREPOSITIONS, QUANTITY_WORDS, UNIT_WORDS, bits},
@@ -55,6 +55,8 @@ pub(crate) struct Wording {
     pub(super) prepositions: u64,
     /// Words such as `only`, `every`, `more`, with their number.
     pub(super) quantities: BTreeMap<&'static str, u16>,
+    /// Which limits, places in a row and rates it says.
+    pub(super) bounds: u32,
     pub(super) sentences: u16,
     /// Whether it points at something that is not in it: "this picture".
     pub(super) pointing: bool,
@@ -95,6 +97,7 @@ impl Wording {
         let mut wording = Self {
             persons: groups(&PERSONS, &plain),
             modals: groups(&MODALS, &plain),
+            bounds: bounds::of(&tokens),
             sentences,
             pointing,
             ..Self::default()

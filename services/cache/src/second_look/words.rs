@@ -145,8 +145,8 @@ const OPPOSITES: &[&str] = &[
     "= first | last",
     "= only",
     "= undo",
-    "all every | some several",
-    "best top good great better ideal | worst bad poor worse terrible",
+    "all every | some several any majority",
+    "+ best top good great better ideal | worst bad poor worse terrible",
     "+ advantage advantages benefit benefits pro pros upside strengths strength positive positives | disadvantage disadvantages drawback \
        drawbacks con cons downside weaknesses weakness risk risks negative negatives harm harms",
     "enable enables enabling enabled activate activating turn-on on | disable disables disabling disabled deactivate deactivating off",
@@ -172,6 +172,7 @@ const OPPOSITES: &[&str] = &[
     "in inside internal indoor indoors | out outside external outdoor outdoors",
     "login signin | logout signout",
     "birth born | death died die dies dead",
+    "inhale inhales inhaled | exhale exhales exhaled",
     "cause causes caused causing | cure cures cured treat treats treatment prevent prevents prevention",
     "strong stronger | weak weaker",
     "easy easier easily simple | hard harder difficult",
