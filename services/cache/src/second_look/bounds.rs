@@ -20,8 +20,7 @@ pub(super) fn of(tokens: &[Token]) -> u32 {
     let word = |at: usize| tokens.get(at).map_or("", |token| &*token.word);
     let before = |at: usize, back: usize| at.checked_sub(back).map_or("", word);
     let any = |says: &dyn Fn(usize) -> bool| (0..tokens.len()).any(says);
-    let compared =
-        |list: &'static str| move |word: &str| list.split_whitespace().any(|known| known == word);
+    let compared = |list: &'static str| move |word: &str| list.split_whitespace().any(|known| known == word);
     let (more, less) = (compared(MORE), compared(LESS));
     // "Before or after", "more or less" leave it open.
     let or = |at: usize, fits: &dyn Fn(&str) -> bool| {

@@ -44,6 +44,22 @@ pub(super) fn agrees(a: &Wording, b: &Wording) -> bool {
         && stranded_agree(b, a)
         && ends_agree(a, b)
         && ends_agree(b, a)
+        && !acts_instead(a, b)
+        && !acts_instead(b, a)
+}
+
+/// Whether what something is done by here is what it is done to there: "cited by Anna", "cites Anna".
+fn acts_instead(a: &Wording, b: &Wording) -> bool {
+    (1..a.words.len()).filter(|by| *a.words[*by] == *"by").any(|by| {
+        let (act, doer) = (&a.words[by - 1], behind(a, by));
+        doer.is_some() && (0..b.words.len()).any(|at| b.words[at] == *act && behind(b, at) == doer)
+    })
+}
+
+/// The word behind a place and its article.
+fn behind(wording: &Wording, at: usize) -> Option<&str> {
+    let mut rest = wording.words.get(at + 1..)?.iter().map(|word| &**word);
+    rest.find(|word| !is(ARTICLES, word))
 }
 
 /// At which end of what happens stands who or what is asked for.

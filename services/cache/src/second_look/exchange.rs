@@ -8,7 +8,7 @@ use super::{
     lexicon::{self, Relation},
     phrases, word_table,
     wording::{AUXILIARIES, Wording},
-    words::{LIGHT_WORDS, NIL_WORDS, PREPOSITIONS, QUANTITY_WORDS},
+    words::{LIGHT_WORDS, NIL_WORDS, PREPOSITIONS, QUANTITY_WORDS, UNIT_WORDS},
 };
 
 /// What joins two words that may change places.
@@ -97,9 +97,11 @@ fn mean_the_same(a: &str, b: &str) -> bool {
     use Relation::{Derived, KindOf, Similar, Synonym};
     let light = |word: &str| LIGHT_WORDS.contains(word);
     // A word that is in no table may be a form or a misspelling; names are compared elsewhere.
+    let units = || UNIT_WORDS.contains_key(a) && UNIT_WORDS.contains_key(b);
     a == b
         || (light(a) && light(b))
         || relation(a, b).is_none_or(|known| matches!(known, Derived | Synonym | Similar | KindOf))
+            && !units()
 }
 
 fn relation(a: &str, b: &str) -> Option<Relation> {

@@ -19,9 +19,10 @@ pub(super) fn agrees(a: &Wording, b: &Wording) -> bool {
 fn adds(here: &Wording, there: &Wording) -> bool {
     let taken = |other: &Content| here.content.iter().any(|own| own.word == other.word);
     let said = |one: &Content| {
-        there.content.iter().any(|other| {
-            other.word == one.word || (!taken(other) && closeness(one, other).0 >= SAME)
-        })
+        there
+            .content
+            .iter()
+            .any(|other| other.word == one.word || (!taken(other) && closeness(one, other).0 >= SAME))
     };
     (0..here.words.len()).filter(|at| matches!(&*here.words[*at], "and" | "or")).any(|at| {
         let before = here.words[..at].iter().rev().take(REACH).find_map(|word| content(here, word));

@@ -72,6 +72,7 @@ pub(crate) fn agree(a: &Features, b: &Features) -> Result<(), Difference> {
     same(names(a, &in_b) && names(b, &in_a), Difference::Names)?;
     same(!alignment::opposed(&a.wording, &b.wording), Difference::Opposites)?;
     same(!reversed(&in_a, &in_b) && !reversed(&in_b, &in_a), Difference::Opposites)?;
+    same(!turned(&in_a, &in_b) && !turned(&in_b, &in_a), Difference::Opposites)?;
     same(order::agrees(&a.wording, &b.wording), Difference::Order)?;
     same(direction::agrees(&a.wording, &b.wording), Difference::Order)?;
     same(joined::agrees(&a.wording, &b.wording), Difference::Extent)?;
@@ -124,6 +125,38 @@ fn kinds_agree(a: &[Kind], b: &[Kind]) -> bool {
 /// "Where and how" asks more than "where". A way and a fact are often the same question, so `how` counts beside another only.
 fn questions_agree(a: u32, b: u32) -> bool {
     a & !wording::HOW == b & !wording::HOW && (a == b || a & !wording::HOW == 0)
+}
+
+/// Beginnings and ends of words that are each other's opposite.
+const TURNED: [(&str, &str); 12] = [
+    ("in", "ex"),
+    ("inter", "intra"),
+    ("pre", "post"),
+    ("hyper", "hypo"),
+    ("under", "over"),
+    ("up", "down"),
+    ("micro", "macro"),
+    ("homo", "hetero"),
+    ("infra", "ultra"),
+    ("endo", "exo"),
+    ("intro", "extro"),
+    ("mono", "poly"),
+];
+
+/// Whether one side has a word that another beginning or end would make one of the other side: `inhale`, `exhale`; `trainer`, `trainee`.
+fn turned(a: &HashSet<&str>, b: &HashSet<&str>) -> bool {
+    let only = |here: &str| !b.contains(here);
+    let there = |other: &str| b.contains(other) && !a.contains(other);
+    a.iter().filter(|word| word.len() > 4 && only(word)).any(|word| {
+        let by_beginning = TURNED.iter().any(|(one, other)| {
+            let rest = |from: &str| word.strip_prefix(from).filter(|rest| rest.len() > 2);
+            rest(one).is_some_and(|rest| there(&format!("{other}{rest}")))
+                || rest(other).is_some_and(|rest| there(&format!("{one}{rest}")))
+        });
+        let receiver = word.strip_suffix("ee");
+        by_beginning
+            || receiver.is_some_and(|stem| there(&format!("{stem}er")) || there(&format!("{stem}or")))
+    })
 }
 
 /// Whether one side has a word whose opposite by prefix or ending is on the other side only.

@@ -9,6 +9,8 @@ use super::{
     words::{LIGHT_WORDS, PREPOSITIONS},
 };
 
+/// Words over which things and phrases may move.
+const LONGEST: usize = 24;
 /// What joins two things as equals.
 const JOINTS: [&str; 4] = ["and", "or", "versus", "vs"];
 /// What may stand here or there.
@@ -43,45 +45,43 @@ pub(super) fn agrees(a: &Wording, b: &Wording) -> bool {
 /// Whether both say the very same words in another order that is neither two things beside each other nor a phrase put elsewhere: "the Greek
 /// theatre was older than the Roman walls".
 fn rearranged(a: &Wording, b: &Wording) -> bool {
-    let of = |wording: &'_ Wording| -> Vec<String> {
-        let words = wording.words.iter().filter(|word| !matches!(&***word, "a" | "an" | "the"));
-        words.map(|word| word.to_string()).collect()
-    };
-    let (in_a, in_b) = (of(a), of(b));
-    let sorted = |words: &[String]| {
-        let mut words = words.to_vec();
-        words.sort_unstable();
-        words
-    };
-    if in_a.len() != in_b.len() || sorted(&in_a) != sorted(&in_b) {
+    let (in_a, in_b) = (without_articles(a), without_articles(b));
+    let (mut sorted_a, mut sorted_b) = (in_a.clone(), in_b.clone());
+    sorted_a.sort_unstable();
+    sorted_b.sort_unstable();
+    if sorted_a != sorted_b {
         return false;
     }
-    let alike = |pair: &(&String, &String)| pair.0 == pair.1;
+    let alike = |pair: &(&&str, &&str)| pair.0 == pair.1;
     let front = in_a.iter().zip(&in_b).take_while(alike).count();
     let back = in_a[front..].iter().rev().zip(in_b[front..].iter().rev()).take_while(alike).count();
     let until = in_a.len() - back;
     let (here, there) = (&in_a[front..until], &in_b[front..until]);
     let moved = Moved { front: &in_a[..front], here, there, back: &in_a[until..] };
-    here.iter().any(|word| !is_movable(word)) && !moved.is_swapped_beside() && !moved.is_phrase()
+    here.len() > LONGEST
+        || here.iter().any(|word| !is_movable(word)) && !moved.is_swapped_beside() && !moved.is_phrase()
+}
+
+fn without_articles(wording: &Wording) -> Vec<&str> {
+    wording.words.iter().map(|word| &**word).filter(|word| !matches!(*word, "a" | "an" | "the")).collect()
 }
 
 /// The stretch of two texts that is not the same, and what stands around it.
 struct Moved<'a> {
-    front: &'a [String],
-    here: &'a [String],
-    there: &'a [String],
-    back: &'a [String],
+    front: &'a [&'a str],
+    here: &'a [&'a str],
+    there: &'a [&'a str],
+    back: &'a [&'a str],
 }
 
 impl Moved<'_> {
     /// Whether two things changed places around an `and`, with the same words behind or before each: "East Coast or West Coast".
     fn is_swapped_beside(&self) -> bool {
         let all = self.here.len();
-        let splits = (1..all).flat_map(|x| (1..all - x).map(move |y| (x, y)));
-        splits.into_iter().any(|(x, y)| {
+        (1..all).flat_map(|x| (1..all - x).map(move |y| (x, y))).any(|(x, y)| {
             let (first, rest) = self.here.split_at(x);
             let (between, second) = rest.split_at(all - x - y);
-            let Some(joint) = between.iter().position(|word| JOINTS.contains(&word.as_str())) else {
+            let Some(joint) = between.iter().position(|word| JOINTS.contains(word)) else {
                 return false;
             };
             let (behind, before) = (&between[..joint], &between[joint + 1..]);
@@ -95,12 +95,11 @@ impl Moved<'_> {
     fn is_phrase(&self) -> bool {
         (1..self.here.len()).any(|at| {
             let (first, second) = self.here.split_at(at);
-            let stands_alone = |phrase: &[String], over: &[String]| match phrase {
+            let stands_alone = |phrase: &[&str], over: &[&str]| match phrase {
                 // "Isn't the sky blue", "is the sky not blue".
-                [not] if not == "not" => !over.iter().any(|word| is_preposition(word)),
+                ["not"] => !over.iter().any(|word| is_preposition(word)),
                 [first, ..] => {
-                    is_preposition(first) && !matches!(first.as_str(), "of" | "than" | "to")
-                        || is_movable(first)
+                    is_preposition(first) && !matches!(*first, "of" | "than" | "to") || is_movable(first)
                 }
                 [] => false,
             };

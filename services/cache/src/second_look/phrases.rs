@@ -63,7 +63,8 @@ const PHRASES: &[(&str, &str)] = &[
     ("[for] what reason", "why"),
     ("difference|differences between", "versus"),
     ("different|differs|differ from", "versus"),
-    ("compare|compared to|with", "versus"),
+    // Whoever is compared stands first.
+    ("compare|compared to|with", "than"),
     ("which is|are", "what is"),
     ("what are", "what is"),
     ("vs", "versus"),

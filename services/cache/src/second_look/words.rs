@@ -172,6 +172,8 @@ const OPPOSITES: &[&str] = &[
     "in inside internal indoor indoors | out outside external outdoor outdoors",
     "login signin | logout signout",
     "birth born | death died die dies dead",
+    "total sum | average mean",
+    "source origin | destination target",
     "inhale inhales inhaled | exhale exhales exhaled",
     "cause causes caused causing | cure cures cured treat treats treatment prevent prevents prevention",
     "strong stronger | weak weaker",
