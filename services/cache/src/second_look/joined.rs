@@ -16,20 +16,26 @@ pub(super) fn agrees(a: &Wording, b: &Wording) -> bool {
     !adds(a, b) && !adds(b, a)
 }
 
+/// Only a joint more can add something: with as many one word of two may be said in another way.
 fn adds(here: &Wording, there: &Wording) -> bool {
+    if joints(here).count() <= joints(there).count() {
+        return false;
+    }
     let taken = |other: &Content| here.content.iter().any(|own| own.word == other.word);
     let said = |one: &Content| {
-        there
-            .content
-            .iter()
-            .any(|other| other.word == one.word || (!taken(other) && closeness(one, other).0 >= SAME))
+        let close = |other: &Content| !taken(other) && closeness(one, other).0 >= SAME;
+        there.content.iter().any(|other| other.word == one.word || close(other))
     };
-    (0..here.words.len()).filter(|at| matches!(&*here.words[*at], "and" | "or")).any(|at| {
+    joints(here).any(|at| {
         let before = here.words[..at].iter().rev().take(REACH).find_map(|word| content(here, word));
         let behind = here.words[at + 1..].iter().take(REACH).find_map(|word| content(here, word));
-        let (Some(before), Some(behind)) = (before, behind) else { return false };
-        said(before) != said(behind)
+        before.zip(behind).is_some_and(|(before, behind)| said(before) != said(behind))
     })
+}
+
+/// Where an `and` or an `or` stands.
+fn joints(wording: &Wording) -> impl Iterator<Item = usize> {
+    (0..wording.words.len()).filter(|at| matches!(&*wording.words[*at], "and" | "or"))
 }
 
 /// What says something about the subject.
