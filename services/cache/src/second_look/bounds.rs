@@ -1,54 +1,68 @@
 //! Limits, places in a row and rates, which a word or two say: "at least", "or more", "under two", "the second", "per year".
 
-use super::{
-    lexicon,
-    phrases::Token,
-    word_table,
-    words::{NUMBER_WORDS, bits},
-};
+use super::{lexicon, phrases::Token, word_table, words::NUMBER_WORDS};
 
-/// Comparatives by the end of a scale that they point to.
-const MORE: &str =
-    "more over above greater larger bigger higher longer taller older later after newer faster wider heavier";
-const LESS: &str =
-    "less fewer under below lower smaller shorter younger earlier before slower narrower lighter";
-/// What `second` stands behind where it is a time.
-const TIMED: &str = "per every each one few split a half";
+const AT_LEAST: u32 = 1;
+const AT_MOST: u32 = 1 << 1;
+/// "Or equal", "or longer": which end of the scale it is, the words tell.
+const OR: u32 = 1 << 2;
+const MORE_THAN: u32 = 1 << 3;
+const LESS_THAN: u32 = 1 << 4;
+const SECOND: u32 = 1 << 5;
+const PER: u32 = 1 << 6;
 
 /// Which of them a text says, each with a bit.
 pub(super) fn of(tokens: &[Token]) -> u32 {
     let word = |at: usize| tokens.get(at).map_or("", |token| &*token.word);
-    let before = |at: usize, back: usize| at.checked_sub(back).map_or("", word);
-    let any = |says: &dyn Fn(usize) -> bool| (0..tokens.len()).any(says);
-    let compared = |list: &'static str| move |word: &str| list.split_whitespace().any(|known| known == word);
-    let (more, less) = (compared(MORE), compared(LESS));
-    // "Before or after", "more or less" leave it open.
-    let or = |at: usize, fits: &dyn Fn(&str) -> bool| {
-        let open = more(before(at, 1)) || less(before(at, 1)) || is_comparative(before(at, 1));
-        word(at) == "or" && fits(word(at + 1)) && (!open || word(at + 1) == before(at, 1))
-    };
-    let beside_number = |at: usize, fits: &dyn Fn(&str) -> bool| {
-        let near = fits(word(at)) && is_number(word(at + 1));
-        near || (word(at + 1) == "than" && fits(word(at)) && is_number(word(at + 2)))
-    };
-    let other = |word: &str| !more(word) && !less(word) && is_comparative(word);
-    let ordinal = |at: usize| {
-        let timed = is_number(before(at, 1)) || TIMED.split_whitespace().any(|t| t == before(at, 1));
-        // "A second chance", but "wait a second".
-        word(at) == "second" && (!timed || (before(at, 1) == "a" && at + 1 < tokens.len()))
-    };
-    bits(
-        [
-            any(&|at| (word(at) == "at" && word(at + 1) == "least") || or(at, &more)),
-            any(&|at| (word(at) == "at" && word(at + 1) == "most") || or(at, &less)),
-            any(&|at| or(at, &other) || or(at, &|word| word == "equal")),
-            any(&|at| beside_number(at, &more)),
-            any(&|at| beside_number(at, &less)),
-            any(&ordinal),
-            any(&|at| word(at) == "per"),
-        ]
-        .into_iter(),
-    )
+    let before = |at: usize| at.checked_sub(1).map_or("", word);
+    (0..tokens.len()).fold(0, |said, at| {
+        let (here, next) = (word(at), word(at + 1));
+        said | match (here, next) {
+            ("at", "least") => AT_LEAST,
+            ("at", "most") => AT_MOST,
+            ("per", _) => PER,
+            ("second", _) if is_place(before(at), next) => SECOND,
+            ("or", "equal") => OR,
+            // "Before or after", "more or less" leave it open.
+            ("or", _)
+                if next != before(at) && (scale(before(at)).is_some() || is_comparative(before(at))) =>
+            {
+                0
+            }
+            ("or", _) => match scale(next) {
+                Some(true) => AT_LEAST,
+                Some(false) => AT_MOST,
+                None if is_comparative(next) => OR,
+                None => 0,
+            },
+            _ if is_number(if next == "than" { word(at + 2) } else { next }) => match scale(here) {
+                Some(true) => MORE_THAN,
+                Some(false) => LESS_THAN,
+                None => 0,
+            },
+            _ => 0,
+        }
+    })
+}
+
+/// The end of a scale that a word points to: true for more.
+fn scale(word: &str) -> Option<bool> {
+    match word {
+        "more" | "over" | "above" | "greater" | "larger" | "bigger" | "higher" | "longer" | "taller"
+        | "older" | "later" | "after" | "newer" | "faster" | "wider" | "heavier" => Some(true),
+        "less" | "fewer" | "under" | "below" | "lower" | "smaller" | "shorter" | "younger" | "earlier"
+        | "before" | "slower" | "narrower" | "lighter" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether `second` is a place in a row between two words, not a time: "a second chance", but "wait a second".
+fn is_place(before: &str, next: &str) -> bool {
+    match before {
+        "a" => !next.is_empty(),
+        "per" | "every" | "each" | "one" | "few" | "split" | "half" => false,
+        _ => !is_number(before),
+    }
 }
 
 fn is_number(word: &str) -> bool {
