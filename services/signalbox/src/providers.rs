@@ -54,7 +54,7 @@ pub(crate) fn by_keys(environment: &dyn Fn(&str) -> Option<String>) -> Result<Op
     let mut text = String::new();
     for (provider, models) in &with_key {
         for model in *models {
-            write(&mut text, model, provider.base_url, provider.dialect, Some(provider.key));
+            write(&mut text, (model, model), provider.base_url, provider.dialect, Some(provider.key));
         }
     }
     let keys: Vec<&str> = with_key.iter().map(|(provider, _)| provider.key).collect();
@@ -69,35 +69,47 @@ pub(crate) fn by_keys(environment: &dyn Fn(&str) -> Option<String>) -> Result<Op
 /// # Errors
 /// An address that cannot stand in a configuration.
 pub(crate) async fn at(base_url: &str, given: &[String], key: Option<&str>) -> Result<Found, Failure> {
-    let (models, told) = if given.is_empty() {
+    let (models, of_whom) = if given.is_empty() {
         match listed(base_url, key).await {
-            Ok(models) => {
-                let told = format!("serving what the server lists: {}", models.join(", "));
-                (models, told)
-            }
-            Err(why) => {
-                let told = format!(
-                    "the server lists no models ({why}); it is asked for `default`. Name its models with --openai-model"
-                );
-                (vec!["default".to_owned()], told)
-            }
+            Ok(models) => (models, "what the server lists".to_owned()),
+            Err(why) => (
+                vec!["default".to_owned()],
+                format!("`default` of a server that lists no models ({why}); name them with --openai-model"),
+            ),
         }
     } else {
-        (given.to_vec(), format!("serving {}", given.join(", ")))
+        (given.to_vec(), "what was named".to_owned())
     };
+    let named = aliases(&models);
     let mut text = String::new();
-    for model in &models {
-        write(&mut text, model, base_url, "openai", key.map(|_| "OPENAI_API_KEY"));
+    for one in &named {
+        write(&mut text, *one, base_url, "openai", key.map(|_| "OPENAI_API_KEY"));
     }
+    let names: Vec<&str> = named.iter().map(|(alias, _)| *alias).collect();
+    let told = format!("serving {of_whom}: {}", names.join(", "));
     Ok(Found { shared: Document::parse(&text, "--openai-base-url")?.shared()?, told })
 }
 
-fn write(text: &mut String, model: &str, base_url: &str, dialect: &str, key: Option<&str>) {
-    let (name, base_url, dialect) = (quoted(model), quoted(base_url), quoted(dialect));
+/// Names for models, which may have none with a stroke: of `meta-llama/Llama-3.1-8B` and of a file's path the last part. The first of
+/// several keeps the name.
+fn aliases(models: &[String]) -> Vec<(&str, &str)> {
+    let mut named: Vec<(&str, &str)> = Vec::new();
+    for model in models {
+        let alias = model.rsplit('/').find(|part| !part.is_empty()).unwrap_or(model);
+        if alias != "auto" && !named.iter().any(|(known, _)| *known == alias) {
+            named.push((alias, model));
+        }
+    }
+    named
+}
+
+fn write(text: &mut String, (alias, model): (&str, &str), base_url: &str, dialect: &str, key: Option<&str>) {
+    let (alias, model) = (quoted(alias), quoted(model));
+    let (base_url, dialect) = (quoted(base_url), quoted(dialect));
     let key = key.map(|key| format!(", api_key_env = {}", quoted(key))).unwrap_or_default();
     let _ = writeln!(
         text,
-        "[models.{name}]\ntargets = [{{ base_url = {base_url}, dialect = {dialect}, model = {name}{key} }}]"
+        "[models.{alias}]\ntargets = [{{ base_url = {base_url}, dialect = {dialect}, model = {model}{key} }}]"
     );
 }
 
@@ -181,5 +193,16 @@ mod tests {
             let found = at(nobody, &[], None).await.unwrap();
             assert!(found.shared.models.contains_key("default") && found.told.contains("--openai-model"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_with_strokes_is_called_by_its_last_part() {
+        let given = ["org/Llama-3", "/a/b/tiny.gguf", "other/Llama-3", "auto", "x:7b"].map(str::to_owned);
+        let found = at("http://h/v1", &given, None).await.unwrap();
+        let of: Vec<(&str, &str)> = (found.shared.models.iter())
+            .map(|(alias, model)| (alias.as_str(), model.targets[0].model.as_str()))
+            .collect();
+        assert_eq!(of, [("Llama-3", "org/Llama-3"), ("tiny.gguf", "/a/b/tiny.gguf"), ("x:7b", "x:7b")]);
+        assert!(found.told.ends_with("Llama-3, tiny.gguf, x:7b"), "{}", found.told);
     }
 }

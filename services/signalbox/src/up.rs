@@ -32,7 +32,7 @@ pub struct Args {
     /// A server that speaks the OpenAI API (vLLM, Ollama, llama.cpp, …), for example http://127.0.0.1:11434/v1.
     #[arg(long)]
     pub openai_base_url: Option<String>,
-    /// The model to ask there. May be given several times. Default: all that it lists.
+    /// The model to ask there; clients call `org/name` by its last part. May be given several times. Default: all that it lists.
     #[arg(long = "openai-model", requires = "openai_base_url")]
     pub openai_models: Vec<String>,
     /// Serve the simulated models too, beside configured ones.
