@@ -22,7 +22,7 @@ use crate::{
         Away, Backend, Cover, Grant, Kept, LeaseId, Named, Pending, Shadow, Stop, TakeOver, UNCLAIMED, Wish,
         embedded::Embedded,
     },
-    canonical::{Canonical, Identity},
+    canonical::{Canonical, Digest, Identity},
     config::{Config, Semantic},
     embedding::Embedding,
     entry::{Entry, EntryId, Freshness, Question, Usage},
@@ -117,6 +117,8 @@ struct Meaning {
 
 /// What a search by meaning came to.
 enum Similar {
+    /// The very same request was answered.
+    Same(Arc<Entry>),
     Hit(Close),
     Ask(Box<JudgeQuestion>),
     Nothing,
@@ -207,11 +209,9 @@ impl Cache {
         if terms.read
             && let Ok(meaning) = &meaning
         {
-            match self.similar(&asked, meaning, &mut budget).await {
+            match self.similar(&asked, canonical.key, meaning, &mut budget).await {
                 // Kept since it was looked for.
-                Similar::Hit(close) if close.entry.key == canonical.key => {
-                    return Ok(self.hit(&asked, close.entry));
-                }
+                Similar::Same(entry) => return Ok(self.hit(&asked, entry)),
                 Similar::Hit(close) => {
                     self.backend.used(&close.entry);
                     tenant.figures.semantic_hit(1.0 - close.probability);
@@ -336,7 +336,7 @@ impl Cache {
 
     /// The answer that is most probably right, of those that stand the second look and keep the stated error; else, where the policy has a
     /// judge, the one that it could open the door for.
-    async fn similar(&self, asked: &Asked, meaning: &Meaning, budget: &mut Budget) -> Similar {
+    async fn similar(&self, asked: &Asked, key: Digest, meaning: &Meaning, budget: &mut Budget) -> Similar {
         let Asked { tenant, terms, opinion, .. } = asked;
         let scope = Scope::Partition { tenant: &tenant.name, partition: meaning.question.partition };
         // Rounded up, so that no hit is below what was asked for.
@@ -362,6 +362,9 @@ impl Cache {
             let here = entry.tenant == tenant.name && question.partition == meaning.question.partition;
             if !here || !entry.answers(now, terms.max_age_ms) {
                 continue;
+            }
+            if entry.key == key {
+                return Similar::Same(Arc::clone(entry));
             }
             let similarity = neighbour.similarity;
             let Some(model) = second_look::right(similarity, &question.features, &meaning.question.features)

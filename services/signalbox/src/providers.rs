@@ -81,22 +81,32 @@ pub(crate) async fn at(base_url: &str, given: &[String], key: Option<&str>) -> R
         (given.to_vec(), "what was named".to_owned())
     };
     let named = aliases(&models);
-    let mut text = String::new();
-    for one in &named {
-        write(&mut text, *one, base_url, "openai", key.map(|_| "OPENAI_API_KEY"));
+    if named.is_empty() {
+        return Err("--openai-model names no model that can be served".into());
     }
-    let names: Vec<&str> = named.iter().map(|(alias, _)| *alias).collect();
-    let told = format!("serving {of_whom}: {}", names.join(", "));
+    let mut text = String::new();
+    for (alias, model) in &named {
+        write(&mut text, (alias, model), base_url, "openai", key.map(|_| "OPENAI_API_KEY"));
+    }
+    let names: Vec<&str> = named.iter().map(|(alias, _)| alias.as_str()).collect();
+    let sent = if key.is_some() { "; the key in OPENAI_API_KEY is sent there" } else { "" };
+    let told = format!("serving {of_whom}: {}{sent}", names.join(", "));
     Ok(Found { shared: Document::parse(&text, "--openai-base-url")?.shared()?, told })
 }
 
-/// Names for models, which may have none with a stroke: of `meta-llama/Llama-3.1-8B` and of a file's path the last part. The first of
-/// several keeps the name.
-fn aliases(models: &[String]) -> Vec<(&str, &str)> {
-    let mut named: Vec<(&str, &str)> = Vec::new();
+/// Names for models, which may have none with a stroke: of `meta-llama/Llama-3.1-8B` and of a file's path the last part, or all of them
+/// joined where that is taken.
+fn aliases(models: &[String]) -> Vec<(String, &str)> {
+    let mut named: Vec<(String, &str)> = Vec::new();
     for model in models {
-        let alias = model.rsplit('/').find(|part| !part.is_empty()).unwrap_or(model);
-        if alias != "auto" && !named.iter().any(|(known, _)| *known == alias) {
+        let parts: Vec<&str> = model.split('/').filter(|part| !part.is_empty()).collect();
+        let last = parts.last().copied().unwrap_or_default();
+        let free = |alias: &String| {
+            !alias.is_empty() && alias != "auto" && !named.iter().any(|(known, _)| known == alias)
+        };
+        if !named.iter().any(|(_, known)| known == model)
+            && let Some(alias) = [last.to_owned(), parts.join("-")].into_iter().find(free)
+        {
             named.push((alias, model));
         }
     }
@@ -115,8 +125,20 @@ fn write(text: &mut String, (alias, model): (&str, &str), base_url: &str, dialec
 
 /// What a server on plain HTTP lists under `/models`.
 async fn listed(base_url: &str, key: Option<&str>) -> Result<Vec<String>, String> {
-    let list =
-        timeout(PATIENCE, list(base_url, key)).await.map_err(|_| "it does not answer".to_owned())??;
+    let list = async {
+        match list(base_url, None).await {
+            // The key goes to whom it is asked for.
+            Err(Unlisted::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) if key.is_some() => {
+                list(base_url, key).await
+            }
+            answer => answer,
+        }
+    };
+    let list = timeout(PATIENCE, list).await.map_err(|_| "it does not answer".to_owned())?;
+    let list = list.map_err(|why| match why {
+        Unlisted::Status(status) => format!("it answers {status}"),
+        Unlisted::Other(why) => why,
+    })?;
     let names = list["data"].as_array().into_iter().flatten().filter_map(|model| model["id"].as_str());
     let mut models: Vec<String> = Vec::new();
     let fits = |name: &&str| (1..=LONGEST).contains(&name.len()) && !name.contains(char::is_control);
@@ -128,12 +150,24 @@ async fn listed(base_url: &str, key: Option<&str>) -> Result<Vec<String>, String
     if models.is_empty() { Err("the list is empty".to_owned()) } else { Ok(models) }
 }
 
-async fn list(base_url: &str, key: Option<&str>) -> Result<serde_json::Value, String> {
+/// Why there is no list.
+enum Unlisted {
+    Status(StatusCode),
+    Other(String),
+}
+
+impl From<String> for Unlisted {
+    fn from(why: String) -> Self {
+        Self::Other(why)
+    }
+}
+
+async fn list(base_url: &str, key: Option<&str>) -> Result<serde_json::Value, Unlisted> {
     let url: hyper::Uri = format!("{}/models", base_url.trim_end_matches('/'))
         .parse()
         .map_err(|_| "the address cannot be read".to_owned())?;
     if url.scheme_str() != Some("http") {
-        return Err("only servers on http:// are asked".to_owned());
+        return Err("only servers on http:// are asked".to_owned().into());
     }
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     let stream =
@@ -150,11 +184,11 @@ async fn list(base_url: &str, key: Option<&str>) -> Result<serde_json::Value, St
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let answer = sender.send_request(request).await.map_err(failed)?;
     if answer.status() != StatusCode::OK {
-        return Err(format!("it answers {}", answer.status()));
+        return Err(Unlisted::Status(answer.status()));
     }
     let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
     let body = body.map_err(|error| error.to_string())?.to_bytes();
-    serde_json::from_slice(&body).map_err(|_| "what it answers is no JSON".to_owned())
+    serde_json::from_slice(&body).map_err(|_| "what it answers is no JSON".to_owned().into())
 }
 
 #[cfg(test)]
@@ -197,12 +231,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_with_strokes_is_called_by_its_last_part() {
-        let given = ["org/Llama-3", "/a/b/tiny.gguf", "other/Llama-3", "auto", "x:7b"].map(str::to_owned);
+        let given = ["org/Llama-3", "/a/b/tiny.gguf", "other/Llama-3", "auto", "x:7b", "/", "x/auto", "x:7b"];
+        let given = given.map(str::to_owned);
         let found = at("http://h/v1", &given, None).await.unwrap();
         let of: Vec<(&str, &str)> = (found.shared.models.iter())
             .map(|(alias, model)| (alias.as_str(), model.targets[0].model.as_str()))
             .collect();
-        assert_eq!(of, [("Llama-3", "org/Llama-3"), ("tiny.gguf", "/a/b/tiny.gguf"), ("x:7b", "x:7b")]);
-        assert!(found.told.ends_with("Llama-3, tiny.gguf, x:7b"), "{}", found.told);
+        let named = [
+            ("Llama-3", "org/Llama-3"),
+            ("tiny.gguf", "/a/b/tiny.gguf"),
+            ("other-Llama-3", "other/Llama-3"),
+            ("x:7b", "x:7b"),
+            ("x-auto", "x/auto"),
+        ];
+        assert_eq!(of, named);
+        assert!(found.told.ends_with("x:7b, x-auto"), "{}", found.told);
+        assert!(at("http://h/v1", &["auto".to_owned()], None).await.is_err());
     }
 }

@@ -32,7 +32,7 @@ pub struct Args {
     /// A server that speaks the OpenAI API (vLLM, Ollama, llama.cpp, …), for example http://127.0.0.1:11434/v1.
     #[arg(long)]
     pub openai_base_url: Option<String>,
-    /// The model to ask there; clients call `org/name` by its last part. May be given several times. Default: all that it lists.
+    /// The model to ask there; clients call `org/name` by its last part. May be given several times. Default: all that it lists, over http://.
     #[arg(long = "openai-model", requires = "openai_base_url")]
     pub openai_models: Vec<String>,
     /// Serve the simulated models too, beside configured ones.
@@ -131,7 +131,8 @@ async fn found_models(args: &Args, configured: bool) -> Result<Option<Found>, Fa
     let variable = |name: &str| std::env::var(name).ok();
     match &args.openai_base_url {
         Some(base_url) => {
-            let key = variable("OPENAI_API_KEY").filter(|key| !key.is_empty());
+            let key = variable("OPENAI_API_KEY").map(|key| key.trim().to_owned());
+            let key = key.filter(|key| !key.is_empty());
             providers::at(base_url, &args.openai_models, key.as_deref()).await.map(Some)
         }
         None if configured || args.simulate => Ok(None),

@@ -185,8 +185,9 @@ async fn hides_an_address_from_the_provider_and_gives_it_back(topology: Topology
     const ADDRESS: &str = "ada.quetzalcoatl@example.com";
     let sandbox = Sandbox::start(topology).await;
     let text = format!("Write to {ADDRESS} about the ruins, please.");
-    for of_cache in [complete, reused] {
-        let seen = of_cache(sandbox.ask(question("sim-echo", &text)).await);
+    let first = complete(sandbox.ask(question("sim-echo", &text)).await);
+    assert_eq!(first.cache(), CacheState::Miss);
+    for seen in [first, reused(sandbox.ask(question("sim-echo", &text)).await)] {
         assert_eq!(seen.text, text);
         let redacted = seen.notices.iter().find(|n| n.kind() == notice::Kind::Redacted);
         assert_eq!(redacted.map(|n| n.count), Some(1), "{:?}", seen.notices);

@@ -8,6 +8,7 @@ use super::{
     phrases::Token,
     word_table,
     wording::{AUXILIARIES, Asked, Wording},
+    words::{ARTICLES, is},
 };
 
 /// Which way a preposition points.
@@ -18,8 +19,6 @@ enum Way {
     Agent,
 }
 
-/// What may stand between a preposition and its word.
-const ARTICLES: &str = "a an the my your his her its our their this that these those some any";
 /// Prepositions that may stand alone at the end of a question, whose object is what is asked for.
 const STRANDED: &str = "for with to from by against about of";
 /// Prepositions that have a pronoun as their object.
@@ -118,10 +117,6 @@ fn ends_agree(a: &Wording, b: &Wording) -> bool {
         few.content.iter().all(|one| many.words.iter().any(|word| form(&one.word, word)))
     };
     (end(a), end(b)) != (End::Doer, End::Receiver) || !(within(a, b) || within(b, a))
-}
-
-fn is(list: &str, word: &str) -> bool {
-    list.split_whitespace().any(|known| known == word)
 }
 
 /// No word that both have stands behind `to` here and behind `from` or `by` there.

@@ -8,11 +8,9 @@ use super::{
     lexicon::{self, Relation},
     phrases, word_table,
     wording::{AUXILIARIES, Wording},
-    words::{LIGHT_WORDS, NIL_WORDS, PREPOSITIONS, QUANTITY_WORDS, UNIT_WORDS},
+    words::{JOINTS, LIGHT_WORDS, NIL_WORDS, PREPOSITIONS, QUANTITY_WORDS, UNIT_WORDS, is},
 };
 
-/// What joins two words that may change places.
-const JOINING: [&str; 4] = ["and", "or", "versus", "vs"];
 /// Words about the subject that stand in for others at most; of more the model makes its own mind.
 const MOST: usize = 2;
 /// What may stand here or there: "why is it late", "why it is late".
@@ -59,7 +57,7 @@ fn exchanged(a: &Wording, b: &Wording) -> bool {
         && a.words.len() == b.words.len()
         && !is_movable(&a.words[first])
         && !is_movable(&a.words[second])
-        && !between.iter().any(|word| JOINING.contains(&&**word))
+        && !between.iter().any(|word| JOINTS.contains(&&**word))
 }
 
 /// Words that are said more often here than there, in order.
@@ -80,12 +78,11 @@ fn is_little(word: &str) -> bool {
     NIL_WORDS.contains(word)
         || QUANTITY_WORDS.contains(word)
         || PREPOSITIONS.contains_key(word)
-        || LITTLE.split_whitespace().any(|little| little == word)
+        || is(LITTLE, word)
 }
 
 fn is_movable(word: &str) -> bool {
-    QUANTITY_WORDS.contains(word)
-        || AUXILIARIES.split_whitespace().chain(MOVABLE.split_whitespace()).any(|movable| movable == word)
+    QUANTITY_WORDS.contains(word) || is(AUXILIARIES, word) || is(MOVABLE, word)
 }
 
 /// `App` and `application` are one.
@@ -96,8 +93,8 @@ fn one_form(word: &str) -> String {
 fn mean_the_same(a: &str, b: &str) -> bool {
     use Relation::{Derived, KindOf, Similar, Synonym};
     let light = |word: &str| LIGHT_WORDS.contains(word);
-    // A word that is in no table may be a form or a misspelling; names are compared elsewhere.
     let units = || UNIT_WORDS.contains_key(a) && UNIT_WORDS.contains_key(b);
+    // A word that is in no table may be a form or a misspelling; names are compared elsewhere.
     a == b
         || (light(a) && light(b))
         || relation(a, b).is_none_or(|known| matches!(known, Derived | Synonym | Similar | KindOf))

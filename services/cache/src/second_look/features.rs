@@ -122,8 +122,8 @@ impl Features {
         let shouted =
             core.chars().filter(|c| c.is_alphabetic()).count() > 1 && !core.contains(char::is_lowercase);
         let first_person = lower == "i" || lower.starts_with("i'");
-        // Also as some write it: `does't`.
-        let negated = lower.len() > 3 && lower.ends_with("'t");
+        // Also as some write it: `does't`, `do n't`.
+        let negated = lower.ends_with("n't") || lower.len() > 3 && lower.ends_with("'t");
         for part in lower.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()) {
             if let Some(value) = NUMBER_WORDS.get(part) {
                 let unit = next.map_or("", unit_of);
@@ -137,7 +137,7 @@ impl Features {
             }
             // `Plan B`, `Star S`: a letter tells one from the other. Not so in `Take A Walk`.
             let article = core == "A" && next.is_some_and(|next| next.starts_with(char::is_uppercase));
-            if core.len() == 1 && capital && !starts && !first_person && !article {
+            if core.chars().count() == 1 && capital && !starts && !first_person && !article {
                 self.identifiers.push(core.into());
             }
             self.word(part);

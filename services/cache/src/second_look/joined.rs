@@ -1,5 +1,7 @@
 //! What an `and` or an `or` adds: "the bad effects" are not "the good and bad effects".
 
+use std::collections::HashSet;
+
 use super::{
     alignment::closeness,
     wording::{Content, Wording},
@@ -21,11 +23,12 @@ fn adds(here: &Wording, there: &Wording) -> bool {
     if joints(here).count() <= joints(there).count() {
         return false;
     }
-    let taken = |other: &Content| here.content.iter().any(|own| own.word == other.word);
-    let said = |one: &Content| {
-        let close = |other: &Content| !taken(other) && closeness(one, other).0 >= SAME;
-        there.content.iter().any(|other| other.word == one.word || close(other))
-    };
+    let own: HashSet<&str> = here.content.iter().map(|one| &*one.word).collect();
+    let (both, new): (Vec<&Content>, Vec<&Content>) =
+        there.content.iter().partition(|other| own.contains(&*other.word));
+    let both: HashSet<&str> = both.into_iter().map(|one| &*one.word).collect();
+    let said =
+        |one: &Content| both.contains(&*one.word) || new.iter().any(|other| closeness(one, other).0 >= SAME);
     joints(here).any(|at| {
         let before = here.words[..at].iter().rev().take(REACH).find_map(|word| content(here, word));
         let behind = here.words[at + 1..].iter().take(REACH).find_map(|word| content(here, word));

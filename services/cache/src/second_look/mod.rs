@@ -127,7 +127,7 @@ fn questions_agree(a: u32, b: u32) -> bool {
     a & !wording::HOW == b & !wording::HOW && (a == b || a & !wording::HOW == 0)
 }
 
-/// Beginnings and ends of words that are each other's opposite.
+/// Beginnings of words that are each other's opposite.
 const TURNED: [(&str, &str); 12] = [
     ("in", "ex"),
     ("inter", "intra"),

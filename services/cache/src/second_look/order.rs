@@ -6,19 +6,15 @@
 
 use super::{
     wording::Wording,
-    words::{LIGHT_WORDS, PREPOSITIONS},
+    words::{ARTICLES, JOINTS, LIGHT_WORDS, PREPOSITIONS, is},
 };
 
 /// Words over which things and phrases may move.
 const LONGEST: usize = 24;
-/// What joins two things as equals.
-const JOINTS: [&str; 4] = ["and", "or", "versus", "vs"];
-/// What may stand here or there.
-const MOVABLE: &str = "be am is are was were do does did have has had can could will would should may might must i you we they it he she";
+/// What may stand before or behind what it belongs to: "why is it late", "why it is late".
+const HELPING: &str = "be am is are was were do does did have has had can could will would should may might must i you we they it he she";
 /// Words between two that are told side by side.
 const BESIDE: &str = "and or versus vs the a an between";
-/// What may stand before a word and its preposition, and does not change its part.
-const ARTICLES: &str = "a an the my your his her its our their this that these those some any";
 /// Prepositions that join the parts of a compound.
 const JOINING: &str = "of in for on about with by";
 /// What makes the two sides of an `or` unequal.
@@ -59,7 +55,7 @@ fn rearranged(a: &Wording, b: &Wording) -> bool {
     let (here, there) = (&in_a[front..until], &in_b[front..until]);
     let moved = Moved { front: &in_a[..front], here, there, back: &in_a[until..] };
     here.len() > LONGEST
-        || here.iter().any(|word| !is_movable(word)) && !moved.is_swapped_beside() && !moved.is_phrase()
+        || here.iter().any(|word| !is(HELPING, word)) && !moved.is_swapped_beside() && !moved.is_phrase()
 }
 
 fn without_articles(wording: &Wording) -> Vec<&str> {
@@ -99,7 +95,7 @@ impl Moved<'_> {
                 // "Isn't the sky blue", "is the sky not blue".
                 ["not"] => !over.iter().any(|word| is_preposition(word)),
                 [first, ..] => {
-                    is_preposition(first) && !matches!(*first, "of" | "than" | "to") || is_movable(first)
+                    is_preposition(first) && !matches!(*first, "of" | "than" | "to") || is(HELPING, first)
                 }
                 [] => false,
             };
@@ -107,11 +103,6 @@ impl Moved<'_> {
             turned && (stands_alone(first, second) || stands_alone(second, first))
         })
     }
-}
-
-/// What may stand here or there: "why is it late", "why it is late".
-fn is_movable(word: &str) -> bool {
-    is(MOVABLE, word)
 }
 
 /// Whether two words may change places: each with its place in either text.
@@ -157,10 +148,6 @@ fn is_preposition(word: &str) -> bool {
     (PREPOSITIONS.contains_key(word) || is(LOOSE, word)) && !matches!(word, "and" | "or" | "but" | "if")
 }
 
-fn is(list: &str, word: &str) -> bool {
-    list.split_whitespace().any(|known| known == word)
-}
-
 /// A text's words, and where those about the subject stand that are said once.
 struct Places<'a> {
     words: Vec<&'a str>,
@@ -183,7 +170,7 @@ impl<'a> Places<'a> {
     /// Whether nothing but an `and` and articles stands between two places.
     fn beside(&self, from: usize, to: usize) -> bool {
         let between = self.words.get(from + 1..to).unwrap_or_default();
-        let joined = between.iter().any(|word| matches!(*word, "and" | "or" | "versus" | "vs"));
+        let joined = between.iter().any(|word| JOINTS.contains(word));
         joined && between.len() <= 3 && between.iter().all(|word| is(BESIDE, word))
     }
 
@@ -191,7 +178,7 @@ impl<'a> Places<'a> {
     /// other stands between.
     fn alternatives(&self, from: usize, to: usize) -> bool {
         let between = self.words.get(from + 1..to).unwrap_or_default();
-        let joints = between.iter().filter(|word| matches!(**word, "and" | "or" | "versus" | "vs")).count();
+        let joints = between.iter().filter(|word| JOINTS.contains(word)).count();
         joints == 1 && between.len() <= 4 && !between.iter().any(|word| is(POINTING, word))
     }
 

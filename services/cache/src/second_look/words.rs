@@ -211,6 +211,16 @@ pub(super) const REVERSING: &[&str] =
 const CALENDAR: &str = "january february march april june july august september october november december monday tuesday \
     wednesday thursday friday saturday sunday christmas easter";
 
+/// What joins two things as equals.
+pub(super) const JOINTS: [&str; 4] = ["and", "or", "versus", "vs"];
+/// What may stand before a word and its preposition, and does not change its part.
+pub(super) const ARTICLES: &str = "a an the my your his her its our their this that these those some any";
+
+/// Whether a word is in a list with spaces between.
+pub(super) fn is(list: &str, word: &str) -> bool {
+    list.split_whitespace().any(|known| known == word)
+}
+
 fn set(words: &'static str) -> HashSet<&'static str> {
     words.split_whitespace().collect()
 }

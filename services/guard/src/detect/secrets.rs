@@ -128,8 +128,7 @@ fn is_filled_in(value: &[u8]) -> bool {
 /// Keys by a mark in their middle: Azure's, Terraform's, MaxMind's, old ones of OpenAI, Authress', those of applications at Facebook.
 fn middle(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) {
     let text = &context.text[range.clone()];
-    for mark in MIDDLES {
-        let Some(at) = text.find(mark) else { continue };
+    for (mark, at) in MIDDLES.iter().flat_map(|mark| text.match_indices(mark).map(|(at, mark)| (mark, at))) {
         let key = |b: &u8| word(*b) || matches!(b, b'.' | b'~');
         let bytes = text.as_bytes();
         let start = at - bytes[..at].iter().rev().take(60).take_while(|b| key(b)).count();
@@ -141,6 +140,7 @@ fn middle(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) 
                 (15..=16).contains(&before)
                     && bytes[start..at].iter().all(u8::is_ascii_digit)
                     && (27..=40).contains(&after)
+                    && bytes[rest..end].iter().any(u8::is_ascii_digit)
             }
             ".acc-" | ".acc_" => {
                 ["sc_", "ext_", "scauth_", "authress_"].iter().any(|own| text[start..].starts_with(own))
@@ -229,9 +229,11 @@ fn assigned_part(context: Context<'_>, range: Range<usize>, found: &mut Vec<Dete
             // Or no name but the beginning of the value: a digit is in it, or a quotation that is not over.
             let quotation = name.iter().filter(|b| matches!(b, b'"' | b'\'')).count() == 1;
             let of_value = quotation || name.iter().any(u8::is_ascii_digit);
-            if of_value && value_at(context, range.clone(), found) {
+            let before = found.len();
+            if of_value && value_at(context, range.clone(), found).is_some_and(|end| end > mark) {
                 return;
             }
+            found.truncate(before);
             value_at(context, mark + 1..range.end, found);
             return;
         }
@@ -239,15 +241,15 @@ fn assigned_part(context: Context<'_>, range: Range<usize>, found: &mut Vec<Dete
     value_at(context, range, found);
 }
 
-/// A value at the beginning of a stretch, behind marks, if its name says that it is secret.
-fn value_at(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) -> bool {
+/// A value at the beginning of a stretch, behind marks, if its name says that it is secret; gives its end.
+fn value_at(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>) -> Option<usize> {
     let bytes = context.text.as_bytes();
     let mut start = range.start;
     while start < range.end && (b"\"'`=:>({[,".contains(&bytes[start]) || !bytes[start].is_ascii()) {
         start += 1;
     }
     if !context.text.is_char_boundary(start) {
-        return false;
+        return None;
     }
     let stop = |b: &u8| matches!(b, b'"' | b'\'' | b'`' | b',' | b';' | b'<' | b'\\' | b'&' | b')');
     let length = bytes[start..range.end].iter().take(512).take_while(|b| !stop(b)).count();
@@ -257,20 +259,20 @@ fn value_at(context: Context<'_>, range: Range<usize>, found: &mut Vec<Detected>
         .unwrap_or_default()
         .trim_end_matches(['.', '}', ']', ':', '?', '!']);
     if value.len() < 5 || value.contains("://") {
-        return false;
+        return None;
     }
-    let Some(strength) = strength(context, start, value) else { return false };
+    let strength = strength(context, start, value)?;
     if is_blank(value) || looks_like_code(value) || is_filled_in(value.as_bytes()) {
-        return false;
+        return None;
     }
     // `{API_KEY}` in a template.
     let named = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
     if start > 0 && bytes[start - 1] == b'{' && value.bytes().all(named) {
-        return false;
+        return None;
     }
-    let at = start..start + value.len();
-    found.push(Detected { detector: Kind::Assigned.index(), range: at, score: strength });
-    true
+    let end = start + value.len();
+    found.push(Detected { detector: Kind::Assigned.index(), range: start..end, score: strength });
+    Some(end)
 }
 
 /// `user:password` behind curl's option.

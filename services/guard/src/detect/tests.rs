@@ -103,11 +103,25 @@ fn a_secret_is_whole_whatever_marks_are_in_it() {
         (r#"okta_secret = "Kf9L4uRb7v=wiJ8m2he""#.into(), "secret.assigned", "Kf9L4uRb7v=wiJ8m2he".into()),
         ("-H 'X-Api-Key:a81kfj3kd92kd'".into(), "secret.assigned", "a81kfj3kd92kd".into()),
         ("oauth2_token=a81kfj3kd92kd".into(), "secret.assigned", "a81kfj3kd92kd".into()),
+        (
+            r#"credentials: {clientSecret2:"s3cr3tV4lue99x"}"#.into(),
+            "secret.assigned",
+            "s3cr3tV4lue99x".into(),
+        ),
+        (
+            "|606239692305856|gzzylgtesh0aq-l64vjx2-61jfu4cps3|".into(),
+            "secret.provider_key",
+            "606239692305856|gzzylgtesh0aq-l64vjx2-61jfu4cps3".into(),
+        ),
         ("curl --user='ada:THPDgM6veIS' x.org".into(), "secret.assigned", "'ada:THPDgM6veIS'".into()),
     ] {
         assert_eq!(found(&text), [(id, value.as_str())], "{text}");
     }
-    for text in ["api_key = sk_aaaaaaaaaaaa1aaaaaaaaaaaa", "| 606239692305856|7 | 12 |"] {
+    for text in [
+        "api_key = sk_aaaaaaaaaaaa1aaaaaaaaaaaa",
+        "| 606239692305856|7 | 12 |",
+        "1699999999999999|payment-service-instance-eu-west",
+    ] {
         assert_eq!(found(text), [], "{text}");
     }
 }
