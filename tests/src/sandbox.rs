@@ -11,6 +11,7 @@ use signalbox_mesh::{
     tls::{self, Credentials},
 };
 use signalbox_proto::{
+    cache::v1::{StatsRequest, cache_service_client::CacheServiceClient},
     gateway::v1::{GenerateRequest, gateway_service_client::GatewayServiceClient},
     paths,
 };
@@ -19,7 +20,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ask::Seen, process::Process};
+use crate::{ask::Seen, comes_true, process::Process};
 
 /// How the mesh runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +137,28 @@ impl Sandbox {
         self.ask_as("", request).await
     }
 
+    /// Asks when the answers so far are kept.
+    pub async fn ask_again(&self, request: GenerateRequest) -> Seen {
+        self.kept().await;
+        self.ask(request).await
+    }
+
+    /// Waits until the cache has kept the answers so far: each is a moment after its last event went out, and until then it is followed.
+    pub async fn kept(&self) {
+        let channel = match &self.runs {
+            Runs::One { parts, .. } => local(&parts[1]),
+            Runs::Six { services, .. } => remote("cache", services["cache"].address, self.tls.as_ref()),
+            Runs::Up(_) => panic!("nobody can look behind its gateway"),
+        };
+        let as_caller = RequestContext::background().with_principal("local", "test");
+        let mut cache = signalbox_mesh::client!(CacheServiceClient, channel);
+        let kept = comes_true(async || {
+            let stats = cache.stats(as_caller.request(StatsRequest {})).await;
+            stats.is_ok_and(|stats| stats.into_inner().leases == 0)
+        });
+        assert!(kept.await, "the cache keeps what was answered");
+    }
+
     /// Asks with a credential.
     pub async fn ask_as(&self, credential: &str, request: GenerateRequest) -> Seen {
         let mut request = tonic::Request::new(request);
@@ -180,7 +203,7 @@ impl Sandbox {
     }
 
     async fn logged(&self, words: &str, so: impl Fn(&BTreeMap<String, String>) -> bool) {
-        assert!(crate::comes_true(async || so(&self.logs())).await, "{words:?} in {:#?}", self.logs());
+        assert!(comes_true(async || so(&self.logs())).await, "{words:?} in {:#?}", self.logs());
     }
 
     /// Kills one of six processes.
@@ -220,18 +243,15 @@ impl Sandbox {
             Runs::One { server, shutdown, parts } => {
                 shutdown.cancel();
                 server.await.unwrap();
-                let environment = Environment::system("");
-                let channel =
-                    |part: &Part| Channel::local(part, &signalbox_mesh::Config::default(), &environment);
                 let [guard, cache, router, executor, metering] = parts.as_slice() else {
                     panic!("five parts")
                 };
                 let parts_of = Parts {
-                    guard: channel(guard),
-                    cache: channel(cache),
-                    router: channel(router),
-                    executor: channel(executor),
-                    metering: channel(metering),
+                    guard: local(guard),
+                    cache: local(cache),
+                    router: local(router),
+                    executor: local(executor),
+                    metering: local(metering),
                 };
                 let channels = [
                     &parts_of.guard,
@@ -289,6 +309,11 @@ pub(crate) fn each(channel: impl Fn(&'static str) -> Channel) -> Parts {
         executor: channel("executor"),
         metering: channel("metering"),
     }
+}
+
+/// The way to a part of this process.
+fn local(part: &Part) -> Channel {
+    Channel::local(part, &signalbox_mesh::Config::default(), &Environment::system(""))
 }
 
 /// As a client calls the gateway, and the gateway the others.

@@ -152,6 +152,7 @@ async fn followers_at_another_replica_read_along_live(topology: Topology) {
     while follower.0.next(&mut follower.1).await {}
     let seen = complete(follower.0);
     assert_eq!((seen.text.as_str(), seen.seams.len()), (text.as_str(), 0));
+    one.kept().await;
     for sandbox in [&one, &two] {
         assert_eq!(reused(sandbox.ask(asked()).await).text, text);
     }
@@ -182,6 +183,7 @@ async fn a_follower_at_another_replica_goes_on_when_the_leader_fails(topology: T
     assert!(leader.0.error.is_some(), "the leader's deadline came first");
     let seen = complete(follower.0);
     assert_eq!((seen.text.as_str(), seen.seams.len()), (PROMPT, 1), "no gap and no repetition");
+    two.kept().await;
     assert_eq!(reused(one.ask(asked()).await).text, PROMPT);
     end(one, two, 5).await;
 }

@@ -73,6 +73,7 @@ async fn answers_without_the_cache() {
     without("cache", mesh.ask(question("sim-small", PROMPT)).await);
     mesh.heal("cache", question("sim-small", PROMPT)).await;
     // It fills again.
+    mesh.sandbox.kept().await;
     reused(mesh.ask(question("sim-small", PROMPT)).await);
     mesh.finish().await;
 }

@@ -75,13 +75,11 @@ fn complete(seen: Seen) -> Seen {
     seen
 }
 
-/// Asserts that an answer is complete and that no model was asked for it, and returns it.
-///
-/// One is kept a moment after its last event went out; until then it is followed.
+/// Asserts that an answer is complete and that of the very same request, and returns it.
 #[track_caller]
 fn reused(seen: Seen) -> Seen {
     let seen = complete(seen);
-    assert!(matches!(seen.cache(), CacheState::Exact | CacheState::Follow), "{:?}", seen.cache());
+    assert_eq!(seen.cache(), CacheState::Exact);
     seen
 }
 

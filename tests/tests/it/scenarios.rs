@@ -71,7 +71,7 @@ async fn streams_an_answer_and_its_cost(topology: Topology) {
 async fn answers_the_same_question_from_the_cache(topology: Topology) {
     let sandbox = Sandbox::start(topology).await;
     let first = complete(sandbox.ask(question("sim-small", PROMPT)).await);
-    let again = reused(sandbox.ask(question("sim-small", PROMPT)).await);
+    let again = reused(sandbox.ask_again(question("sim-small", PROMPT)).await);
     assert_eq!(again.text, first.text);
     let (first, again) = (first.finished.unwrap(), again.finished.unwrap());
     assert_eq!((again.cost_nanousd, again.attempts), (0, 0));
@@ -145,7 +145,7 @@ async fn runs_on_for_followers_when_the_leader_leaves(topology: Topology) {
     let finished = seen.finished.unwrap();
     assert_eq!((finished.cost_nanousd, finished.usage.unwrap().source()), (0, UsageSource::Cached));
     assert!(finished.saved_nanousd > 0);
-    reused(sandbox.ask(asked()).await);
+    reused(sandbox.ask_again(asked()).await);
     finish(sandbox, 3).await;
 }
 
@@ -166,7 +166,7 @@ async fn goes_on_with_a_follower_when_the_leader_fails(topology: Topology) {
     assert_eq!(seen.text, PROMPT, "no gap and no repetition");
     assert_eq!(seen.seams.len(), 1, "{:?}", seen.seams);
     assert_eq!(sandbox.provider.totals().received, 3);
-    let again = reused(sandbox.ask(asked()).await);
+    let again = reused(sandbox.ask_again(asked()).await);
     assert_eq!(again.text, PROMPT, "a whole answer is kept");
     finish(sandbox, 4).await;
 }
@@ -187,7 +187,7 @@ async fn hides_an_address_from_the_provider_and_gives_it_back(topology: Topology
     let text = format!("Write to {ADDRESS} about the ruins, please.");
     let first = complete(sandbox.ask(question("sim-echo", &text)).await);
     assert_eq!(first.cache(), CacheState::Miss);
-    for seen in [first, reused(sandbox.ask(question("sim-echo", &text)).await)] {
+    for seen in [first, reused(sandbox.ask_again(question("sim-echo", &text)).await)] {
         assert_eq!(seen.text, text);
         let redacted = seen.notices.iter().find(|n| n.kind() == notice::Kind::Redacted);
         assert_eq!(redacted.map(|n| n.count), Some(1), "{:?}", seen.notices);
@@ -224,7 +224,7 @@ async fn goes_on_with_another_model_when_a_stream_breaks(topology: Topology) {
         assert_eq!(seam.from_model, format!("sim/{first}"));
         let finished = seen.finished.unwrap();
         assert_eq!((finished.attempts, finished.model.as_str()), (2, seam.to_model.as_str()));
-        let again = reused(sandbox.ask(question("rescued", PROMPT)).await);
+        let again = reused(sandbox.ask_again(question("rescued", PROMPT)).await);
         assert_eq!(again.text, PROMPT, "a whole answer is kept");
         finish(sandbox, 2).await;
     }
@@ -336,7 +336,7 @@ async fn gives_the_whole_answer_of_a_model_that_cannot_stream(topology: Topology
     let usage = seen.finished.as_ref().and_then(|finished| finished.usage).unwrap();
     let told = sandbox.provider.usage_total();
     assert_eq!((usage.source(), usage.output_tokens), (UsageSource::Reported, told.completion_tokens));
-    let again = reused(sandbox.ask(question("whole", PROMPT)).await);
+    let again = reused(sandbox.ask_again(question("whole", PROMPT)).await);
     assert_eq!(again.text, PROMPT);
     assert_eq!(sandbox.provider.totals().received, 1, "and it was not asked for a stream first");
     finish(sandbox, 2).await;
