@@ -1,6 +1,6 @@
 //! Limits, places in a row and rates, which a word or two say: "at least", "or more", "under two", "the second", "per year".
 
-use super::{lexicon, phrases::Token, word_table, words::NUMBER_WORDS};
+use super::{lexicon, phrases::Token, words::NUMBER_WORDS};
 
 const AT_LEAST: u32 = 1;
 const AT_MOST: u32 = 1 << 1;
@@ -71,20 +71,7 @@ fn is_number(word: &str) -> bool {
 
 /// Whether a word is a quality in the comparative: `longer`.
 fn is_comparative(word: &str) -> bool {
-    let Some(stem) = word.strip_suffix("er").filter(|stem| stem.len() > 2) else { return false };
-    let quality = |form: &str| {
-        word_table::find(form).is_some_and(|at| lexicon::class(Some(at)) == lexicon::Class::Quality)
-    };
-    // `bigger`.
-    let single = stem.chars().next_back().and_then(|last| {
-        let short = &stem[..stem.len() - last.len_utf8()];
-        short.ends_with(last).then_some(short)
-    });
-    let y = stem.strip_suffix('i').map(|stem| format!("{stem}y"));
-    quality(stem)
-        || quality(&format!("{stem}e"))
-        || single.is_some_and(quality)
-        || y.is_some_and(|form| quality(&form))
+    lexicon::quality_of(word, "er").is_some()
 }
 
 #[cfg(test)]

@@ -76,6 +76,20 @@ impl Lexicon {
     }
 }
 
+/// The quality that a word is more or the most of, by its ending (`er`, `est`): `big` of `bigger`, `cheap` of `cheapest`.
+pub(super) fn quality_of(word: &str, ending: &str) -> Option<String> {
+    let stem = word.strip_suffix(ending).filter(|stem| stem.len() > 2)?;
+    let mut forms = vec![stem.to_owned(), format!("{stem}e")];
+    forms.extend(stem.strip_suffix('i').map(|stem| format!("{stem}y")));
+    // `biggest`, but not `farmer`.
+    let single = stem
+        .chars()
+        .next_back()
+        .and_then(|last| stem.strip_suffix(last).filter(|short| short.ends_with(last)));
+    forms.extend(single.map(str::to_owned));
+    forms.into_iter().find(|form| word_table::find(form).is_some_and(|at| class(Some(at)) == Class::Quality))
+}
+
 /// The base form of a word of the table.
 pub(super) fn base(index: usize) -> usize {
     LEXICON.bases.get(index).map_or(index, |base| usize::from(*base))

@@ -134,8 +134,8 @@ impl Wording {
         if word == HOW_TO {
             return;
         }
-        if let Some(quality) =
-            superlative(word).filter(|quality| !token.name && !LIGHT_WORDS.contains(&**quality))
+        if let Some(quality) = lexicon::quality_of(word, "est")
+            .filter(|quality| !token.name && !LIGHT_WORDS.contains(&**quality))
         {
             self.superlatives.push(quality.into());
         }
@@ -196,19 +196,6 @@ impl Wording {
         let content: usize = self.content.iter().map(|one| one.word.len() + size_of::<Content>()).sum();
         words + content + 32 * self.quantities.len() + 24 * self.superlatives.len()
     }
-}
-
-/// What `cheapest` is the most of: `cheap`.
-fn superlative(word: &str) -> Option<String> {
-    let stem = word.strip_suffix("est").filter(|stem| stem.len() > 2)?;
-    let mut forms = vec![stem.to_owned(), format!("{stem}e")];
-    forms.extend(stem.strip_suffix('i').map(|stem| format!("{stem}y")));
-    // `biggest`.
-    forms.extend(stem.chars().next_back().and_then(|last| stem.strip_suffix(last)).map(str::to_owned));
-    let quality = |form: &String| {
-        word_table::find(form).is_some_and(|index| lexicon::class(Some(index)) == lexicon::Class::Quality)
-    };
-    forms.into_iter().find(quality)
 }
 
 /// From 0 for what says little to 1 for a number or a word in no table.
@@ -360,7 +347,7 @@ mod tests {
 
     #[test]
     fn superlatives_are_known_by_their_quality() {
-        let of = |word: &str| superlative(word);
+        let of = |word: &str| lexicon::quality_of(word, "est");
         for (word, quality) in
             [("cheapest", "cheap"), ("largest", "large"), ("biggest", "big"), ("happiest", "happy")]
         {
